@@ -1,0 +1,63 @@
+"""Machine-learned weather forecasting in JAX: one contract for every open model.
+
+Importing this package loads nothing else. Each module, such as
+`weatherlib.graphcast` or `weatherlib.rollout`, is imported on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pathlib
+from types import ModuleType
+
+__version__ = "0.1.0"
+
+# Modules that the published GraphCast package has under its top level and that our
+# tree files elsewhere. They live in `weatherlib/compat`, and because that folder is
+# part of the search path, `import weatherlib.icosahedral_mesh` finds them too.
+_COMPAT = pathlib.Path(__file__).parent / "compat"
+__path__.append(str(_COMPAT))
+
+_LAZY = frozenset(
+    {
+        "autoregressive",
+        "casting",
+        "checkpoint",
+        "data",
+        "data_utils",
+        "geometry",
+        "graphcast",
+        "losses",
+        "nan_cleaning",
+        "normalization",
+        "plotting",
+        "predictor_base",
+        "rollout",
+        "simulation",
+        "task",
+        "variables",
+        "xarray_jax",
+        "xarray_tree",
+        # From weatherlib/compat.
+        "deep_typed_graph_net",
+        "grid_mesh_connectivity",
+        "icosahedral_mesh",
+        "mlp",
+        "model_utils",
+        "solar_radiation",
+        "typed_graph",
+        "typed_graph_net",
+    }
+)
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Imports a public module when it is first asked for."""
+    if name in _LAZY:
+        return importlib.import_module(f"weatherlib.{name}")
+    raise AttributeError(f"module 'weatherlib' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Lists the public modules beside what is loaded already."""
+    return sorted(_LAZY | set(globals()))

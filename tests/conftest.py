@@ -1,0 +1,36 @@
+"""Shared fixtures, and run-time shape checks on the array code."""
+
+import pathlib
+
+import jaxtyping
+import pytest
+
+GOLDENS = pathlib.Path(__file__).parent / "goldens"
+
+# Only array code: a user's mistake should meet our own message first, not this one.
+jaxtyping.install_import_hook(
+    [
+        "weatherlib.nn",
+        "weatherlib.geometry",
+        "weatherlib.graphcast.network",
+    ],
+    "beartype.beartype",
+)
+
+
+@pytest.fixture
+def strict_numerics():
+    """Makes implicit dtype and rank promotion raise inside the test."""
+    import jax
+
+    with (
+        jax.numpy_dtype_promotion("strict"),
+        jax.numpy_rank_promotion("raise"),
+    ):
+        yield
+
+
+@pytest.fixture(scope="session")
+def goldens() -> pathlib.Path:
+    """The folder of published inputs and outputs."""
+    return GOLDENS

@@ -1,0 +1,21 @@
+"""Tolerances of the comparisons with published outputs.
+
+Forecast numbers are maximum absolute differences divided by the standard deviation of
+six-hour differences of each variable and level; bfloat16 adds the root mean square.
+They were measured between versions of the reference implementation, so a test is
+never given a looser one.
+"""
+
+FORECAST_F32_ONE_STEP = 2e-4
+FORECAST_F32_ROLLOUT = 1e-3
+FORECAST_BF16_ONE_STEP = (0.15, 0.02)
+FORECAST_BF16_ROLLOUT = (0.3, 0.06)
+LOSS_F32 = 1e-5
+LOSS_BF16 = 0.02
+GRADIENT_F32_GLOBAL = 1e-4
+GRADIENT_F32_ARRAY = 1e-3
+GRADIENT_BF16_GLOBAL = 0.08
+GRADIENT_BF16_ARRAY = 0.25
+GEOMETRY = 1e-6
+RADIATION = 1e-4
+PROGRESS = 1e-6

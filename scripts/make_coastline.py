@@ -30,9 +30,7 @@ import zipfile
 
 import numpy as np
 
-_OUTPUT = (
-    pathlib.Path(__file__).parents[1] / "weatherlib/resources/coastline_110m.npz"
-)
+_OUTPUT = pathlib.Path(__file__).parents[1] / "weatherlib/resources/coastline_110m.npz"
 _SOURCE = "Natural Earth 1:110m, public domain, https://www.naturalearthdata.com"
 _POLYGON = 5
 _HEADER_BYTES = 100

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import pathlib
 import struct
 import zipfile
@@ -63,9 +64,9 @@ def polygon_rings(shapefile: bytes) -> list[np.ndarray]:
         if struct.unpack_from("<i", record)[0] != _POLYGON:
             continue
         parts, count = struct.unpack_from("<2i", record, 36)
-        starts = list(struct.unpack_from(f"<{parts}i", record, 44)) + [count]
+        starts = [*struct.unpack_from(f"<{parts}i", record, 44), count]
         points = np.frombuffer(record, "<f8", 2 * count, 44 + 4 * parts).reshape(-1, 2)
-        rings += [points[a:b] for a, b in zip(starts, starts[1:])]
+        rings += [points[a:b] for a, b in itertools.pairwise(starts)]
     return rings
 
 
@@ -75,7 +76,7 @@ def dissolve(rings: list[np.ndarray]) -> list[np.ndarray]:
     for ring in rings:
         # A ten-thousandth of a degree is far below what the map shows.
         corners = [tuple(p) for p in np.round(ring, 4).tolist()]
-        for step in zip(corners, corners[1:]):
+        for step in itertools.pairwise(corners):
             back = (step[1], step[0])
             if step[0] == step[1]:
                 continue

@@ -1,0 +1,176 @@
+"""Losses on datasets, weighted by area, pressure level and variable.
+
+Names, signatures and values are those of the published GraphCast package (version
+0.2, module `losses`). Beyond it, latitudes that cover only a part of the globe are
+accepted, and coordinates that disagree are an error instead of being intersected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import xarray as xr
+
+from weatherlib import config
+from weatherlib.geometry import sphere
+
+__all__ = [
+    "LossAndDiagnostics",
+    "LossFunction",
+    "normalized_latitude_weights",
+    "normalized_level_weights",
+    "sum_per_variable_losses",
+    "weighted_mse_per_level",
+]
+
+LossAndDiagnostics: TypeAlias = tuple[xr.DataArray, Mapping[str, xr.DataArray]]
+"""The loss of each batch member and, by name, quantities to log. All of shape [batch]."""
+
+
+class LossFunction(Protocol):
+    """What a loss looks like to the code that calls it; a plain function will do."""
+
+    def __call__(
+        self, predictions: xr.Dataset, targets: xr.Dataset, **optional_kwargs: Any
+    ) -> LossAndDiagnostics:
+        """Returns the loss of each batch member, and diagnostics.
+
+        Args:
+          predictions: What the model said, normalised or not.
+          targets: What was observed, with the same variables and coordinates.
+          **optional_kwargs: Whatever else the loss needs, with defaults.
+
+        Returns:
+          The loss and a mapping of named diagnostics, each of shape [batch].
+        """
+        ...
+
+
+def weighted_mse_per_level(
+    predictions: xr.Dataset,
+    targets: xr.Dataset,
+    per_variable_weights: Mapping[str, float],
+) -> LossAndDiagnostics:
+    """Returns the squared error weighted by latitude, level and variable.
+
+    Dimensions may be in any order. The arithmetic stays in the dtype of the data, so
+    that bfloat16 fields give a bfloat16 loss, as published.
+
+    Args:
+      predictions: Dataset or mapping of arrays with dimensions batch, lat, lon and
+        possibly time and level.
+      targets: The same variables on the same coordinates.
+      per_variable_weights: Weights of the variables that do not count as 1.
+
+    Returns:
+      The weighted sum over variables of shape [batch], and the unweighted loss of
+      each variable.
+
+    Raises:
+      ValueError: Variables or coordinates of the two differ, or a weight names a
+        variable that is not predicted.
+
+    Source: GraphCast supplementary material, section 4.2, doi:10.1126/science.adi2336.
+    """
+    unpaired = sorted(set(predictions) ^ set(targets), key=str)
+    if unpaired:
+        raise ValueError(
+            f"predictions and targets must have the same variables; {unpaired} "
+            "are in only one of them"
+        )
+    per_variable = {
+        name: _weighted_squared_error(name, predictions[name], target)
+        for name, target in targets.items()
+    }
+    if isinstance(targets, xr.Dataset):
+        return sum_per_variable_losses(xr.Dataset(per_variable), per_variable_weights)
+    return sum_per_variable_losses(per_variable, per_variable_weights)
+
+
+def sum_per_variable_losses(
+    per_variable_losses: Mapping[str, xr.DataArray],
+    weights: Mapping[str, float],
+) -> LossAndDiagnostics:
+    """Returns the weighted sum of the losses of all variables, and those losses.
+
+    Args:
+      per_variable_losses: Loss of each variable, shape [batch].
+      weights: Weight by variable; variables that are not named count as 1.
+
+    Raises:
+      ValueError: There are no losses, or a weight names none of them.
+    """
+    if not per_variable_losses:
+        raise ValueError("there are no per-variable losses to add up")
+    names = list(per_variable_losses)
+    stray = [name for name in weights if name not in names]
+    if stray:
+        found = "; ".join(
+            f"{name!r}{config.closest_hint(name, names)}" for name in stray
+        )
+        raise ValueError(f"weight given for a variable that has no loss: {found}")
+    weighted = [
+        loss * float(weights[name]) if name in weights else loss
+        for name, loss in per_variable_losses.items()
+    ]
+    # One reduction rather than a chain of additions: in bfloat16 a reduction
+    # accumulates in float32, and published losses are rounded once.
+    stacked = xr.concat(
+        [loss.rename(None) for loss in weighted],
+        dim="variable",
+        join="exact",
+        coords="minimal",
+        compat="override",
+    )
+    return stacked.sum("variable", skipna=False), per_variable_losses
+
+
+def normalized_level_weights(data: xr.DataArray) -> xr.DataArray:
+    """Returns weights proportional to pressure with mean 1 over the levels of `data`.
+
+    Raises:
+      ValueError: `data` has no `level` coordinate.
+    """
+    level = _coordinate(data, "level")
+    return level / level.mean(skipna=False)
+
+
+def normalized_latitude_weights(data: xr.DataArray) -> xr.DataArray:
+    """Returns weights proportional to cell area with mean 1 over the rows of `data`.
+
+    Rows on a pole cover half a cell. Rows that cover only a part of the globe get the
+    cosine of their latitude.
+
+    Raises:
+      ValueError: `data` has no `lat` coordinate, or its rows are not evenly spaced.
+    """
+    latitude = _coordinate(data, "lat")
+    weights = sphere.latitude_weights(np.asarray(latitude.values, np.float64))
+    return latitude.copy(data=weights)
+
+
+def _coordinate(data: xr.DataArray, name: str) -> xr.DataArray:
+    if name not in data.coords:
+        raise ValueError(
+            f"{data.name or 'the data'} needs a coordinate {name!r} for its loss "
+            f"weights; found {sorted(map(str, data.coords))}"
+        )
+    return data.coords[name]
+
+
+def _weighted_squared_error(
+    name: Any, prediction: xr.DataArray, target: xr.DataArray
+) -> xr.DataArray:
+    try:
+        prediction, target = xr.align(prediction, target, join="exact", copy=False)
+    except ValueError as error:
+        raise ValueError(
+            f"{name}: predictions and targets are on different coordinates: {error}"
+        ) from error
+    error = (prediction - target) ** 2
+    error = error * normalized_latitude_weights(target).astype(error.dtype)
+    if "level" in target.dims:
+        error = error * normalized_level_weights(target).astype(error.dtype)
+    return error.mean([dim for dim in error.dims if dim != "batch"], skipna=False)

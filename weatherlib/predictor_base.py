@@ -1,0 +1,108 @@
+"""The contract of every model and wrapper: datasets in, datasets out."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import jax.numpy as jnp
+import xarray as xr
+
+from weatherlib import losses, xarray_jax
+
+__all__ = ["LossAndDiagnostics", "Predictor"]
+
+LossAndDiagnostics = losses.LossAndDiagnostics
+
+
+class Predictor(abc.ABC):
+    """Predicts the weather one step ahead; a step may fill several frames.
+
+    Models implement it, and wrappers implement it around another predictor. It is a
+    plain class rather than a Haiku module, so that wrapping changes no parameter name.
+    It is called inside a function given to `hk.transform`.
+
+    Attributes:
+      frames_per_step: How many target times one call of a single-step predictor
+        fills. Wrappers take over the number of what they wrap.
+    """
+
+    frames_per_step: int = 1
+
+    @abc.abstractmethod
+    def __call__(
+        self,
+        inputs: xr.Dataset,
+        targets_template: xr.Dataset,
+        forcings: xr.Dataset,
+        **optional_kwargs: Any,
+    ) -> xr.Dataset:
+        """Returns predictions with the variables and coordinates of the template.
+
+        Args:
+          inputs: Past frames and static fields, with dimensions batch, time, level,
+            lat, lon as the variables need them.
+          targets_template: Which variables, levels and lead times to predict. Its
+            values are not read.
+          forcings: Variables that are known at the predicted times.
+          **optional_kwargs: Whatever else the predictor takes, with defaults.
+
+        Returns:
+          The predictions. A generative predictor asked for several draws has them
+          along a dimension `sample`.
+        """
+
+    def loss(
+        self,
+        inputs: xr.Dataset,
+        targets: xr.Dataset,
+        forcings: xr.Dataset,
+        **optional_kwargs: Any,
+    ) -> LossAndDiagnostics:
+        """Returns the training loss; zero for a predictor that is not trained.
+
+        The loss belongs to the predictor because wrappers transform what it compares,
+        and generative models do not compare predictions with targets at all.
+
+        Args:
+          inputs: As for `__call__`.
+          targets: Observed values at the predicted times.
+          forcings: As for `__call__`.
+          **optional_kwargs: As for `__call__`.
+
+        Returns:
+          The loss of each batch member, shape [batch], and a mapping of named
+          quantities of the same shape to log.
+        """
+        del targets, forcings, optional_kwargs
+        zeros = jnp.zeros(inputs.sizes["batch"])
+        return xarray_jax.DataArray(zeros, dims=("batch",)), {}
+
+    def loss_and_predictions(
+        self,
+        inputs: xr.Dataset,
+        targets: xr.Dataset,
+        forcings: xr.Dataset,
+        **optional_kwargs: Any,
+    ) -> tuple[LossAndDiagnostics, xr.Dataset]:
+        """Returns what `loss` and `__call__` would, computed together.
+
+        `autoregressive.Predictor` needs it for losses over several steps, because each
+        step starts from the predictions of the one before.
+
+        Args:
+          inputs: As for `loss`.
+          targets: As for `loss`.
+          forcings: As for `loss`.
+          **optional_kwargs: As for `loss`.
+
+        Returns:
+          `(loss, diagnostics)` and the predictions, in the units of the inputs.
+
+        Raises:
+          NotImplementedError: The predictor has no such method.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} does not implement loss_and_predictions, which "
+            "losses over several steps need"
+        )

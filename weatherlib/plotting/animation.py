@@ -1,0 +1,139 @@
+"""Moving maps: GIF by Pillow, MP4 where imageio-ffmpeg is installed."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+
+import matplotlib.backends.backend_agg
+import matplotlib.figure
+import numpy as np
+import PIL.Image
+import xarray
+
+from weatherlib import optional
+from weatherlib.plotting import maps, styles
+
+__all__ = ["save_animation"]
+
+_WIDTH = 6.0
+_DPI = 80
+
+
+def save_animation(
+    path: str | os.PathLike[str],
+    panels: Mapping[str, xarray.DataArray],
+    *,
+    title: str = "",
+    frames_per_second: float = 4.0,
+) -> pathlib.Path:
+    """Writes moving maps on one colour scale, whole or not at all.
+
+    Args:
+      path: Ends in `.gif` or `.mp4`; the latter needs the `plot` extra.
+      panels: Title of each map and its field with dimensions `time`, `lat` and `lon`,
+        others of size 1, in SI units. All have the same times.
+      title: Default: name and level of the first field.
+      frames_per_second: Speed. The last frame stays for a second.
+
+    Returns:
+      The path.
+
+    Raises:
+      ValueError: Another suffix, no panels, or panels with different numbers of times.
+      ImportError: MP4 without its package, saying what to install.
+      OSError: The folder is missing or not writable, or the disk is full.
+    """
+    path = pathlib.Path(path)
+    if path.suffix.lower() not in _WRITERS:
+        raise ValueError(f"{path.name}: animations are written as .gif or .mp4")
+    times = {name: field.sizes.get("time", 0) for name, field in panels.items()}
+    if len(set(times.values())) != 1 or not min(times.values()):
+        raise ValueError(f"panels of an animation need the same times, found {times}")
+    frames = _frames(dict(panels), title)
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    try:
+        _WRITERS[path.suffix.lower()](partial, frames, frames_per_second)
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _frames(panels: dict[str, xarray.DataArray], title: str) -> Iterator[np.ndarray]:
+    """Yields pictures of all panels, time by time. Each uint8 [row, column, 3]."""
+    first = next(iter(panels.values()))
+    style = styles.find(first)
+    shown = {n: style.show(f, difference=False) for n, f in panels.items()}
+    norm = styles.normalize(list(shown.values()), style)
+    for index in range(first.sizes["time"]):
+        figure, axes = maps.panel_figure(1, len(shown), first, width=_WIDTH)
+        for one, (name, field) in zip(axes, shown.items()):
+            mappable = maps.draw_field(
+                one,
+                field.isel(time=index),
+                norm=norm,
+                colormap=style.colormap,
+                contours=style.contours,
+            )
+            one.set_title(name, fontsize=10)
+        maps.add_colorbar(figure, mappable, axes, next(iter(shown.values())))
+        name = title or styles.label(first)
+        when = styles.valid_label(first.isel(time=index))
+        figure.suptitle(", ".join(filter(None, [name, when])), fontsize=12)
+        yield _render(figure)
+
+
+def _render(figure: matplotlib.figure.Figure) -> np.ndarray:
+    """Returns the picture of a figure, with even numbers of rows and columns."""
+    figure.set_dpi(_DPI)
+    canvas = matplotlib.backends.backend_agg.FigureCanvasAgg(figure)
+    canvas.draw()
+    picture = np.asarray(canvas.buffer_rgba())[..., :3]
+    rows, columns = (size // 2 * 2 for size in picture.shape[:2])
+    return picture[:rows, :columns].copy()
+
+
+def _write_gif(
+    path: pathlib.Path, frames: Iterator[np.ndarray], frames_per_second: float
+) -> None:
+    # One palette, taken from the first picture: a palette per frame flickers.
+    first = PIL.Image.fromarray(next(frames)).quantize(255, dither=_NO_DITHER)
+    rest = [
+        PIL.Image.fromarray(frame).quantize(palette=first, dither=_NO_DITHER)
+        for frame in frames
+    ]
+    pause = round(1000 / frames_per_second)
+    first.save(
+        path,
+        save_all=True,
+        append_images=rest,
+        duration=[pause] * len(rest) + [max(1000, pause)],
+        loop=0,
+    )
+
+
+def _write_mp4(
+    path: pathlib.Path, frames: Iterator[np.ndarray], frames_per_second: float
+) -> None:
+    ffmpeg = optional.require("imageio_ffmpeg", extra="plot")
+    frame = next(frames)
+    size = (frame.shape[1], frame.shape[0])
+    writer = ffmpeg.write_frames(
+        str(path), size, fps=frames_per_second, macro_block_size=2
+    )
+    writer.send(None)
+    try:
+        writer.send(frame)
+        for frame in frames:
+            writer.send(frame)
+        for _ in range(max(1, round(frames_per_second))):
+            writer.send(frame)
+    finally:
+        writer.close()
+
+
+_NO_DITHER = PIL.Image.Dither.NONE
+_WRITERS = {".gif": _write_gif, ".mp4": _write_mp4}

@@ -1,0 +1,76 @@
+"""Error of a forecast against lead time, beside that of persistence."""
+
+from __future__ import annotations
+
+import math
+
+import matplotlib.figure
+import numpy as np
+import xarray
+
+from weatherlib.plotting import styles
+
+__all__ = ["draw_score_curves"]
+
+_LOOKS = {
+    "forecast": {"color": "#1f5fa8", "linewidth": 1.8, "marker": "o"},
+    "persistence": {"color": "#c0392b", "linewidth": 1.3, "linestyle": "--"},
+}
+_OTHER = {"linewidth": 1.3}
+_DAY = 24.0
+
+
+def draw_score_curves(
+    scores: xarray.Dataset, *, columns: int = 0, title: str = "RMSE by lead time"
+) -> matplotlib.figure.Figure:
+    """Returns a figure with one panel per variable, and one line per forecast in it.
+
+    Args:
+      scores: Each variable has dimensions `source` and `time` and is an error in SI
+        units. The coordinate `source` names the lines, such as "forecast" and
+        "persistence"; `time` is the lead time.
+      columns: Panels side by side. Default: as near to a square as fills the rows.
+      title: Above all panels.
+
+    Raises:
+      ValueError: There is nothing to draw, or a dimension is missing.
+    """
+    if not scores.data_vars or not {"source", "time"} <= set(scores.dims):
+        raise ValueError(
+            "score curves need variables with dimensions 'source' and 'time', found "
+            f"{list(scores.data_vars)} with {dict(scores.sizes)}"
+        )
+    count = len(scores.data_vars)
+    columns = columns or min(count, 4, max(1, round(math.sqrt(1.6 * count))))
+    rows = math.ceil(count / columns)
+    figure = matplotlib.figure.Figure(
+        figsize=(3.3 * columns + 0.3, 2.3 * rows + 0.8), layout="constrained"
+    )
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    hours = scores["time"].values / np.timedelta64(1, "h")
+    divisor, unit = (_DAY, "days") if hours[-1] > 2 * _DAY else (1.0, "hours")
+    for axes, (name, values) in zip(panels, scores.data_vars.items()):
+        shown = styles.find(values).show(values, difference=True)
+        for source in scores["source"].values.tolist():
+            axes.plot(
+                hours / divisor,
+                shown.sel(source=source).transpose("time").values,
+                label=source,
+                markersize=3 if len(hours) < 30 else 0,
+                **_LOOKS.get(source, _OTHER),
+            )
+        axes.set_title(styles.label(values.rename(name)), fontsize=9)
+        axes.set_ylabel(str(shown.attrs.get("units", "")), fontsize=8)
+        axes.set_xlabel(f"lead time ({unit})", fontsize=8)
+        axes.set_ylim(bottom=0)
+        axes.tick_params(labelsize=7)
+        axes.grid(alpha=0.25, linewidth=0.5)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in panels[count:]:
+        axes.remove()
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False
+    )
+    figure.suptitle(title, fontsize=12)
+    return figure

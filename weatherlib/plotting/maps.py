@@ -1,0 +1,339 @@
+"""Maps of latitude-longitude fields: single, side by side, and by lead time.
+
+Figures are made without pyplot, so nothing global changes, no window opens, and maps
+can be drawn in threads. Save them with `save_figure`.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import pathlib
+
+import matplotlib.axes
+import matplotlib.cm
+import matplotlib.colors
+import matplotlib.figure
+import numpy as np
+import xarray
+
+from weatherlib.plotting import coastline, grid, styles
+
+__all__ = [
+    "add_colorbar",
+    "draw_comparison",
+    "draw_field",
+    "draw_leads",
+    "draw_map",
+    "panel_figure",
+    "save_figure",
+]
+
+_SMOOTH_BELOW = 180  # Rows; a coarser field is drawn with interpolation between cells.
+_CONTOURS = 12
+
+
+def draw_field(
+    axes: matplotlib.axes.Axes,
+    field: xarray.DataArray,
+    *,
+    norm: matplotlib.colors.Normalize,
+    colormap: str | matplotlib.colors.Colormap,
+    contours: bool = False,
+    smooth: bool | None = None,
+) -> matplotlib.cm.ScalarMappable:
+    """Draws a field with coastlines, one degree as long up as across.
+
+    Args:
+      axes: Empty axes.
+      field: Dimensions `lat` and `lon` in any order, latitude order and longitude
+        convention; others must have size 1. Values in the units of `norm`.
+      norm: Colour scale.
+      colormap: Colours.
+      contours: Whether to add thin lines of equal value.
+      smooth: Whether to interpolate between cells. Default: for evenly spaced fields
+        without gaps and with fewer than 180 rows.
+
+    Returns:
+      What a colour bar needs.
+
+    Raises:
+      ValueError: The field has no latitude or longitude, or more than one entry along
+        another dimension.
+    """
+    flat = grid.flatten(field)
+    west, east, south, north = flat.extent
+    if smooth is None:
+        smooth = len(flat.latitude) < _SMOOTH_BELOW
+    if smooth and flat.even and np.isfinite(flat.values).all():
+        mappable = _draw_smooth(axes, flat, norm, colormap)
+    else:
+        mappable = axes.pcolormesh(
+            flat.longitude_edges,
+            flat.latitude_edges,
+            np.ma.masked_invalid(flat.values),
+            norm=norm,
+            cmap=colormap,
+            rasterized=True,
+        )
+    axes.set(xlim=(west, east), ylim=(south, north))
+    axes.set_aspect("equal")
+    axes.set_facecolor("0.85")
+    if contours and min(flat.values.shape) > 1:
+        axes.contour(
+            flat.longitude,
+            flat.latitude,
+            flat.values,
+            levels=np.linspace(norm.vmin or 0.0, norm.vmax or 1.0, _CONTOURS),
+            colors="white",
+            linewidths=0.5,
+            alpha=0.7,
+        )
+    _draw_reference_lines(axes, coasts=coastline.draw(axes))
+    return mappable
+
+
+def draw_map(
+    field: xarray.DataArray, *, title: str = "", difference: bool = False
+) -> matplotlib.figure.Figure:
+    """Returns a figure with one map in the colours and units of its kind.
+
+    Args:
+      field: One field in SI units, as for `draw_field`.
+      title: Default: name, level and valid time.
+      difference: Whether the values are differences, shown symmetric about zero.
+
+    Raises:
+      ValueError: As `draw_field`.
+    """
+    style = styles.find(field)
+    shown = style.show(field, difference=difference)
+    norm = styles.normalize([shown], style, difference=difference)
+    figure, panels = panel_figure(1, 1, shown, width=8.0)
+    colormap = styles.DIFFERENCE_COLORMAP if difference else style.colormap
+    mappable = draw_field(
+        panels[0],
+        shown,
+        norm=norm,
+        colormap=colormap,
+        contours=style.contours and not difference,
+    )
+    heading = ", ".join(filter(None, [styles.label(field), styles.valid_label(field)]))
+    panels[0].set_title(title or heading, fontsize=11)
+    add_colorbar(figure, mappable, panels, shown)
+    return figure
+
+
+def draw_comparison(
+    target: xarray.DataArray, prediction: xarray.DataArray, *, title: str = ""
+) -> matplotlib.figure.Figure:
+    """Returns a figure of truth and forecast on one scale, and forecast minus truth.
+
+    Args:
+      target: What happened; one field in SI units.
+      prediction: What was forecast, on the same grid.
+      title: Default: name, level and valid time of the target.
+
+    Raises:
+      ValueError: As `draw_field`, or the two lie on different grids.
+    """
+    prediction = _on_grid_of(target, prediction)
+    style = styles.find(target)
+    shown = [style.show(f, difference=False) for f in (target, prediction)]
+    error = style.show(prediction - target, difference=True)
+    error.attrs = style.show(target, difference=True).attrs
+    norm = styles.normalize(shown, style)
+    figure, panels = panel_figure(1, 3, target, width=5.2)
+    for axes, field, name in zip(panels, shown, ("Truth", "Forecast")):
+        mappable = draw_field(
+            axes, field, norm=norm, colormap=style.colormap, contours=style.contours
+        )
+        axes.set_title(name, fontsize=10)
+    add_colorbar(figure, mappable, panels[:2], shown[0])
+    mappable = draw_field(
+        panels[2],
+        error,
+        norm=styles.normalize([error], style, difference=True),
+        colormap=styles.DIFFERENCE_COLORMAP,
+    )
+    panels[2].set_title("Forecast minus truth", fontsize=10)
+    add_colorbar(figure, mappable, panels[2:], error)
+    heading = ", ".join(
+        filter(None, [styles.label(target), styles.valid_label(prediction)])
+    )
+    figure.suptitle(title or heading, fontsize=12)
+    return figure
+
+
+def draw_leads(
+    field: xarray.DataArray, *, columns: int = 0, most: int = 12, title: str = ""
+) -> matplotlib.figure.Figure:
+    """Returns a figure with one map per time on a common scale.
+
+    Args:
+      field: Dimensions `time`, `lat` and `lon`; others must have size 1. SI units.
+      columns: Maps side by side. Default: three or four, whichever fills the rows.
+      most: Largest number of maps; longer forecasts are thinned evenly and keep the
+        last time.
+      title: Default: name and level.
+
+    Raises:
+      ValueError: As `draw_field`, or there is no time.
+    """
+    if not field.sizes.get("time"):
+        raise ValueError(f"maps by lead time need times; found {dict(field.sizes)}")
+    every = math.ceil(field.sizes["time"] / most)
+    last = field.sizes["time"] - 1
+    field = field.isel(time=[i for i in range(last + 1) if (last - i) % every == 0])
+    style = styles.find(field)
+    shown = style.show(field, difference=False)
+    norm = styles.normalize([shown], style)
+    count = field.sizes["time"]
+    columns = min(columns or min((4, 3), key=lambda c: -count % c), count)
+    figure, panels = panel_figure(math.ceil(count / columns), columns, field, width=4.4)
+    for index, axes in enumerate(panels[:count]):
+        one = shown.isel(time=index)
+        mappable = draw_field(
+            axes, one, norm=norm, colormap=style.colormap, contours=style.contours
+        )
+        axes.set_title(styles.valid_label(one), fontsize=9)
+    for axes in panels[count:]:
+        axes.remove()
+    add_colorbar(figure, mappable, panels[:count], shown)
+    figure.suptitle(title or styles.label(field), fontsize=12)
+    return figure
+
+
+def save_figure(
+    figure: matplotlib.figure.Figure, path: str | os.PathLike[str], *, dpi: int = 130
+) -> pathlib.Path:
+    """Writes a picture, in the format of its suffix, whole or not at all.
+
+    Args:
+      figure: Any matplotlib figure.
+      path: Where to; its folder must exist.
+      dpi: Pixels per inch.
+
+    Returns:
+      The path.
+
+    Raises:
+      OSError: The folder is missing or not writable, or the disk is full. A file of
+        that name from before is left as it was.
+    """
+    path = pathlib.Path(path)
+    picture = io.BytesIO()
+    kind = path.suffix.lstrip(".") or "png"
+    figure.savefig(picture, dpi=dpi, format=kind, bbox_inches="tight")
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(picture.getvalue())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _draw_smooth(
+    axes: matplotlib.axes.Axes,
+    flat: grid.FlatField,
+    norm: matplotlib.colors.Normalize,
+    colormap: str | matplotlib.colors.Colormap,
+) -> matplotlib.cm.ScalarMappable:
+    """Draws an even field interpolated between cells, also across the map's edges."""
+    step_lat = np.diff(flat.latitude).mean() if len(flat.latitude) > 1 else 1.0
+    step_lon = np.diff(flat.longitude).mean() if len(flat.longitude) > 1 else 1.0
+    padded = np.pad(flat.values, ((0, 0), (1, 1)), "wrap" if flat.wraps else "edge")
+    padded = np.pad(padded, ((1, 1), (0, 0)), "edge")
+    west, south = flat.longitude[0] - 1.5 * step_lon, flat.latitude[0] - 1.5 * step_lat
+    east = flat.longitude[-1] + 1.5 * step_lon
+    north = flat.latitude[-1] + 1.5 * step_lat
+    return axes.imshow(
+        padded,
+        origin="lower",
+        extent=(west, east, south, north),
+        interpolation="bicubic",
+        norm=norm,
+        cmap=colormap,
+    )
+
+
+def _draw_reference_lines(axes: matplotlib.axes.Axes, *, coasts: bool) -> None:
+    """Draws parallels and meridians, stronger and labelled where coasts are missing."""
+    west, east, south, north = axes.axis()
+    step = _grid_step(east - west, north - south)
+    axes.set_xticks(np.arange(math.ceil(west / step) * step, east + 1e-6, step))
+    axes.set_yticks(np.arange(math.ceil(south / step) * step, north + 1e-6, step))
+    axes.grid(color="0.3", linewidth=0.3, alpha=0.35 if coasts else 0.9)
+    axes.tick_params(
+        length=0, labelsize=7, labelbottom=not coasts, labelleft=not coasts
+    )
+    for spine in axes.spines.values():
+        spine.set(linewidth=0.6, color="0.3")
+
+
+def _grid_step(width: float, height: float) -> float:
+    """Returns the distance between grid lines that gives at most six across."""
+    for step in (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0):
+        if max(width, height) / step <= 6:
+            return step
+    return 60.0
+
+
+def _on_grid_of(
+    target: xarray.DataArray, prediction: xarray.DataArray
+) -> xarray.DataArray:
+    """Returns the prediction with the rows and columns in the target's order."""
+    for name in ("lat", "lon"):
+        if not (name in target.coords and name in prediction.coords):
+            raise ValueError(f"a comparison needs coordinate {name!r} in both fields")
+        if sorted(target[name].values) != sorted(prediction[name].values):
+            raise ValueError(
+                f"target and prediction lie on different grids: {name!r} has "
+                f"{target.sizes[name]} and {prediction.sizes[name]} values"
+            )
+    return prediction.sel(lat=target["lat"], lon=target["lon"])
+
+
+def panel_figure(
+    rows: int, columns: int, field: xarray.DataArray, *, width: float
+) -> tuple[matplotlib.figure.Figure, list[matplotlib.axes.Axes]]:
+    """Returns a figure of map panels shaped like the field, and the panels by row.
+
+    Args:
+      rows: Panels from top to bottom.
+      columns: Panels side by side.
+      field: Has dimensions and coordinates `lat` and `lon`.
+      width: Width of one panel. Inches.
+    """
+    one = field.isel({d: 0 for d in field.dims if d not in ("lat", "lon")})
+    west, east, south, north = grid.flatten(one).extent
+    height = float(np.clip(width * (north - south) / (east - west), 0.3, 2.0 * width))
+    figure = matplotlib.figure.Figure(
+        figsize=(columns * width + 0.3, rows * (height + 0.3) + 0.85),
+        layout="constrained",
+    )
+    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
+
+
+def add_colorbar(
+    figure: matplotlib.figure.Figure,
+    mappable: matplotlib.cm.ScalarMappable,
+    panels: list[matplotlib.axes.Axes],
+    field: xarray.DataArray,
+) -> None:
+    """Adds one horizontal colour bar below the panels, labelled with the units."""
+    bar = figure.colorbar(
+        mappable,
+        ax=panels,
+        orientation="horizontal",
+        extend="both",
+        fraction=0.05,
+        pad=0.03,
+        aspect=50,
+        shrink=0.6 if len(panels) > 1 else 0.8,
+    )
+    bar.set_label(str(field.attrs.get("units", "")), fontsize=9)
+    bar.ax.tick_params(labelsize=8)

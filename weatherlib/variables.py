@@ -36,8 +36,8 @@ class Variable:
       name: Long name as ERA5 and WeatherBench spell it.
       units: Unit in CF spelling, "1" where there is none.
       display_name: Short title for maps and tables.
-      kind: `surface` has (time, lat, lon), `atmospheric` also level, `static` only (lat,
-        lon), `forcing` is known in advance and has time.
+      kind: `surface` has (time, lat, lon), `atmospheric` also level, `static` only
+        (lat, lon), `forcing` is known in advance and has time.
       bounds: Lowest and highest plausible value, in `units`.
       standard_name: CF standard name, None where the convention has none.
       short_names: Other names under which files hold the same quantity in the same
@@ -95,7 +95,7 @@ _ACCUMULATION_HOURS = {
     "toa_incident_solar_radiation": 1,
 }
 
-# Predicted humidities, ratios and rain dip a little below zero, so their lower bounds do.
+# Predicted humidities, ratios and rain dip a little below zero; so do their bounds.
 # fmt: off
 _ATMOSPHERIC = {
     "geopotential": (

@@ -22,11 +22,13 @@ from weatherlib.data_utils.progress import (
     get_seconds_since_epoch,
     get_year_progress,
 )
+from weatherlib.data_utils.templates import forcings, split_initial, targets_template
 from weatherlib.data_utils.times import (
     TargetLeadTimes,
     TimedeltaLike,
     decode_time,
     infer_time_step,
+    valid_times,
 )
 
 __all__ = [
@@ -44,8 +46,12 @@ __all__ = [
     "extract_input_target_times",
     "extract_inputs_targets_forcings",
     "featurize_progress",
+    "forcings",
     "get_day_progress",
     "get_seconds_since_epoch",
     "get_year_progress",
     "infer_time_step",
+    "split_initial",
+    "targets_template",
+    "valid_times",
 ]

@@ -208,11 +208,7 @@ def with_forcings(dataset: xarray.Dataset, names: Sequence[str]) -> xarray.Datas
     if not missing:
         return dataset
     progress.require_coordinates(dataset, "datetime", "lat", "lon")
-    progress.require_common_steps(dataset.coords["datetime"])
-    computed = progress.compute_forcings(
-        missing,
-        dataset.coords["datetime"],
-        dataset.coords["lat"],
-        dataset.coords["lon"],
-    )
-    return dataset.assign(computed)
+    datetimes = times.valid_times(dataset)
+    progress.require_common_steps(datetimes)
+    lat, lon = dataset.coords["lat"], dataset.coords["lon"]
+    return dataset.assign(progress.compute_forcings(missing, datetimes, lat, lon))

@@ -9,7 +9,13 @@ import numpy as np
 import pandas as pd
 import xarray
 
-__all__ = ["TargetLeadTimes", "TimedeltaLike", "decode_time", "infer_time_step"]
+__all__ = [
+    "TargetLeadTimes",
+    "TimedeltaLike",
+    "decode_time",
+    "infer_time_step",
+    "valid_times",
+]
 
 # What pandas.Timedelta accepts, such as "6h".
 TimedeltaLike = Any
@@ -115,3 +121,33 @@ def infer_time_step(time: xarray.DataArray) -> pd.Timedelta:
     if first <= pd.Timedelta(0):
         raise ValueError(f"time: frames must ascend, but their step is {first}")
     return first
+
+
+def valid_times(dataset: xarray.Dataset) -> xarray.DataArray:
+    """Returns the UTC time of each frame, for each member where there is a batch.
+
+    Args:
+      dataset: Has the coordinate `datetime`, with or without `batch`.
+
+    Returns:
+      datetime64, dimensions ([batch,] time).
+
+    Raises:
+      ValueError: The coordinate is missing or holds something else than dates.
+    """
+    if "datetime" not in dataset.coords:
+        raise ValueError(
+            "datetime: the data has no such coordinate; add the UTC time of each frame "
+            "as datetime64 with the dimensions (batch, time)"
+        )
+    datetimes = dataset.coords["datetime"]
+    if datetimes.dtype.kind != "M":
+        raise ValueError(
+            f"datetime: holds {datetimes.dtype}, expected datetime64; open the file "
+            "with decode_times=True"
+        )
+    datetimes = datetimes.reset_coords(drop=True)
+    if "batch" in dataset.dims and "batch" not in datetimes.dims:
+        datetimes = datetimes.expand_dims(batch=dataset.sizes["batch"])
+    order = [dim for dim in ("batch", "time") if dim in datetimes.dims]
+    return datetimes.transpose(*order, ...)

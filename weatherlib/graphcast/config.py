@@ -1,0 +1,67 @@
+"""What a GraphCast checkpoint holds. Nothing here imports JAX or xarray."""
+
+import dataclasses
+from typing import Any
+
+from weatherlib import config, task
+
+__all__ = ["CheckPoint", "ModelConfig"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig(config.Mapping):
+    """The architecture. Published checkpoints store these names in this order.
+
+    Attributes:
+      resolution: Grid spacing the weights were trained for, degrees. 0 accepts any.
+      mesh_size: Refinements of the icosahedron in the multi-mesh.
+      latent_size: Channels of every latent node, edge and hidden layer.
+      gnn_msg_steps: Rounds of message passing on the mesh.
+      hidden_layers: Hidden layers of every perceptron.
+      radius_query_fraction_edge_length: A grid point sends to each mesh node within
+        this many longest edges of the finest mesh.
+      mesh2grid_edge_normalization_factor: Length by which the features of
+        mesh-to-grid edges are divided, on the unit sphere. None takes the longest such
+        edge. It lets weights be used with another graph than they were trained on.
+
+    Raises:
+      ValueError: A size is negative, or one that must be positive is zero.
+    """
+
+    resolution: float
+    mesh_size: int
+    latent_size: int
+    gnn_msg_steps: int
+    hidden_layers: int
+    radius_query_fraction_edge_length: float
+    mesh2grid_edge_normalization_factor: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("resolution", "mesh_size", "hidden_layers"):
+            if not self[name] >= 0:
+                raise ValueError(f"{name} must not be negative, found {self[name]!r}")
+        positive = ["latent_size", "gnn_msg_steps", "radius_query_fraction_edge_length"]
+        if self.mesh2grid_edge_normalization_factor is not None:
+            positive.append("mesh2grid_edge_normalization_factor")
+        for name in positive:
+            if not self[name] > 0:
+                raise ValueError(f"{name} must be positive, found {self[name]!r}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckPoint(config.Mapping):
+    """A trained model as `weatherlib.checkpoint` reads and writes it.
+
+    Attributes:
+      params: Haiku module path to parameter name to array.
+      model_config: The architecture.
+      task_config: What the model reads and predicts.
+      description: Free text.
+      license: Terms under which the weights may be used.
+    """
+
+    params: dict[str, Any]
+    model_config: ModelConfig
+    task_config: task.TaskConfig
+    description: str
+    license: str

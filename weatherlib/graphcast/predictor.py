@@ -1,0 +1,112 @@
+"""GraphCast as a predictor: datasets in, datasets out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import xarray as xr
+
+from weatherlib import losses, predictor_base, stacking
+from weatherlib.geometry import graph as geometry_graph
+from weatherlib.graphcast import config, network
+from weatherlib.task import TaskConfig
+
+__all__ = ["GraphCast"]
+
+# Single-level variables that would otherwise count as much as a whole profile;
+# whatever is not named counts as 1.
+_LOSS_WEIGHTS = {
+    "10m_u_component_of_wind": 0.1,
+    "10m_v_component_of_wind": 0.1,
+    "mean_sea_level_pressure": 0.1,
+    "total_precipitation_6hr": 0.1,
+}
+
+
+class GraphCast(predictor_base.Predictor):
+    """Predicts one step with the GraphCast network.
+
+    Built inside the function given to `hk.transform`, like any Haiku module. Inputs are
+    expected normalised; wrap it in `normalization.InputsAndResiduals`, and for more
+    than one step in `autoregressive.Predictor`.
+    """
+
+    def __init__(
+        self, model_config: config.ModelConfig, task_config: TaskConfig
+    ) -> None:
+        """Creates the graph networks.
+
+        Args:
+          model_config: The architecture.
+          task_config: What is read and predicted.
+        """
+        self._model_config = model_config
+        self._task_config = task_config
+        self._network = network.GraphCastNetwork(model_config)
+
+    def __call__(
+        self,
+        inputs: xr.Dataset,
+        targets_template: xr.Dataset,
+        forcings: xr.Dataset,
+        is_training: bool = False,
+    ) -> xr.Dataset:
+        """Returns the prediction for the one target time.
+
+        Args:
+          inputs: Normalised past frames and static fields.
+          targets_template: Variables and coordinates to predict; values are not read.
+          forcings: Normalised forcings at the target time.
+          is_training: Makes no difference; part of the published signature.
+
+        Raises:
+          ValueError: The datasets do not fit the task or the architecture.
+        """
+        del is_training
+        sizes = {dim: inputs.sizes[dim] for dim in ("batch", "lat", "lon")}
+        graph = _message_graph(
+            _frozen(inputs["lat"]), _frozen(inputs["lon"]), self._model_config
+        )
+        channels = stacking.stack((inputs, forcings), sizes)
+        output_size = stacking.plan_channels(targets_template)[-1].stop
+        outputs = self._network(graph, channels, output_size)
+        return stacking.unstack(outputs, targets_template, sizes)
+
+    def loss_and_predictions(
+        self, inputs: xr.Dataset, targets: xr.Dataset, forcings: xr.Dataset
+    ) -> tuple[predictor_base.LossAndDiagnostics, xr.Dataset]:
+        """Returns `loss` and the predictions that it judges."""
+        predictions = self(inputs, targets, forcings, is_training=True)
+        weights = {k: w for k, w in _LOSS_WEIGHTS.items() if k in targets}
+        loss = losses.weighted_mse_per_level(
+            predictions, targets, per_variable_weights=weights
+        )
+        return loss, predictions
+
+    def loss(
+        self, inputs: xr.Dataset, targets: xr.Dataset, forcings: xr.Dataset
+    ) -> predictor_base.LossAndDiagnostics:
+        """Returns the weighted squared error of each batch member, and of variables."""
+        return self.loss_and_predictions(inputs, targets, forcings)[0]
+
+
+def _frozen(coordinate: xr.DataArray) -> tuple[float, ...]:
+    return tuple(np.asarray(coordinate.values, np.float64).tolist())
+
+
+@functools.lru_cache(maxsize=8)
+def _message_graph(
+    latitude: tuple[float, ...],
+    longitude: tuple[float, ...],
+    model_config: config.ModelConfig,
+) -> network.MessageGraph:
+    geometry = geometry_graph.build_graph(
+        np.array(latitude),
+        np.array(longitude),
+        mesh_size=model_config.mesh_size,
+        radius_query_fraction_edge_length=model_config.radius_query_fraction_edge_length,
+        mesh2grid_edge_normalization_factor=model_config.mesh2grid_edge_normalization_factor,
+    )
+    return network.make_message_graph(geometry)

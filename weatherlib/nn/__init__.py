@@ -1,0 +1,1 @@
+"""Haiku building blocks on plain arrays. Nothing here imports xarray."""

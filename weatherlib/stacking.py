@@ -1,0 +1,168 @@
+"""Datasets as arrays [node, batch, channel] and back.
+
+Channels follow the published order: variables sorted as Python strings, within a
+variable time before level. A plan holds what can be worked out from names and sizes
+alone, so that inside a jitted function only array operations remain.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Hashable, Mapping
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from weatherlib import xarray_jax
+
+__all__ = [
+    "VariableChannels",
+    "dataset_to_stacked",
+    "lat_lon_to_leading_axes",
+    "plan_channels",
+    "restore_leading_axes",
+    "stack",
+    "stacked_to_dataset",
+    "unstack",
+    "variable_to_stacked",
+]
+
+_PRESERVED = ("batch", "lat", "lon")
+_FIRST_CHANNEL_DIMS = ("time", "level")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VariableChannels:
+    """Where one variable lies among the channels.
+
+    Attributes:
+      name: Of the variable.
+      dims: Of the variable, in its own order.
+      channel_dims: Those folded into channels, slowest first.
+      channel_shape: Their sizes.
+      start: First channel.
+    """
+
+    name: Hashable
+    dims: tuple[Hashable, ...]
+    channel_dims: tuple[Hashable, ...]
+    channel_shape: tuple[int, ...]
+    start: int
+
+    @property
+    def stop(self) -> int:
+        """One past the last channel."""
+        return self.start + math.prod(self.channel_shape)
+
+
+def plan_channels(
+    dataset: xr.Dataset | Mapping[Hashable, xr.DataArray], first_channel: int = 0
+) -> tuple[VariableChannels, ...]:
+    """Returns the place of each variable of `dataset` among the channels.
+
+    Args:
+      dataset: Dataset or mapping of arrays. Values are not read.
+      first_channel: Where the first variable starts.
+    """
+    plan, start = [], first_channel
+    for name in sorted(dataset.keys(), key=str):
+        sizes = dataset[name].sizes
+        folded = [dim for dim in sizes if dim not in _PRESERVED]
+        first = [dim for dim in _FIRST_CHANNEL_DIMS if dim in folded]
+        channel_dims = (*first, *(dim for dim in folded if dim not in first))
+        plan.append(
+            VariableChannels(
+                name=name,
+                dims=tuple(sizes),
+                channel_dims=channel_dims,
+                channel_shape=tuple(sizes[dim] for dim in channel_dims),
+                start=start,
+            )
+        )
+        start = plan[-1].stop
+    return tuple(plan)
+
+
+def stack(datasets: tuple[xr.Dataset, ...], sizes: Mapping[str, int]) -> jax.Array:
+    """Returns the variables of `datasets` as channels, one dataset after the other.
+
+    Args:
+      datasets: With dimensions batch, lat and lon; a variable may lack some of them
+        and is repeated along those. Anything else becomes channels.
+      sizes: Length of batch, lat and lon.
+
+    Returns:
+      Shape [lat * lon, batch, channel].
+
+    Raises:
+      ValueError: There is no variable, or variables differ in dtype.
+    """
+    batch, nodes = sizes["batch"], sizes["lat"] * sizes["lon"]
+    columns = {}
+    for i, dataset in enumerate(datasets):
+        for variable in plan_channels(dataset):
+            wanted = ("batch", *variable.channel_dims, "lat", "lon")
+            data = xarray_jax.unwrap_data(dataset[variable.name])
+            present = [dim for dim in wanted if dim in variable.dims]
+            data = jnp.transpose(data, [variable.dims.index(dim) for dim in present])
+            data = data.reshape(
+                [data.shape[present.index(d)] if d in present else 1 for d in wanted]
+            )
+            full = (batch, *variable.channel_shape, sizes["lat"], sizes["lon"])
+            columns[i, variable.name] = jnp.broadcast_to(data, full).reshape(
+                batch, -1, nodes
+            )
+    if not columns:
+        raise ValueError("there are no variables to stack")
+    dtypes = {key[1]: column.dtype for key, column in columns.items()}
+    if len(set(dtypes.values())) > 1:
+        raise ValueError(f"all variables must have the same dtype, found {dtypes}")
+    return jnp.concatenate(list(columns.values()), axis=1).transpose(2, 0, 1)
+
+
+def unstack(
+    array: jax.Array,
+    template: xr.Dataset | Mapping[Hashable, xr.DataArray],
+    sizes: Mapping[str, int],
+) -> Any:
+    """Returns the channels of `array` as the variables of `template`.
+
+    Args:
+      array: Shape [lat * lon, batch, channel], stacked as `stack` would `template`.
+      template: Gives names, dimension order and coordinates; every variable has batch,
+        lat and lon.
+      sizes: Length of batch, lat and lon.
+
+    Returns:
+      An object of the type of `template`.
+
+    Raises:
+      ValueError: A variable lacks batch, lat or lon, or the channels do not add up.
+    """
+    plan = plan_channels(template)
+    for variable in plan:
+        missing = [dim for dim in _PRESERVED if dim not in variable.dims]
+        if missing:
+            raise ValueError(f"{variable.name} lacks the dimensions {missing}")
+    expected = plan[-1].stop if plan else 0
+    if array.shape[-1] != expected:
+        raise ValueError(
+            f"the template needs {expected} channels, found {array.shape[-1]}"
+        )
+    channels_first = array.transpose(1, 2, 0)
+    result = {}
+    for variable in plan:
+        data = channels_first[:, variable.start : variable.stop].reshape(
+            sizes["batch"], *variable.channel_shape, sizes["lat"], sizes["lon"]
+        )
+        have = ("batch", *variable.channel_dims, "lat", "lon")
+        data = data.transpose([have.index(dim) for dim in variable.dims])
+        original = template[variable.name]
+        result[variable.name] = xarray_jax.DataArray(
+            data, original.coords, variable.dims, original.name
+        )
+    return type(template)(result)

@@ -8,13 +8,13 @@ alone, so that inside a jitted function only array operations remain.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Hashable, Mapping
-from typing import Any, Self
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import xarray as xr
 
 from weatherlib import xarray_jax
@@ -145,14 +145,8 @@ def unstack(
     """
     plan = plan_channels(template)
     for variable in plan:
-        missing = [dim for dim in _PRESERVED if dim not in variable.dims]
-        if missing:
-            raise ValueError(f"{variable.name} lacks the dimensions {missing}")
-    expected = plan[-1].stop if plan else 0
-    if array.shape[-1] != expected:
-        raise ValueError(
-            f"the template needs {expected} channels, found {array.shape[-1]}"
-        )
+        _require_dims(variable.name, variable.dims, _PRESERVED)
+    _require_channels(plan[-1].stop if plan else 0, array.shape[-1])
     channels_first = array.transpose(1, 2, 0)
     result = {}
     for variable in plan:
@@ -166,3 +160,110 @@ def unstack(
             data, original.coords, variable.dims, original.name
         )
     return type(template)(result)
+
+
+def lat_lon_to_leading_axes(grid_xarray: xr.DataArray) -> xr.DataArray:
+    """Returns the array with lat and lon as its first dimensions."""
+    return grid_xarray.transpose("lat", "lon", ...)
+
+
+def restore_leading_axes(grid_xarray: xr.DataArray) -> xr.DataArray:
+    """Returns the array with batch, time and level, where present, first."""
+    leading = [dim for dim in ("batch", "time", "level") if dim in grid_xarray.dims]
+    return grid_xarray.transpose(*leading, ...)
+
+
+def variable_to_stacked(
+    variable: xr.Variable,
+    sizes: Mapping[Hashable, int],
+    preserved_dims: tuple[str, ...] = _PRESERVED,
+) -> xr.Variable:
+    """Returns the variable with dimensions `preserved_dims` and `channels`.
+
+    Args:
+      variable: Of any dimensions; all but the preserved ones become channels, the
+        first slowest.
+      sizes: Length of preserved dimensions that the variable lacks and is repeated
+        along.
+      preserved_dims: What does not become channels.
+    """
+    folded = [dim for dim in variable.dims if dim not in preserved_dims]
+    if folded:
+        variable = variable.stack(channels=folded)
+    shape = {dim: variable.sizes.get(dim) or sizes[dim] for dim in preserved_dims}
+    return variable.set_dims({**shape, "channels": variable.sizes.get("channels", 1)})
+
+
+def dataset_to_stacked(
+    dataset: xr.Dataset,
+    sizes: Mapping[Hashable, int] | None = None,
+    preserved_dims: tuple[str, ...] = _PRESERVED,
+) -> xr.DataArray:
+    """Returns all variables, sorted by name, along one dimension `channels`.
+
+    Args:
+      dataset: Dataset.
+      sizes: As in `variable_to_stacked`; by default those of the dataset.
+      preserved_dims: What does not become channels. Their coordinates are kept.
+    """
+    variables = [
+        variable_to_stacked(
+            dataset.variables[name], sizes or dataset.sizes, preserved_dims
+        )
+        for name in sorted(dataset.data_vars)
+    ]
+    coords = {
+        name: coord for name, coord in dataset.coords.items() if name in preserved_dims
+    }
+    return xr.DataArray(xr.Variable.concat(variables, dim="channels"), coords=coords)
+
+
+def stacked_to_dataset(
+    stacked_array: xr.Variable,
+    template_dataset: xr.Dataset | Mapping[Hashable, xr.DataArray],
+    preserved_dims: tuple[str, ...] = _PRESERVED,
+) -> Any:
+    """Returns the channels as the variables of a template.
+
+    Args:
+      stacked_array: As `dataset_to_stacked` would make it of the template.
+      template_dataset: Gives names, dimensions and coordinates.
+      preserved_dims: Dimensions that every variable of the template has.
+
+    Returns:
+      An object of the type of `template_dataset`.
+
+    Raises:
+      ValueError: A variable lacks a preserved dimension, or the channels do not add up.
+    """
+    names = sorted(template_dataset.keys())
+    folded = {}
+    for name in names:
+        sizes = template_dataset[name].sizes
+        _require_dims(name, sizes, preserved_dims)
+        folded[name] = {d: n for d, n in sizes.items() if d not in preserved_dims}
+    stops = list(itertools.accumulate(math.prod(f.values()) for f in folded.values()))
+    _require_channels(stops[-1] if stops else 0, stacked_array.sizes["channels"])
+    result = {}
+    for name, start, stop in zip(names, [0, *stops], stops):
+        original = template_dataset[name]
+        part = stacked_array.isel(channels=slice(start, stop))
+        part = part.unstack(channels=folded[name]).transpose(*original.dims)
+        result[name] = xr.DataArray(part, original.coords, name=original.name)
+    return type(template_dataset)(result)
+
+
+def _require_dims(
+    name: Hashable, found: Iterable[Hashable], wanted: Iterable[Hashable]
+) -> None:
+    missing = [dim for dim in wanted if dim not in found]
+    if missing:
+        raise ValueError(
+            f"{name} cannot be made from channels: its template has the dimensions "
+            f"{tuple(found)} and lacks {missing}"
+        )
+
+
+def _require_channels(expected: int, found: int) -> None:
+    if expected != found:
+        raise ValueError(f"the template needs {expected} channels, found {found}")

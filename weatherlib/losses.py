@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 LossAndDiagnostics: TypeAlias = tuple[xr.DataArray, Mapping[str, xr.DataArray]]
-"""The loss of each batch member and, by name, quantities to log. All of shape [batch]."""
+"""The loss of each batch member, and by name what else to log, all of shape [batch]."""
 
 
 class LossFunction(Protocol):
@@ -148,7 +148,8 @@ def normalized_latitude_weights(data: xr.DataArray) -> xr.DataArray:
     """
     latitude = _coordinate(data, "lat")
     weights = sphere.latitude_weights(np.asarray(latitude.values, np.float64))
-    return latitude.copy(data=weights)
+    dtype = np.result_type(latitude.dtype, np.float32)
+    return latitude.copy(data=weights.astype(dtype))
 
 
 def _coordinate(data: xr.DataArray, name: str) -> xr.DataArray:

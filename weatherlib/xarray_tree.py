@@ -5,7 +5,7 @@ puts the results back into a Dataset where they fit into one.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import xarray
 
@@ -56,6 +56,7 @@ def _merged(results: dict[Any, Any]) -> xarray.Dataset | dict[Any, Any]:
         return results
     arrays = [r.rename(name) for name, r in results.items() if r is not None]
     try:
-        return xarray.merge(arrays, join="exact", compat="no_conflicts")
+        merged = xarray.merge(arrays, join="exact", compat="no_conflicts")
     except ValueError:
         return results
+    return cast(xarray.Dataset, merged)

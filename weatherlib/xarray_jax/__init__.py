@@ -34,7 +34,7 @@ from weatherlib.xarray_jax.construct import (
 )
 
 # The underscored names are used by the tests of the published package.
-from weatherlib.xarray_jax.pytree import (
+from weatherlib.xarray_jax.pytree import (  # noqa: F401
     _flatten_data_array,
     _flatten_dataset,
     _flatten_datatree,

@@ -120,7 +120,7 @@ def assign_coords(
 
 def assign_jax_coords(
     x: DatasetOrDataArray,
-    jax_coords: Mapping[Hashable, Any] | None = None,
+    jax_coords: Mapping[Any, Any] | None = None,
     **jax_coords_kwargs: Any,
 ) -> DatasetOrDataArray:
     """Returns `x` with more jax_coords, given as one mapping or by keyword."""
@@ -138,13 +138,13 @@ def get_jax_coords(
     }
 
 
-def is_jax_coord(variable: xarray.Variable) -> bool:
+def is_jax_coord(variable: xarray.Variable | xarray.DataArray) -> bool:
     """Whether a coordinate is data under JAX transformations, and not static."""
     if variable.attrs.get(_JAX_COORD_ATTRIBUTE, False):
         return True
-    return not isinstance(variable, xarray.IndexVariable) and isinstance(
-        variable.data, JaxArrayWrapper
-    )
+    if isinstance(variable, xarray.IndexVariable):
+        return False
+    return isinstance(variable.data, JaxArrayWrapper)
 
 
 def mark_jax_coord(variable: xarray.Variable) -> xarray.Variable:
@@ -232,8 +232,7 @@ def _split_coords(
     marked = {
         name: value
         for name, value in coords.items()
-        if isinstance(value, xarray.DataArray | xarray.Variable)
-        and is_jax_coord(getattr(value, "variable", value))
+        if isinstance(value, xarray.DataArray | xarray.Variable) and is_jax_coord(value)
     }
     if not marked:
         return coords, dynamic

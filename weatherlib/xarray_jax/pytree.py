@@ -169,7 +169,7 @@ def _unflatten_datatree(aux: Any, children: tuple[Any, ...]) -> xarray.DataTree:
 
 
 def _sorted_items(
-    mapping: Mapping[Hashable, Any],
+    mapping: Mapping[Any, Any],
 ) -> tuple[tuple[Hashable, ...], list[Any]]:
     """Returns keys and values in an order that depends on the keys only."""
     names = tuple(sorted(mapping, key=str))
@@ -211,16 +211,6 @@ def _check_sizes(*groups: Mapping[Hashable, xarray.Variable]) -> dict[Hashable, 
     return sizes
 
 
-def _with_keys(flatten: Callable, keys: Callable) -> Callable:
-    """Returns `flatten` for JAX functions that name the place of each leaf."""
-
-    def flatten_with_keys(x: Any) -> tuple[list[tuple[Any, Any]], Any]:
-        children, aux = flatten(x)
-        return list(zip(keys(aux), children, strict=True)), aux
-
-    return flatten_with_keys
-
-
 def _variable_keys(aux: Any) -> list[Any]:
     del aux
     return [jax.tree_util.GetAttrKey("data")]
@@ -240,13 +230,25 @@ def _datatree_keys(aux: Any) -> list[Any]:
     return [jax.tree_util.GetAttrKey("dataset"), *children]
 
 
-for _kind, _flatten, _unflatten, _keys in (
-    (xarray.Variable, _flatten_variable, _unflatten_variable, _variable_keys),
-    (xarray.IndexVariable, _flatten_variable, _unflatten_variable, _variable_keys),
-    (xarray.DataArray, _flatten_data_array, _unflatten_data_array, _data_array_keys),
-    (xarray.Dataset, _flatten_dataset, _unflatten_dataset, _dataset_keys),
-    (xarray.DataTree, _flatten_datatree, _unflatten_datatree, _datatree_keys),
-):
-    jax.tree_util.register_pytree_with_keys(
-        _kind, _with_keys(_flatten, _keys), _unflatten, _flatten
-    )
+def _register(
+    kind: Any,
+    flatten: Callable[..., Any],
+    unflatten: Callable[..., Any],
+    keys: Callable[[Any], list[Any]],
+) -> None:
+    """Tells JAX how to take a type apart, put it together and name its parts."""
+
+    def flatten_with_keys(x: Any) -> tuple[list[tuple[Any, Any]], Any]:
+        children, aux = flatten(x)
+        return list(zip(keys(aux), children, strict=True)), aux
+
+    jax.tree_util.register_pytree_with_keys(kind, flatten_with_keys, unflatten, flatten)
+
+
+_register(xarray.Variable, _flatten_variable, _unflatten_variable, _variable_keys)
+_register(xarray.IndexVariable, _flatten_variable, _unflatten_variable, _variable_keys)
+_register(
+    xarray.DataArray, _flatten_data_array, _unflatten_data_array, _data_array_keys
+)
+_register(xarray.Dataset, _flatten_dataset, _unflatten_dataset, _dataset_keys)
+_register(xarray.DataTree, _flatten_datatree, _unflatten_datatree, _datatree_keys)

@@ -1,25 +1,96 @@
 """Coordinates as part of a JAX tree structure: hashable, comparable, unchangeable."""
 
-from collections.abc import Hashable, Mapping, Set
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any
 
 import numpy as np
 import xarray
 
 __all__ = ["StaticCoords"]
 
+# Kinds of NumPy types of which each value has one pattern of bytes.
+_ONE_PATTERN = "biumMSU"
 
-class _Coord(NamedTuple):
-    """One coordinate.
+
+class _Coord:
+    """One coordinate, as it was when a tree was flattened.
 
     Attributes:
-      variable: Its dimensions, attributes and values. What has no index is a read-only
-        copy, since the user may write into the original later.
-      index: Its index, or None.
+      dims: Its dimensions.
+      dtype: The type of its values.
+      shape: The shape of its values.
+      attrs: Its attributes.
+      index: Its xarray index, or None.
+      variable: Its Variable where it has an index, since that cannot be written to.
+        Otherwise None: the user may write into the original later.
     """
 
-    variable: xarray.Variable
-    index: Any
+    __slots__ = ("_content", "attrs", "dims", "dtype", "index", "shape", "variable")
+
+    def __init__(self, variable: xarray.Variable, index: Any) -> None:
+        self.dims = variable.dims
+        self.shape = variable.shape
+        self.attrs = variable.attrs
+        self.index = index
+        if index is None:
+            values = variable.values
+            self.variable = None
+            self.dtype = values.dtype
+            self._content = _content(values)
+        else:
+            self.variable = variable
+            self.dtype = variable.dtype
+            self._content = None
+
+    @property
+    def content(self) -> bytes | tuple[Any, ...]:
+        """The values as bytes, or one by one where bytes are mere addresses."""
+        if self._content is None:
+            assert self.variable is not None
+            self._content = _content(self.variable.values)
+        return self._content
+
+    def values(self) -> np.ndarray:
+        """Returns the values in an array of their own."""
+        if self.variable is not None:
+            return self.variable.values.copy()
+        if isinstance(self.content, bytes):
+            flat = np.frombuffer(self.content, self.dtype).copy()
+        else:
+            flat = np.empty(len(self.content), self.dtype)
+            for i, item in enumerate(self.content):
+                flat[i] = item
+        return flat.reshape(self.shape)
+
+    def restore(self) -> xarray.Variable:
+        """Returns a Variable that has nothing to write to in common with this."""
+        return xarray.Variable(
+            self.dims, self.values(), dict(self.attrs), fastpath=True
+        )
+
+    def equals(self, other: "_Coord") -> bool:
+        """Whether dimensions, type, kind of index and values are the same."""
+        if self.dims != other.dims or self.dtype != other.dtype:
+            return False
+        if type(self.index) is not type(other.index) or self.shape != other.shape:
+            return False
+        if self.index is not None and _same_index(self.index, other.index):
+            return True
+        a, b = self.content, other.content
+        if isinstance(a, tuple) and isinstance(b, tuple):
+            return all(map(_equal_items, a, b))
+        if a == b:
+            return True
+        if self.dtype.kind in _ONE_PATTERN:
+            return False
+        # Zeros have two signs and NaNs many patterns.
+        return np.array_equal(self.values(), other.values(), equal_nan=True)
+
+    def fingerprint(self) -> Hashable:
+        """Returns what is the same for all coordinates that equal this one."""
+        content = self.content if self.dtype.kind in _ONE_PATTERN else b""
+        return self.dims, str(self.dtype), self.shape, content
 
 
 class StaticCoords:
@@ -30,7 +101,8 @@ class StaticCoords:
     not count.
 
     JAX compares these on every call of a jitted function, once with each structure it
-    has met, so identical indexes end the comparison first.
+    has met. So a shared index ends the comparison of a coordinate, and values are
+    compared as bytes, which are taken once.
     """
 
     __slots__ = ("_coords", "_hash")
@@ -46,16 +118,15 @@ class StaticCoords:
           variables: The coordinates by name.
           indexes: The xarray indexes by name of the coordinates that have one.
         """
-        self._coords = {}
-        self._hash = None
-        for name, variable in variables.items():
-            index = indexes.get(name)
-            if index is None:
-                variable = _snapshot(variable)
-            self._coords[name] = _Coord(variable, index)
+        self._coords = {
+            name: _Coord(variable, indexes.get(name))
+            for name, variable in variables.items()
+        }
+        self._hash: int | None = None
 
     def __repr__(self) -> str:
-        return f"StaticCoords({ {n: c.variable for n, c in self._coords.items()} })"
+        values = {name: coord.values() for name, coord in self._coords.items()}
+        return f"StaticCoords({values})"
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -63,25 +134,19 @@ class StaticCoords:
         if not isinstance(other, StaticCoords):
             return NotImplemented
         theirs = other._coords
-        if len(theirs) != len(self._coords):
+        if self._coords.keys() != theirs.keys():
             return False
-        return all(
-            name in theirs and _equal(coord, theirs[name])
-            for name, coord in self._coords.items()
-        )
+        return all(coord.equals(theirs[name]) for name, coord in self._coords.items())
 
     def __hash__(self) -> int:
         if self._hash is None:
             self._hash = hash(
-                frozenset(
-                    (name, coord.variable.dims, _fingerprint(coord.variable.values))
-                    for name, coord in self._coords.items()
-                )
+                frozenset((n, coord.fingerprint()) for n, coord in self._coords.items())
             )
         return self._hash
 
     def restore(
-        self, dims: Set[Hashable] | None = None
+        self, dims: AbstractSet[Hashable] | None = None
     ) -> tuple[dict[Hashable, xarray.Variable], dict[Hashable, Any]]:
         """Returns the coordinates and their indexes, to put into an xarray object.
 
@@ -92,68 +157,37 @@ class StaticCoords:
         kept = {
             name: coord
             for name, coord in self._coords.items()
-            if dims is None or dims.issuperset(coord.variable.dims)
+            if dims is None or dims >= set(coord.dims)
         }
         # An index over several coordinates is of no use without one of them.
-        broken = {
-            id(coord.index)
-            for name, coord in self._coords.items()
-            if coord.index is not None and name not in kept
-        }
+        broken = {id(coord.index) for n, coord in self._coords.items() if n not in kept}
         variables, indexes = {}, {}
-        for name, (variable, index) in kept.items():
-            if index is None or id(index) in broken:
-                variables[name] = _writeable_copy(variable)
+        for name, coord in kept.items():
+            if coord.variable is None or id(coord.index) in broken:
+                variables[name] = coord.restore()
             else:
-                variables[name] = variable
-                indexes[name] = index
+                variables[name] = coord.variable
+                indexes[name] = coord.index
         return variables, indexes
 
 
-def _snapshot(variable: xarray.Variable) -> xarray.Variable:
-    values = np.array(variable.values)
-    values.flags.writeable = False
-    return xarray.Variable(variable.dims, values, dict(variable.attrs), fastpath=True)
+def _content(values: np.ndarray) -> bytes | tuple[Any, ...]:
+    if values.dtype.kind in "OT":
+        return tuple(values.ravel().tolist())
+    return values.tobytes()
 
 
-def _writeable_copy(variable: xarray.Variable) -> xarray.Variable:
-    values = np.array(variable.values)
-    return xarray.Variable(variable.dims, values, dict(variable.attrs), fastpath=True)
-
-
-def _equal(a: _Coord, b: _Coord) -> bool:
-    if a.variable is b.variable and a.index is b.index:
-        return True
-    if a.variable.dims != b.variable.dims or type(a.index) is not type(b.index):
-        return False
-    if a.index is b.index and a.index is not None:
-        return True
-    if a.variable.dtype != b.variable.dtype:
-        return False
-    return _equal_values(a.variable.values, b.variable.values)
-
-
-def _equal_values(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays of one type are equal, missing values included."""
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    if a.dtype.kind == "O":
-        return all(map(_equal_items, a.ravel().tolist(), b.ravel().tolist()))
-    if a.dtype.kind in "mM":
-        return np.array_equal(a.astype(np.int64), b.astype(np.int64))
-    return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+def _same_index(a: Any, b: Any) -> bool:
+    """Whether two indexes are the same object, or wrap the same pandas index."""
+    return a is b or (hasattr(a, "index") and a.index is b.index)
 
 
 def _equal_items(a: Any, b: Any) -> bool:
-    return a is b or bool(a == b) or bool(a != a and b != b)
-
-
-def _fingerprint(values: np.ndarray) -> tuple[Any, ...]:
-    """Returns what is the same for all arrays that `_equal_values` holds equal."""
-    content = b""
-    if values.dtype.kind in "biumMSU":
-        content = values.tobytes()
-    elif values.dtype.kind in "fc":
-        # Positive zero, and one kind of NaN.
-        content = np.where(np.isnan(values), np.nan, values + 0).tobytes()
-    return values.dtype.str, values.shape, content
+    """Whether two objects are equal or both are missing."""
+    if a is b:
+        return True
+    try:
+        return bool(a == b) or bool(a != a and b != b)
+    except (TypeError, ValueError):
+        # Some objects, such as `pandas.NA`, do not say whether they are equal.
+        return False

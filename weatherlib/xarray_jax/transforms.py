@@ -115,9 +115,7 @@ class _FlatFunction:
     arguments and adds one to the results.
     """
 
-    def __init__(
-        self, fn: Callable[..., Any], dim: Hashable, structure: jax.tree_util.PyTreeDef
-    ) -> None:
+    def __init__(self, fn: Callable[..., Any], dim: Hashable, structure: Any) -> None:
         self._fn = fn
         self._dim = dim
         self._structure = structure

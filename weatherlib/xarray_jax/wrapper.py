@@ -21,6 +21,9 @@ __all__ = ["JaxArrayWrapper", "unwrap", "wrap"]
 # returns the first, and `.lower` describes arguments with the second.
 _WRAPPED_TYPES = (jax.Array, jax.ShapeDtypeStruct, jax.stages.ArgInfo)
 
+# What `numpy.gradient` does by default, and `jax.numpy.gradient` always.
+_FIRST_ORDER = ("edge_order", 1)
+
 _NUMBERS = (bool, int, float, complex, np.generic)
 
 
@@ -165,6 +168,16 @@ class JaxArrayWrapper(np.lib.mixins.NDArrayOperatorsMixin):
         """Returns whether any element is true; see `numpy.any`."""
         return JaxArrayWrapper(jnp.any(self.jax_array, *args, **kwargs))
 
+    def argsort(self, *args: Any, **kwargs: Any) -> "JaxArrayWrapper":
+        """Returns the order that sorts the elements; see `numpy.argsort`."""
+        return JaxArrayWrapper(jnp.argsort(self.jax_array, *args, **kwargs))
+
+    def conj(self) -> "JaxArrayWrapper":
+        """Returns the complex conjugate."""
+        return JaxArrayWrapper(jnp.conj(self.jax_array))
+
+    conjugate = conj
+
     def copy(self, *args: Any, **kwargs: Any) -> "JaxArrayWrapper":
         """Returns another wrapper of the same array, which nobody can change."""
         del args, kwargs
@@ -177,6 +190,10 @@ class JaxArrayWrapper(np.lib.mixins.NDArrayOperatorsMixin):
     def reshape(self, *shape: Any, **kwargs: Any) -> "JaxArrayWrapper":
         """Returns the elements under another shape; see `numpy.reshape`."""
         return JaxArrayWrapper(self.jax_array.reshape(*shape, **kwargs))
+
+    def round(self, decimals: int = 0) -> "JaxArrayWrapper":
+        """Returns the elements rounded; see `numpy.round`."""
+        return JaxArrayWrapper(jnp.round(self.jax_array, decimals))
 
     def transpose(self, *axes: Any) -> "JaxArrayWrapper":
         """Returns the array with its axes in another order; see `numpy.transpose`."""
@@ -225,10 +242,12 @@ def _call_unwrapped(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Any:
     args = _map_arrays(unwrap, args)
-    kwargs = _map_arrays(unwrap, dict(kwargs))
-    if kwargs.get("dtype") is not None:
-        kwargs["dtype"] = _supported_dtype(kwargs["dtype"])
-    return _map_arrays(wrap, function(*args, **kwargs))
+    named: dict[str, Any] = _map_arrays(unwrap, dict(kwargs))
+    if named.get("dtype") is not None:
+        named["dtype"] = _supported_dtype(named["dtype"])
+    if isinstance(named.get("axis"), np.ndarray):
+        named["axis"] = tuple(named["axis"].tolist())
+    return _map_arrays(wrap, function(*args, **named))
 
 
 def _supported_dtype(dtype: Any) -> np.dtype:
@@ -237,10 +256,10 @@ def _supported_dtype(dtype: Any) -> np.dtype:
 
 
 def _means_nothing(name: str, value: Any) -> bool:
-    """Whether a NumPy argument, absent from `jax.numpy`, can be left out."""
-    return (name in ("out", "where", "initial") and value in (None, np._NoValue)) or (
-        name in ("subok", "casting", "order", "copy", "writeable")
-    )
+    """Whether a NumPy argument that `jax.numpy` lacks can be left out."""
+    if name in ("out", "where", "initial", "edge_order"):
+        return value is None or value is np._NoValue or (name, value) == _FIRST_ORDER
+    return name in ("subok", "writeable")
 
 
 def _find_jax_function(func: Callable[..., Any]) -> Callable[..., Any] | None:

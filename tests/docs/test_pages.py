@@ -1,0 +1,72 @@
+"""The code and the commands that the documentation shows."""
+
+import pathlib
+import re
+
+import jax
+import numpy as np
+import pytest
+
+_ROOT = pathlib.Path(__file__).parent.parent.parent
+_PAGES = sorted((_ROOT / "docs").rglob("*.md")) + [_ROOT / "README.md"]
+
+
+def _python_blocks(page: pathlib.Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text("utf8"), re.M | re.S)
+
+
+def _run(page: str) -> dict:
+    code = "\n\n".join(_python_blocks(_ROOT / page))
+    namespace: dict = {"__name__": "page"}
+    exec(compile(code, page, "exec"), namespace)
+    return namespace
+
+
+@pytest.fixture(scope="module")
+def new_model():
+    return _run("docs/adding-a-model.md")
+
+
+def test_the_new_model_of_the_guide_forecasts_every_target(new_model):
+    forecast, targets = new_model["forecast"], new_model["targets"]
+    assert dict(forecast.sizes) == dict(targets.sizes)
+    assert set(forecast) == set(targets)
+    assert all(np.isfinite(forecast[name]).all() for name in forecast)
+
+
+def test_the_new_model_of_the_guide_has_a_loss_and_gradients(new_model):
+    assert float(new_model["value"]) > 0
+    norms = [float(np.abs(g).max()) for g in jax.tree.leaves(new_model["gradients"])]
+    assert min(norms) > 0
+
+
+def test_the_new_model_of_the_guide_commutes_with_shifts_in_longitude(new_model):
+    network = new_model["hk"].transform(
+        lambda x: new_model["PeriodicCnn"](new_model["ModelConfig"](width=4))(x, 3)
+    )
+    field = jax.random.normal(jax.random.key(1), (1, 6, 8, 2))
+    params = network.init(jax.random.key(0), field)
+    shifted = network.apply(params, None, np.roll(field, 3, axis=2))
+    expected = np.roll(network.apply(params, None, field), 3, axis=2)
+    np.testing.assert_allclose(shifted, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda p: p.relative_to(_ROOT).as_posix())
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf8")):
+        if not target.startswith(("http://", "https://", "mailto:")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda p: p.relative_to(_ROOT).as_posix())
+def test_python_shown_on_a_page_is_valid(page):
+    for block in _python_blocks(page):
+        compile(block, str(page), "exec")
+
+
+def test_every_make_target_that_the_pages_name_exists():
+    makefile = (_ROOT / "Makefile").read_text("utf8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
+    for page in [*_PAGES, _ROOT / "CONTRIBUTING.md"]:
+        named = re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text("utf8"), re.M)
+        assert set(named) <= targets, page

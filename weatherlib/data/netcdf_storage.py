@@ -1,0 +1,141 @@
+"""NetCDF-4 files that grow along an unlimited time axis."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any, final
+
+import numpy as np
+import xarray
+
+from weatherlib.data import storage
+
+__all__ = ["NetcdfStorage"]
+
+
+@final
+class NetcdfStorage(storage.Storage):
+    """A NetCDF-4 file with an unlimited time axis."""
+
+    def __init__(self, path: pathlib.Path, compression: storage.Compression) -> None:
+        self._path = path
+        self._compression = compression
+        self._file: Any = None
+        self._frames = 0
+
+    @property
+    def frames(self) -> int:
+        """How many complete frames the file holds."""
+        return self._frames
+
+    def create(self, first: xarray.Dataset, attrs: Mapping[str, Any]) -> None:
+        """Makes the file with its first frames."""
+        level = self._compression.level or 0
+        encoding: dict[str, dict[str, Any]] = {}
+        for name, variable in first.variables.items():
+            settings: dict[str, Any] = {"_FillValue": None}
+            if "time" in variable.dims:
+                small = name not in first.data_vars
+                settings["chunksizes"] = storage.chunk_sizes(variable, small=small)
+            if name in first.data_vars and level and variable.ndim:
+                settings |= {"zlib": True, "complevel": level, "shuffle": True}
+            encoding[str(name)] = settings
+        marked = self._compression.round_dataset(first).assign_attrs(
+            {**attrs, storage.FRAMES: np.int64(0)}
+        )
+        marked.to_netcdf(
+            self._path,
+            engine="netcdf4",
+            format="NETCDF4",
+            unlimited_dims=["time"],
+            encoding=encoding,
+        )
+        self._connect()
+        self._mark(first.sizes["time"])
+
+    def append(self, frames: xarray.Dataset) -> None:
+        """Adds frames and flushes them to the file."""
+        start, stop = self._frames, self._frames + frames.sizes["time"]
+        rounded = self._compression.round_dataset(frames)
+        for name in storage.growing(rounded):
+            self._file[name][start:stop] = rounded[name].values
+        self._mark(stop)
+
+    def open(self) -> xarray.Dataset:
+        """Opens an unfinished file and cuts off a frame that was not completed."""
+        self._connect()
+        if storage.FRAMES not in self._file.ncattrs():
+            self.close()
+            raise ValueError(
+                f"{self._path}: not an unfinished forecast of this library"
+            )
+        self._frames = int(self._file.getncattr(storage.FRAMES))
+        if len(self._file.dimensions["time"]) > self._frames > 0:
+            self._cut()
+        return self.read(0, 0).assign_attrs(self._attributes())
+
+    def read(self, start: int, stop: int) -> xarray.Dataset:
+        """Returns the frames from `start` up to `stop`."""
+        data = {}
+        for name, variable in self._file.variables.items():
+            part = slice(start, stop) if "time" in variable.dimensions else slice(None)
+            values = variable[part] if variable.ndim else variable[...]
+            attrs = {key: variable.getncattr(key) for key in variable.ncattrs()}
+            attrs.pop("coordinates", None)
+            data[name] = xarray.Variable(variable.dimensions, np.asarray(values), attrs)
+        return storage.with_coordinates(data)
+
+    def finish(self) -> None:
+        """Takes the mark of an unfinished file away and closes it."""
+        self._file.delncattr(storage.FRAMES)
+        file, self._file = self._file, None
+        file.close()
+
+    def close(self) -> None:
+        """Closes the file as it is."""
+        file, self._file = self._file, None
+        if file is not None and file.isopen():
+            file.close()
+
+    @staticmethod
+    def remove(path: pathlib.Path) -> None:
+        """Deletes the file."""
+        path.unlink()
+
+    def _connect(self) -> None:
+        import netCDF4
+
+        self._file = netCDF4.Dataset(self._path, "a")
+        self._file.set_auto_maskandscale(False)
+
+    def _attributes(self) -> dict[str, Any]:
+        return {key: self._file.getncattr(key) for key in self._file.ncattrs()}
+
+    def _mark(self, frames: int) -> None:
+        """Writes the frames out, and only then their number."""
+        self._file.sync()
+        self._file.setncattr(storage.FRAMES, np.int64(frames))
+        self._file.sync()
+        self._frames = frames
+
+    def _cut(self) -> None:
+        """Makes the file anew without the frame at its end that was not completed.
+
+        An unlimited axis of NetCDF cannot shrink.
+        """
+        attrs = self._attributes()
+        shorter = self._path.with_name(self._path.name + ".cut")
+        whole = NetcdfStorage(shorter, self._compression)
+        for frame in range(self._frames):
+            part = self.read(frame, frame + 1)
+            if frame:
+                whole.append(part)
+            else:
+                whole.create(
+                    part, {k: v for k, v in attrs.items() if k != storage.FRAMES}
+                )
+        self.close()
+        whole.close()
+        shorter.replace(self._path)
+        self._connect()

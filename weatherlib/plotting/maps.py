@@ -323,13 +323,23 @@ def add_colorbar(
     mappable: matplotlib.cm.ScalarMappable,
     panels: list[matplotlib.axes.Axes],
     field: xarray.DataArray,
+    *,
+    open_ends: bool = True,
 ) -> None:
-    """Adds one horizontal colour bar below the panels, labelled with the units."""
+    """Adds one horizontal colour bar below the panels, labelled with the units.
+
+    Args:
+      figure: Holds the panels.
+      mappable: What `draw_field` returned.
+      panels: Maps with this colour scale.
+      field: Its attribute `units` is the label.
+      open_ends: Whether values may lie beyond the ends of the scale.
+    """
     bar = figure.colorbar(
         mappable,
         ax=panels,
         orientation="horizontal",
-        extend="both",
+        extend="both" if open_ends else "neither",
         fraction=0.05,
         pad=0.03,
         aspect=50,

@@ -13,6 +13,8 @@ import matplotlib.colors
 import numpy as np
 import xarray
 
+from weatherlib import variables
+
 __all__ = [
     "DIFFERENCE_COLORMAP",
     "Style",
@@ -25,7 +27,6 @@ __all__ = [
 
 DIFFERENCE_COLORMAP = "RdBu_r"
 
-_GRAVITY = 9.80665
 # White for dry, then blues to violet, as on rain charts.
 _RAIN = matplotlib.colors.LinearSegmentedColormap.from_list(
     "weatherlib_rain",
@@ -78,11 +79,19 @@ class Style:
         """
         shown = field * self.factor + (0.0 if difference else self.offset)
         shown.attrs = dict(field.attrs)
+        known = variables.find(str(field.name or ""))
+        units = str(field.attrs.get("units") or (known.units if known else ""))
         # A difference of temperatures is in kelvin, whatever the scale it is read on.
         kelvin = difference and self.offset != 0.0 and self.factor == 1.0
-        if self.units and not kelvin:
-            shown.attrs["units"] = self.units
+        shown.attrs["units"] = "K" if kelvin else self.units or units
         return shown.rename(field.name)
+
+    def show_norm(
+        self, norm: matplotlib.colors.Normalize, *, difference: bool
+    ) -> matplotlib.colors.Normalize:
+        """Returns a colour scale in SI units as one in the picture's units."""
+        ends = xarray.DataArray(np.array([norm.vmin, norm.vmax], dtype=float))
+        return matplotlib.colors.Normalize(*self.show(ends, difference=difference))
 
 
 _TEMPERATURES = Style(colormap=_TEMPERATURE, units="°C", offset=-273.15)
@@ -109,14 +118,15 @@ _STYLES = (
         Style(colormap="YlGnBu", units="g/kg", factor=1e3, floor=0.0),
     ),
     (r"humidity", "", Style(colormap="YlGnBu", floor=0.0)),
-    (r"geopotential_at_surface|orography", "m", Style(colormap="terrain")),
+    (r"geopotential_at_surface|orography", "", Style(colormap="terrain")),
+    (r"geopotential_height", "", Style(colormap="cividis", contours=True)),
     (
         r"geopotential",
         "m2/s2",
         Style(
             colormap="cividis",
             units="dam",
-            factor=0.1 / _GRAVITY,
+            factor=0.1 / variables.GRAVITY,
             contours=True,
         ),
     ),
@@ -186,7 +196,8 @@ def normalize(
 def label(field: xarray.DataArray) -> str:
     """Returns the name of a field for a title, with its level where it has one."""
     name = str(field.attrs.get("long_name") or field.name or "field")
-    name = re.sub(r"^(\d+)m\b", r"\1 m", name.replace("_", " "))
+    known = variables.find(str(field.name or ""))
+    name = known.display_name if known else name.replace("_", " ")
     name = name[:1].upper() + name[1:]
     level = field.coords.get("level")
     if level is None or level.size != 1 or "level" in name:

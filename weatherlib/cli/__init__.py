@@ -1,0 +1,1 @@
+"""The command line: `weatherlib predict`, `plot`, `info`, `simulate`."""

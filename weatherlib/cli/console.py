@@ -1,0 +1,128 @@
+"""What a command prints while it works: stages with their times, progress and tables.
+
+On a terminal the progress bar moves; in a log file it becomes a line now and then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import rich.box
+import rich.console
+import rich.measure
+import rich.progress
+import rich.table
+
+__all__ = ["Console", "Progress", "format_seconds"]
+
+Progress = Callable[[int, int, float], None]
+
+_LINES = 8  # Progress lines of one run where the output is not a terminal.
+
+
+class Console:
+    """Prints results and keeps the time of each stage.
+
+    Attributes:
+      seconds: Name of each stage so far and how long it took. Stages of one name add
+        up.
+    """
+
+    def __init__(self) -> None:
+        self._rich = rich.console.Console(highlight=False, soft_wrap=True)
+        self.seconds: dict[str, float] = {}
+
+    def print(self, text: str = "") -> None:
+        """Prints text as it is."""
+        self._rich.print(text, markup=False)
+
+    def heading(self, text: str) -> None:
+        """Prints the title of a part."""
+        self._rich.print()
+        self._rich.print(text, style="bold", markup=False)
+
+    def facts(self, facts: Sequence[tuple[str, str]]) -> None:
+        """Prints names and values in two columns."""
+        width = max((len(name) for name, _ in facts), default=0)
+        for name, value in facts:
+            self.print(f"  {name:{width}}  {value}")
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Adds the time spent inside to that of the stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+    def print_times(self) -> None:
+        """Prints how long each stage took."""
+        total = format_seconds(sum(self.seconds.values()))
+        parts = [f"{name} {format_seconds(s)}" for name, s in self.seconds.items()]
+        self.print(f"Time: {', '.join(parts)}; {total} in all")
+
+    def table(
+        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
+    ) -> None:
+        """Prints a table, its first column to the left and the others to the right."""
+        table = rich.table.Table(
+            title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, pad_edge=False
+        )
+        for index, name in enumerate(columns):
+            table.add_column(name, justify="right" if index else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        # A table that is cut in a log file or a narrow terminal misleads.
+        needed = rich.measure.Measurement.get(
+            self._rich, self._rich.options.update(width=1000), table
+        )
+        self._rich.print(table, width=max(needed.maximum, 20), crop=False)
+
+    @contextlib.contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Progress]:
+        """Yields a function that takes the steps done, those in all, and seconds."""
+        if not self._rich.is_terminal:
+            yield _line_progress(self.print, what)
+            return
+        columns = (
+            rich.progress.TextColumn("{task.description}"),
+            rich.progress.BarColumn(),
+            rich.progress.MofNCompleteColumn(),
+            rich.progress.TimeElapsedColumn(),
+            rich.progress.TimeRemainingColumn(),
+        )
+        with rich.progress.Progress(*columns, console=self._rich) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda done, total, seconds: bar.update(
+                task, completed=done, total=total
+            )
+
+
+def format_seconds(seconds: float) -> str:
+    """Returns a length of time for people: '0.42 s', '12 s', '3 min 20 s'."""
+    if seconds < 10:
+        return f"{seconds:.2g} s" if seconds >= 0.01 else "0 s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _line_progress(show: Callable[[str], None], what: str) -> Progress:
+    """Returns a progress function that prints a few lines in all."""
+    printed = 0
+
+    def update(done: int, total: int, seconds: float) -> None:
+        nonlocal printed
+        part = done * _LINES // max(total, 1)
+        if part > printed:
+            printed = part
+            show(f"{what}: {done} of {total}, {format_seconds(seconds)}")
+
+    return update

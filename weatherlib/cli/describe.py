@@ -1,0 +1,119 @@
+"""What a checkpoint, a dataset or a planned forecast is, as names and values."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray
+
+if TYPE_CHECKING:
+    # Describing data does without JAX, which these load.
+    from weatherlib.cli import forecasting, models
+
+__all__ = ["dataset_facts", "model_facts", "setup_facts", "variable_rows"]
+
+Facts = list[tuple[str, str]]
+
+
+def model_facts(model: models.Model) -> Facts:
+    """Returns what a model is."""
+    task = model.task_config
+    settings = ", ".join(
+        f"{name} {value:g}"
+        for name, value in dataclasses.asdict(model.model_config).items()
+        if value is not None
+    )
+    facts = [
+        ("checkpoint", str(model.path) if model.path else "random parameters"),
+        ("description", model.description),
+        ("license", model.license),
+        ("sha256", model.digest),
+        ("architecture", settings),
+        ("parameters", _parameter_count(model.params)),
+        ("inputs", f"{', '.join(task.input_variables)} over {task.input_duration}"),
+        ("targets", ", ".join(task.target_variables)),
+        ("forcings", ", ".join(task.forcing_variables)),
+        ("levels", ", ".join(map(str, task.pressure_levels)) + " hPa"),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def setup_facts(setup: forecasting.Setup) -> Facts:
+    """Returns what a forecast starts from and how far it goes."""
+    known = setup.targets.sizes["time"] if setup.targets is not None else 0
+    hours = setup.time_step.total_seconds() / 3600
+    facts = [("grid", _grid(setup.inputs))]
+    if "datetime" in setup.start.coords:
+        dates = setup.start["datetime"].isel(time=-1).values
+        start = np.ravel(dates)[0]
+        facts.append(("starts", f"{_stamp(start)} UTC"))
+    facts += [
+        ("inputs", _sizes(setup.inputs)),
+        ("targets", _sizes(setup.template)),
+        ("forecast", f"{setup.steps} steps of {hours:g} h, {known} with truth"),
+    ]
+    return facts
+
+
+def dataset_facts(dataset: xarray.Dataset) -> Facts:
+    """Returns grid, times and levels of a dataset."""
+    facts = [("dimensions", _sizes(dataset))]
+    if {"lat", "lon"} <= set(dataset.coords):
+        facts.append(("grid", _grid(dataset)))
+    if "level" in dataset.coords:
+        levels = np.atleast_1d(dataset["level"].values)
+        facts.append(("levels", ", ".join(f"{p:g}" for p in levels) + " hPa"))
+    for name in ("datetime", "valid_time", "time"):
+        if name in dataset.coords and dataset[name].dtype.kind == "M":
+            stamps = np.ravel(dataset[name].values)
+            between = f"{_stamp(stamps[0])} to {_stamp(stamps[-1])} UTC"
+            facts.append(("times", f"{between}, {len(stamps)} in all"))
+            break
+    for name in ("title", "source", "history", "license", "checkpoint_sha256"):
+        if dataset.attrs.get(name):
+            facts.append((name, str(dataset.attrs[name])))
+    return facts
+
+
+def variable_rows(dataset: xarray.Dataset) -> list[list[str]]:
+    """Returns name, unit, dimensions and range of each variable.
+
+    The range is that of the first time, so that large files are not read as a whole.
+    """
+    rows = []
+    for name, field in dataset.data_vars.items():
+        first = field.isel(time=0, missing_dims="ignore").values
+        span = "no values"
+        if first.size and first.dtype.kind in "fiu" and np.isfinite(first).any():
+            span = f"{np.nanmin(first):.4g} to {np.nanmax(first):.4g}"
+            lost = int(np.isnan(first).sum()) if first.dtype.kind == "f" else 0
+            span += f", {lost} NaN" if lost else ""
+        dims = ", ".join(map(str, field.dims))
+        rows.append([str(name), str(field.attrs.get("units", "")), dims, span])
+    return rows
+
+
+def _grid(dataset: xarray.Dataset) -> str:
+    lat, lon = dataset["lat"].values, dataset["lon"].values
+    return (
+        f"{len(lat)}x{len(lon)}, latitude {lat[0]:g} to {lat[-1]:g}, "
+        f"longitude {lon[0]:g} to {lon[-1]:g}"
+    )
+
+
+def _sizes(dataset: xarray.Dataset) -> str:
+    return ", ".join(f"{name} {size}" for name, size in dataset.sizes.items())
+
+
+def _stamp(time: np.datetime64) -> str:
+    return np.datetime_as_string(time, unit="m").replace("T", " ")
+
+
+def _parameter_count(params: object) -> str:
+    """Returns the number of parameters, or nothing where there are none yet."""
+    if not isinstance(params, dict):
+        return ""
+    arrays = [array for module in params.values() for array in module.values()]
+    return f"{sum(np.size(array) for array in arrays):,} in {len(arrays)} arrays"

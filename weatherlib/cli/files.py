@@ -1,0 +1,85 @@
+"""Files that a user names: found, readable and writable, or a clear error."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import tempfile
+
+import xarray
+
+from weatherlib import bundled, data
+
+__all__ = ["existing", "open_weather", "read_netcdf", "writable_folder"]
+
+
+def existing(path: str | os.PathLike[str], what: str) -> pathlib.Path:
+    """Returns the path.
+
+    Args:
+      path: A file or folder.
+      what: What it should be, for the message: "the checkpoint".
+
+    Raises:
+      FileNotFoundError: There is nothing of that name.
+    """
+    path = pathlib.Path(path)
+    if path.exists():
+        return path
+    folder = path.parent
+    where = "" if folder.is_dir() else f"; there is no folder {folder} either"
+    raise FileNotFoundError(f"{path}: {what} does not exist{where}")
+
+
+def open_weather(path: str | os.PathLike[str] | None) -> xarray.Dataset:
+    """Returns the weather of a file, or the bundled sample.
+
+    Args:
+      path: NetCDF, Zarr or GRIB; None for the bundled sample.
+
+    Raises:
+      FileNotFoundError: There is nothing of that name.
+      OSError: It is damaged or of no known format.
+      ValueError: Its contents cannot be understood.
+    """
+    if path is None:
+        return data.open_dataset(existing(bundled.sample_path(), "the bundled sample"))
+    return data.open_dataset(existing(path, "the dataset"))
+
+
+def read_netcdf(path: pathlib.Path) -> xarray.Dataset:
+    """Returns all of a small NetCDF file.
+
+    Raises:
+      OSError: The file is damaged, or no NetCDF.
+    """
+    try:
+        with xarray.open_dataset(path, decode_timedelta=True) as dataset:
+            return dataset.load()
+    # What a damaged file raises depends on where the damage is met.
+    except (OSError, RuntimeError, ValueError) as error:
+        raise OSError(
+            f"{path}: not a NetCDF file that can be read ({error}); it may be damaged "
+            "or cut off, fetch or write it again"
+        ) from error
+
+
+def writable_folder(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns a folder in which files can be written, making it where it is missing.
+
+    Raises:
+      OSError: It cannot be made, is a file, or no file can be made in it.
+    """
+    path = pathlib.Path(path)
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"{path}: a folder for output is needed, found a file")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        # Permission bits do not tell for the superuser or a read-only mount.
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"{path}: cannot write into this folder ({error.strerror}); choose another"
+        ) from error
+    return path

@@ -1,0 +1,391 @@
+"""From files to a forecast: model and weather are loaded, checked and run.
+
+`prepare` does all the checks before anything is computed, so that a mistake costs
+seconds. `run` makes the forecast and leaves nothing under the final name unless it is
+complete.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import haiku as hk
+import jax
+import numpy as np
+import pandas as pd
+import xarray
+
+import weatherlib
+from weatherlib import data, data_utils, predictor_base, rollout
+from weatherlib.cli import models
+
+__all__ = [
+    "DEFAULT_STEPS",
+    "Forecast",
+    "Setup",
+    "build_forecaster",
+    "initialise",
+    "load_forecaster",
+    "prepare",
+    "run",
+]
+
+DEFAULT_STEPS = 40  # Ten days at six hours, of the bundled sample.
+
+# A wrong unit or another model's statistics put fields far from where they should be;
+# real weather stays within a few standard deviations.
+_MOST_DEVIATIONS = 20.0
+_MOST_MEMORY = 0.5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setup:
+    """All that one forecast needs, checked.
+
+    Attributes:
+      start: The last frames before the forecast, with their dates.
+      inputs: What the model reads of them, `time` ending at zero.
+      template: Shape of the forecast, its values NaN.
+      forcings: What is known in advance at all its times.
+      targets: Truth at its first times; None where there is none.
+      time_step: Time between frames.
+    """
+
+    start: xarray.Dataset
+    inputs: xarray.Dataset
+    template: xarray.Dataset
+    forcings: xarray.Dataset
+    targets: xarray.Dataset | None
+    time_step: pd.Timedelta
+
+    @property
+    def steps(self) -> int:
+        """Number of frames to forecast."""
+        return self.template.sizes["time"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """A finished forecast.
+
+    Attributes:
+      predictions: The forecast; `time` is the lead time. Read when asked for where it
+        lies in a file.
+      targets: Truth at its first times; None where there is none.
+      initial: The last frame before it.
+      time_step: Time between frames.
+      path: The file it was written to, None where it is only in memory.
+    """
+
+    predictions: xarray.Dataset
+    targets: xarray.Dataset | None
+    initial: xarray.Dataset
+    time_step: pd.Timedelta
+    path: pathlib.Path | None
+
+
+def prepare(
+    model: models.Model,
+    statistics: models.Statistics,
+    dataset: xarray.Dataset,
+    *,
+    steps: int = 1,
+    least_frames: int = 2,
+) -> Setup:
+    """Returns what a forecast needs, anchored to the end of the data.
+
+    Of the frames that follow the first inputs, as many as there are steps become truth,
+    so the forecast starts as late as its truth allows; steps beyond that have none.
+
+    Args:
+      model: What makes the forecast.
+      statistics: What it normalises with.
+      dataset: Weather as `data.open_dataset` returns it.
+      steps: Frames to forecast.
+      least_frames: Fewest frames accepted.
+
+    Raises:
+      ValueError: The data do not fit the model; the message says all that is wrong.
+    """
+    task = model.task_config
+    if steps < 1:
+        raise ValueError(f"steps: a forecast has at least 1 step, found {steps}")
+    data_utils.require(dataset, task)
+    frames = dataset.sizes["time"]
+    time_step = data_utils.infer_time_step(dataset["time"])
+    reads = round(pd.Timedelta(task.input_duration) / time_step)
+    if frames < max(least_frames, reads):
+        raise ValueError(
+            f"time: the data have {frames} frames, expected at least "
+            f"{max(least_frames, reads)}: {reads} to start from"
+            + (" and 1 to compare with" if least_frames > reads else "")
+        )
+    check_resolution(model.model_config.resolution, dataset)
+    known = min(steps, frames - reads)
+    before = dataset.isel(time=slice(0, frames - known))
+    inputs = data_utils.split_initial(before, task).compute()
+    _check_scales(inputs, statistics)
+    return Setup(
+        start=before.isel(time=slice(-reads, None)),
+        inputs=inputs,
+        template=data_utils.targets_template(before, task, steps),
+        forcings=_forcings(before, dataset, model, steps, known),
+        targets=_targets(dataset, model, known, time_step) if known else None,
+        time_step=time_step,
+    )
+
+
+def check_resolution(resolution: float, dataset: xarray.Dataset) -> None:
+    """Checks that the grid is the one a model was trained for.
+
+    Args:
+      resolution: Grid spacing of the model, degrees; 0 accepts any.
+      dataset: Has the coordinate `lon`, of the globe or a window.
+
+    Raises:
+      ValueError: The spacing differs.
+    """
+    longitude = dataset["lon"].values.astype(np.float64)
+    spacing = (
+        float(np.median(np.abs(np.diff(longitude)))) if len(longitude) > 1 else 0.0
+    )
+    if resolution != 0 and not np.isclose(spacing, resolution, rtol=1e-3):
+        raise ValueError(
+            f"the grid of the data has a spacing of {spacing:g} degrees "
+            f"({dataset.sizes['lat']}x{dataset.sizes['lon']}), the checkpoint was "
+            f"trained for {resolution:g}; use data at that resolution or another "
+            "checkpoint"
+        )
+
+
+def build_forecaster(
+    model: models.Model,
+    statistics: models.Statistics,
+    *,
+    precision: str = "auto",
+    steps_per_chunk: int = 1,
+) -> rollout.Forecaster:
+    """Returns the compiled-once engine for a model.
+
+    Args:
+      model: With parameters; see `initialise` for a random one.
+      statistics: What it normalises with.
+      precision: One of `models.PRECISIONS`.
+      steps_per_chunk: Steps between two transfers from the device.
+
+    Raises:
+      ValueError: `precision` is not known.
+    """
+    return rollout.Forecaster(
+        _predictor_maker(model, statistics, models.resolve_precision(precision)),
+        model.params,
+        model.state,
+        task=model.task_config,
+        num_steps_per_chunk=steps_per_chunk,
+    )
+
+
+def load_forecaster(
+    checkpoint: str | os.PathLike[str] | None = None,
+    stats: str | os.PathLike[str] | None = None,
+    *,
+    precision: str = "auto",
+) -> rollout.Forecaster:
+    """Returns a model ready to forecast, compiled when it is first used.
+
+    Args:
+      checkpoint: Checkpoint file, or a folder with exactly one. Default: the bundled
+        model.
+      stats: Folder of its statistics. Default: `stats` beside the checkpoint.
+      precision: One of `models.PRECISIONS`.
+
+    Raises:
+      FileNotFoundError: The checkpoint or its statistics are missing.
+      OSError: A file is damaged.
+      ValueError: The file is no GraphCast checkpoint, or the statistics belong to
+        another model.
+    """
+    model = models.load_model(checkpoint)
+    statistics = models.find_statistics(model, stats)
+    return build_forecaster(model, statistics, precision=precision)
+
+
+def initialise(
+    model: models.Model, statistics: models.Statistics, setup: Setup
+) -> models.Model:
+    """Returns the model with parameters drawn from key 0 where it has none yet."""
+    if model.params is not None:
+        return model
+    make_predictor = _predictor_maker(model, statistics, "float32")
+
+    @hk.transform_with_state
+    def forward(inputs: Any, template: Any, forcings: Any) -> xarray.Dataset:
+        return make_predictor()(inputs, targets_template=template, forcings=forcings)
+
+    one_step = [d.isel(time=[0]).compute() for d in (setup.template, setup.forcings)]
+    params, state = jax.jit(forward.init)(
+        jax.random.PRNGKey(0), setup.inputs, *one_step
+    )
+    return dataclasses.replace(model, params=params, state=state)
+
+
+def run(
+    forecaster: rollout.Forecaster,
+    setup: Setup,
+    model: models.Model,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    guard: rollout.Guard | None = None,
+    progress: rollout.Progress | None = None,
+) -> Forecast:
+    """Returns the forecast, written to a file where one is named.
+
+    An interrupted forecast stays readable as `NAME.partial`, and the same call goes on
+    from there.
+
+    Args:
+      forecaster: From `build_forecaster`.
+      setup: From `prepare`.
+      model: Says what the file tells about its origin.
+      output: Ends in `.nc` or `.zarr`.
+      overwrite: Whether an older file of that name may be replaced.
+      guard: What to do about fields that are no weather. Default: a warning.
+      progress: Is told how many steps are done, of how many, and in how long.
+
+    Raises:
+      ValueError: The forecast does not fit into memory and no file is named.
+      OSError: The file cannot be written.
+    """
+    if output is None:
+        _check_memory(setup.template)
+        writer = data.MemoryWriter()
+    else:
+        writer = data.open_writer(output, attrs=_attrs(model), overwrite=overwrite)
+    try:
+        with writer:
+            forecaster.run(
+                setup.start,
+                writer,
+                setup.forcings,
+                steps=setup.steps,
+                guard=guard or rollout.Guard(),
+                progress=progress,
+            )
+    except (KeyboardInterrupt, Exception) as error:
+        if output is not None and writer.frames_written:
+            error.add_note(
+                f"the first {writer.frames_written} of {setup.steps} frames are in "
+                f"{output}.partial; the same command continues from there"
+            )
+        raise
+    if isinstance(writer, data.MemoryWriter):
+        predictions = writer.dataset.assign_attrs(_attrs(model))
+    else:
+        predictions = data.open_dataset(writer.path)
+    return Forecast(
+        predictions=predictions,
+        targets=setup.targets,
+        initial=setup.start.isel(time=-1, drop=True),
+        time_step=setup.time_step,
+        path=None if output is None else pathlib.Path(output),
+    )
+
+
+def _predictor_maker(
+    model: models.Model, statistics: models.Statistics, precision: str
+) -> Callable[[], predictor_base.Predictor]:
+    def make_predictor() -> predictor_base.Predictor:
+        return models.build_predictor(
+            model.model_config, model.task_config, statistics, precision=precision
+        )
+
+    return make_predictor
+
+
+def _targets(
+    dataset: xarray.Dataset, model: models.Model, known: int, time_step: pd.Timedelta
+) -> xarray.Dataset:
+    """Returns the truth at the last `known` frames, `time` as lead time."""
+    task = model.task_config
+    names = [name for name in task.target_variables if name in dataset]
+    targets = dataset[names].isel(time=slice(-known, None))
+    if "level" in targets.dims:
+        targets = targets.sel(level=list(task.pressure_levels))
+    return targets.assign_coords(
+        time=pd.timedelta_range(time_step, periods=known, freq=time_step)
+    )
+
+
+def _forcings(
+    before: xarray.Dataset,
+    dataset: xarray.Dataset,
+    model: models.Model,
+    steps: int,
+    known: int,
+) -> xarray.Dataset:
+    """Returns the forcings of the forecast, from the data where they reach its end."""
+    held = [name for name in model.task_config.forcing_variables if name in dataset]
+    if known < steps:
+        held = [n for n in held if n not in data_utils.COMPUTABLE_FORCINGS]
+    return data_utils.forcings(
+        before,
+        model.task_config,
+        steps,
+        known=dataset[held] if held else None,
+    )
+
+
+def _check_scales(inputs: xarray.Dataset, statistics: models.Statistics) -> None:
+    """Checks that the statistics could be those of the data.
+
+    Raises:
+      ValueError: A variable lies far away from its mean.
+    """
+    far = []
+    for name in inputs.data_vars:
+        mean = statistics.mean_by_level.get(name)
+        stddev = statistics.stddev_by_level.get(name)
+        if mean is None or stddev is None:
+            continue
+        deviations = float(np.sqrt((((inputs[name] - mean) / stddev) ** 2).mean()))
+        if deviations > _MOST_DEVIATIONS:
+            far.append(f"{name} by {deviations:.3g}")
+    if far:
+        raise ValueError(
+            "the statistics do not describe these data; are they those of another "
+            "model, or the data in other units? Standard deviations off: "
+            f"{'; '.join(far)}"
+        )
+
+
+def _check_memory(template: xarray.Dataset) -> None:
+    """Checks that a forecast may be kept in memory.
+
+    Raises:
+      ValueError: It would take more than half of it.
+    """
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if template.nbytes > _MOST_MEMORY * have:
+        raise ValueError(
+            f"the forecast takes {template.nbytes / 2**30:.0f} GiB, this machine has "
+            f"{have / 2**30:.0f} GiB of memory; write it to a file with --output"
+        )
+
+
+def _attrs(model: models.Model) -> dict[str, str]:
+    """Returns what a forecast file says about its origin."""
+    found = {
+        "title": "Weather forecast",
+        "source": f"weatherlib {weatherlib.__version__}, GraphCast",
+        "model_description": model.description,
+        "license": model.license,
+        "checkpoint_sha256": model.digest,
+    }
+    if model.path is not None:
+        found["checkpoint"] = model.path.name
+    return {name: value for name, value in found.items() if value}

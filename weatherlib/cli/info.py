@@ -1,0 +1,118 @@
+"""Say what a checkpoint or a weather file contains, and whether they fit.
+
+A weather file is listed with its grid, times, levels and variables; a checkpoint with
+its architecture, its variables, its licence and its hash. Named together, they are
+compared, and every problem is listed with its remedy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+if TYPE_CHECKING:
+    import xarray
+
+    from weatherlib.cli import models
+
+__all__ = ["EXAMPLES", "Options", "print_contents", "run"]
+
+_CHECKPOINT_SUFFIXES = (".npz", ".ckpt")
+
+EXAMPLES = (
+    "weatherlib info",
+    "weatherlib info era5.nc",
+    "weatherlib info era5.nc --checkpoint graphcast.npz",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to describe; the bundled sample and checkpoint by default."""
+
+    path: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")] = (
+        None
+    )
+    """A weather file (.nc, .zarr, .grib) or a checkpoint (.npz)."""
+
+    checkpoint: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """A checkpoint to compare the weather file with."""
+
+
+def run(options: Options) -> None:
+    """Prints what the files contain.
+
+    Raises:
+      FileNotFoundError: A file is missing.
+      OSError: A file is damaged.
+      ValueError: A file is of another kind.
+    """
+    path = options.path
+    if path is None:
+        print_contents(None, options.checkpoint or "./")
+    elif pathlib.Path(path).suffix in _CHECKPOINT_SUFFIXES:
+        if options.checkpoint is not None:
+            raise ValueError(
+                f"{path}: is a checkpoint; name a weather file to compare with "
+                f"{options.checkpoint}"
+            )
+        print_contents(None, path, dataset=False)
+    else:
+        print_contents(path, options.checkpoint)
+
+
+def print_contents(
+    weather: str | None, checkpoint: str | None, *, dataset: bool = True
+) -> None:
+    """Prints a weather file, a checkpoint, and what stands between them.
+
+    Args:
+      weather: The file; None for the bundled sample.
+      checkpoint: Checkpoint or its folder, "./" for the bundled one; None for none.
+      dataset: Whether to describe the weather at all.
+
+    Raises:
+      FileNotFoundError: As `run`.
+      OSError: As `run`.
+      ValueError: As `run`.
+    """
+    from weatherlib.cli import console, describe, files
+
+    out = console.Console()
+    opened = None
+    if dataset:
+        opened = files.open_weather(weather)
+        out.heading(f"Data: {weather or 'the bundled sample'}")
+        out.facts(describe.dataset_facts(opened))
+        columns = ["variable", "unit", "dimensions", "range at the first time"]
+        out.table("", columns, describe.variable_rows(opened))
+    if checkpoint is None:
+        return
+    # The checkpoint's schema lies in a package that loads JAX; data alone do without.
+    from weatherlib.cli import models
+
+    model = models.load_model(checkpoint)
+    out.heading(f"Checkpoint: {model.path}")
+    out.facts(describe.model_facts(model))
+    if opened is not None:
+        out.heading("Do they fit?")
+        for line in _problems(opened, model) or ["yes"]:
+            out.print(f"  {line}")
+
+
+def _problems(dataset: xarray.Dataset, model: models.Model) -> list[str]:
+    """Returns what stands between a dataset and a model, each with its remedy."""
+    from weatherlib import data_utils
+    from weatherlib.cli import forecasting
+
+    problems = [
+        str(problem) for problem in data_utils.check(dataset, model.task_config)
+    ]
+    try:
+        forecasting.check_resolution(model.model_config.resolution, dataset)
+    except ValueError as error:
+        problems.append(str(error))
+    return problems

@@ -1,0 +1,130 @@
+"""Entry point of the command `weatherlib`.
+
+Commands are looked up in a table and imported only when they are called, so `--help`
+answers at once. A new command is one module with `Options` and `run`, and one line in
+`COMMANDS`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+from collections.abc import Sequence
+
+import weatherlib
+from weatherlib.cli import reporting
+
+__all__ = ["COMMANDS", "Command", "main"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command:
+    """One subcommand.
+
+    Attributes:
+      module: Module with a frozen dataclass `Options`, a function `run(options)`, and
+        `EXAMPLES`, command lines for the help.
+      summary: One line for the list of commands.
+    """
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "predict": Command(
+        module="weatherlib.cli.predict",
+        summary="Make a forecast: file, maps and scores. Needs no argument.",
+    ),
+    "plot": Command(
+        module="weatherlib.cli.plot",
+        summary="Draw maps or an animation of a forecast or any weather file.",
+    ),
+    "info": Command(
+        module="weatherlib.cli.info",
+        summary="Say what a checkpoint or a weather file contains, and if they fit.",
+    ),
+    "simulate": Command(
+        module="weatherlib.cli.simulate",
+        summary="Make weather to learn from, without any download.",
+    ),
+}
+
+_HELP = """\
+usage: weatherlib COMMAND [OPTIONS]
+
+Machine-learned weather forecasts.
+
+Commands:
+{commands}
+
+Options:
+  --version   Print the version.
+  --debug     Show the full Python traceback of any error.
+  -h, --help  Show this, or with a command its options and examples.
+
+Examples:
+  weatherlib predict
+      Ten days with the bundled model from bundled weather, no network needed.
+  weatherlib predict --pretrained graphcast.npz --stats stats --dataset era5.nc \\
+      --steps 40 --output forecast.zarr
+  weatherlib plot forecast.zarr --var geopotential --level 500 --animate
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code of the process.
+
+    Args:
+      argv: Arguments after the program's name. Default: those of the process.
+
+    Returns:
+      0 on success, 2 where the user can put it right, 130 after Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    if debug:
+        arguments.remove("--debug")
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if name in ("-h", "--help", "help"):
+        width = max(map(len, COMMANDS))
+        lines = [f"  {n:{width}}   {c.summary}" for n, c in COMMANDS.items()]
+        print(_HELP.format(commands="\n".join(lines)), end="")
+        return 0
+    if name == "--version":
+        print(f"weatherlib {weatherlib.__version__}")
+        return 0
+    if name not in COMMANDS:
+        known = ", ".join(COMMANDS)
+        return reporting.complain(
+            f"there is no command {name!r}; the commands are {known}"
+        )
+    try:
+        return reporting.run_reported(lambda: _run(name, rest), debug=debug)
+    except SystemExit as leave:
+        return leave.code if isinstance(leave.code, int) else 2
+
+
+def _run(name: str, arguments: list[str]) -> None:
+    """Reads the options of a command and runs it."""
+    import tyro
+
+    module = importlib.import_module(COMMANDS[name].module)
+    try:
+        options = tyro.cli(
+            module.Options,
+            prog=f"weatherlib {name}",
+            description=module.__doc__,
+            args=arguments,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+    except SystemExit as leave:
+        if leave.code == 0:
+            print("Examples:", *module.EXAMPLES, sep="\n  ")
+        raise
+    module.run(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,291 @@
+"""A trained model with everything it needs: weights, configuration and statistics.
+
+`load_model` and `find_statistics` follow one rule for every command: the bundled
+statistics belong to the bundled checkpoint and are used with nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+import xarray
+
+from weatherlib import (
+    autoregressive,
+    bundled,
+    casting,
+    checkpoint,
+    graphcast,
+    normalization,
+    predictor_base,
+    task,
+)
+from weatherlib.cli import files
+
+__all__ = [
+    "DEFAULT_CHECKPOINT",
+    "PRECISIONS",
+    "STATISTICS_FILES",
+    "Model",
+    "Statistics",
+    "build_predictor",
+    "find_checkpoint",
+    "find_statistics",
+    "load_model",
+    "load_statistics",
+    "random_model",
+    "resolve_precision",
+]
+
+DEFAULT_CHECKPOINT = "./"
+PRECISIONS = ("auto", "float32", "bfloat16")
+STATISTICS_FILES = ("diffs_stddev_by_level", "mean_by_level", "stddev_by_level")
+
+_CHECKPOINT_SUFFIXES = (".npz", ".ckpt")
+# The demonstration model of the published walk-through of the inference script.
+_DEMONSTRATION = graphcast.ModelConfig(
+    resolution=0,
+    mesh_size=4,
+    latent_size=32,
+    gnn_msg_steps=4,
+    hidden_layers=1,
+    radius_query_fraction_edge_length=0.6,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Model:
+    """A model as it comes out of its file.
+
+    Attributes:
+      params: Haiku parameters; None for a random model that is yet to be initialised.
+      state: Haiku state, empty for GraphCast.
+      model_config: The architecture.
+      task_config: What it reads and predicts.
+      description: Free text of the checkpoint.
+      license: Terms of the weights.
+      path: The file; None for a random model.
+      digest: SHA-256 of the file; empty for a random model.
+    """
+
+    params: Any
+    model_config: graphcast.ModelConfig
+    task_config: task.TaskConfig
+    state: Any = dataclasses.field(default_factory=dict)
+    description: str = ""
+    license: str = ""
+    path: pathlib.Path | None = None
+    digest: str = ""
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether this is the checkpoint inside the package."""
+        return self.path is not None and self.path == bundled.checkpoint_path()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """What the data are normalised with, each a dataset of the model's variables.
+
+    Attributes:
+      diffs_stddev_by_level: Standard deviation of differences between frames.
+      mean_by_level: Mean.
+      stddev_by_level: Standard deviation.
+    """
+
+    diffs_stddev_by_level: xarray.Dataset
+    mean_by_level: xarray.Dataset
+    stddev_by_level: xarray.Dataset
+
+
+def find_checkpoint(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
+    """Returns the checkpoint file that a user means.
+
+    Args:
+      path: A file, or a folder that holds exactly one checkpoint (.npz or .ckpt).
+        None and "./" mean the bundled one.
+
+    Raises:
+      FileNotFoundError: There is nothing of that name.
+      ValueError: The folder holds no checkpoint, or several.
+    """
+    if path is None or os.fspath(path) == DEFAULT_CHECKPOINT:
+        return files.existing(bundled.checkpoint_path(), "the bundled checkpoint")
+    path = files.existing(path, "the checkpoint")
+    if not path.is_dir():
+        return path
+    found = sorted(p for p in path.iterdir() if p.suffix in _CHECKPOINT_SUFFIXES)
+    if len(found) != 1:
+        names = ", ".join(p.name for p in found) or "none"
+        raise ValueError(
+            f"{path}: a folder given as checkpoint must hold exactly one file ending "
+            f"in {' or '.join(_CHECKPOINT_SUFFIXES)}, found {names}; name the file"
+        )
+    return found[0]
+
+
+def load_model(path: str | os.PathLike[str] | None = None) -> Model:
+    """Returns a GraphCast model from its checkpoint.
+
+    Args:
+      path: As for `find_checkpoint`.
+
+    Raises:
+      FileNotFoundError: There is nothing of that name.
+      ValueError: The file is not a GraphCast checkpoint, or a folder does not hold
+        exactly one.
+      OSError: The file is damaged or cannot be read.
+    """
+    file = find_checkpoint(path)
+    loaded = checkpoint.open_checkpoint(file, graphcast.CheckPoint)
+    return Model(
+        params=loaded.params,
+        model_config=loaded.model_config,
+        task_config=loaded.task_config,
+        description=loaded.description,
+        license=loaded.license,
+        path=file,
+        digest=checkpoint.file_sha256(file),
+    )
+
+
+def random_model() -> Model:
+    """Returns a small model whose parameters are yet to be drawn, to try the path."""
+    return Model(
+        params=None,
+        model_config=_DEMONSTRATION,
+        task_config=task.TASK_13,
+        description="Random weights, to try the path; the forecast means nothing.",
+    )
+
+
+def load_statistics(folder: str | os.PathLike[str] = "./stats") -> Statistics:
+    """Returns the statistics of a folder.
+
+    Args:
+      folder: Holds `stats_<name>.nc` or `<name>.nc` for the three names of
+        `STATISTICS_FILES`.
+
+    Raises:
+      FileNotFoundError: The folder or one of the three is missing.
+      OSError: One of them is damaged or no NetCDF.
+    """
+    folder = pathlib.Path(folder)
+    found = {name: _statistics_file(folder, name) for name in STATISTICS_FILES}
+    missing = [f"stats_{name}.nc" for name, path in found.items() if path is None]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder}: no statistics, {_join(missing)} missing (the same names "
+            "without 'stats_' do as well); name the folder of the three with --stats"
+        )
+    return Statistics(**{n: files.read_netcdf(p) for n, p in found.items() if p})
+
+
+def find_statistics(
+    model: Model,
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    bundled_data: bool = False,
+) -> Statistics:
+    """Returns the statistics that go with a model.
+
+    Args:
+      model: The model. The bundled one comes with its own; for another the folder
+        `stats` beside its file is read.
+      folder: Where the user says they are; comes before any other place.
+      bundled_data: Whether the data are the bundled sample, so that a random model may
+        be tried with the sample's statistics.
+
+    Raises:
+      FileNotFoundError: There are none, naming the three files.
+      OSError: One of them is damaged or no NetCDF.
+      ValueError: They belong to another model.
+    """
+    if folder is not None:
+        statistics = load_statistics(folder)
+    elif model.is_bundled or (model.path is None and bundled_data):
+        statistics = load_statistics(bundled.statistics_path())
+    elif model.path is None:
+        statistics = load_statistics()
+    else:
+        statistics = load_statistics(model.path.parent / "stats")
+    normalization.check_statistics(
+        model.task_config,
+        mean_by_level=statistics.mean_by_level,
+        stddev_by_level=statistics.stddev_by_level,
+        diffs_stddev_by_level=statistics.diffs_stddev_by_level,
+    )
+    return statistics
+
+
+def resolve_precision(precision: str) -> str:
+    """Returns "float32" or "bfloat16".
+
+    Args:
+      precision: One of `PRECISIONS`. "auto" is bfloat16 on an accelerator and float32
+        on a CPU, where bfloat16 is slower and less exact.
+
+    Raises:
+      ValueError: Another name.
+    """
+    import jax
+
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"precision {precision!r} is not known; use {', '.join(PRECISIONS)}"
+        )
+    if precision == "auto":
+        return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return precision
+
+
+def build_predictor(
+    model_config: graphcast.ModelConfig,
+    task_config: task.TaskConfig,
+    statistics: Statistics,
+    *,
+    precision: str = "auto",
+    autoregressive_steps: bool = False,
+) -> predictor_base.Predictor:
+    """Returns GraphCast in its wrappers, to be called inside a Haiku transform.
+
+    From the inside out: the network, the cast, normalisation with residuals and, where
+    asked for, the repetition of the step.
+
+    Args:
+      model_config: The architecture.
+      task_config: What it reads and predicts.
+      statistics: What to normalise with.
+      precision: As for `resolve_precision`.
+      autoregressive_steps: Whether to add `autoregressive.Predictor` with gradient
+        checkpointing, which makes several steps at once, as training needs.
+
+    Raises:
+      ValueError: `precision` is not known.
+    """
+    predictor = graphcast.GraphCast(model_config, task_config)
+    if resolve_precision(precision) == "bfloat16":
+        predictor = casting.Bfloat16Cast(predictor)
+    predictor = normalization.InputsAndResiduals(
+        predictor,
+        stddev_by_level=statistics.stddev_by_level,
+        mean_by_level=statistics.mean_by_level,
+        diffs_stddev_by_level=statistics.diffs_stddev_by_level,
+    )
+    if autoregressive_steps:
+        predictor = autoregressive.Predictor(predictor, gradient_checkpointing=True)
+    return predictor
+
+
+def _statistics_file(folder: pathlib.Path, name: str) -> pathlib.Path | None:
+    """Returns the file of one statistic, None where the folder lacks it."""
+    candidates = (folder / f"stats_{name}.nc", folder / f"{name}.nc")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _join(names: list[str]) -> str:
+    """Returns 'a', 'a and b' or 'a, b and c'."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

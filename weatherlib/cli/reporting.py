@@ -1,0 +1,99 @@
+"""How the command line tells a user that something is wrong.
+
+What a user can put right ends with one message on the error stream and exit code 2,
+never a traceback. What is our own mistake keeps its traceback, so it can be reported.
+The two are told apart by where an exception was raised: a `ValueError` from a line of
+this package is addressed to the user, one from inside another package is not.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from types import TracebackType
+from typing import TextIO
+
+__all__ = ["complain", "run_reported"]
+
+_USER_ERROR = 2
+_BUG = 1
+_INTERRUPTED = 130
+_OURS = ("weatherlib", "__main__", "inference")
+
+
+def complain(message: str, notes: list[str] | None = None) -> int:
+    """Prints one message for the user and returns the exit code that goes with it."""
+    print(f"weatherlib: error: {message}", file=sys.stderr)
+    for note in notes or []:
+        print(f"  {note}", file=sys.stderr)
+    return _USER_ERROR
+
+
+def run_reported(work: Callable[[], None], *, debug: bool = False) -> int:
+    """Runs something and returns the exit code of the process.
+
+    Args:
+      work: What to do. Notes added to an exception are printed below its message.
+      debug: Whether to print the traceback in every case.
+
+    Returns:
+      0; 2 after an error the user can put right; 130 after Ctrl-C; 1 after an error of
+      our own, whose traceback is printed.
+    """
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            work()
+        except KeyboardInterrupt as interrupt:
+            notes = getattr(interrupt, "__notes__", [])
+            print("\nweatherlib: interrupted", *notes, sep="\n  ", file=sys.stderr)
+            return _INTERRUPTED
+        except Exception as error:
+            if debug or not _is_for_the_user(error):
+                traceback.print_exc()
+                return _USER_ERROR if _is_for_the_user(error) else _BUG
+            return complain(_message(error), getattr(error, "__notes__", []))
+    return 0
+
+
+def _is_for_the_user(error: Exception) -> bool:
+    """Whether the message of an exception tells a user what to do."""
+    if isinstance(error, OSError):
+        return True
+    if not isinstance(error, ValueError | ImportError):
+        return False
+    module = _raised_in(error.__traceback__)
+    return module.partition(".")[0] in _OURS
+
+
+def _raised_in(trace: TracebackType | None) -> str:
+    """Returns the name of the module whose line raised an exception."""
+    module = ""
+    while trace is not None:
+        module = trace.tb_frame.f_globals.get("__name__", "")
+        trace = trace.tb_next
+    return module
+
+
+def _message(error: Exception) -> str:
+    """Returns the message of an exception, without the number of a system error."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Prints a warning as one line without the place in our code."""
+    del category, filename, lineno, line
+    print(f"weatherlib: warning: {message}", file=file or sys.stderr)

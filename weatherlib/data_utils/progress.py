@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray
+
+from weatherlib.geometry import solar
 
 __all__ = [
     "AVG_SEC_PER_YEAR",
@@ -205,17 +208,13 @@ def _radiation(
 ) -> xarray.Variable:
     """Returns radiation with the dimensions of `datetimes`, lat and lon, J m-2."""
     times = np.asarray(datetimes.data).astype("datetime64[ns]")
-    latitude, longitude = np.asarray(lat.data), np.asarray(lon.data)
-
-    def radiation(block: np.ndarray) -> np.ndarray:
-        from weatherlib.geometry import solar
-
-        flat = solar.get_toa_incident_solar_radiation(
-            block.ravel(), latitude, longitude, integration_period=integration_period
-        )
-        return np.asarray(flat, np.float32).reshape(*block.shape, *flat.shape[1:])
-
     dims = (*datetimes.dims, "lat", "lon")
+    radiation = functools.partial(
+        solar.get_toa_incident_solar_radiation,
+        latitude=np.asarray(lat.data),
+        longitude=np.asarray(lon.data),
+        integration_period=integration_period,
+    )
     if not lazy:
         return xarray.Variable(dims, radiation(times))
     import dask.array
@@ -225,11 +224,8 @@ def _radiation(
         dask.array.from_array(times, chunks=1),
         dtype=np.float32,
         new_axis=[times.ndim, times.ndim + 1],
-        chunks=(
-            *((1,) * size for size in times.shape),
-            latitude.shape,
-            longitude.shape,
-        ),
+        chunks=(*((1,) * size for size in times.shape), lat.shape, lon.shape),
+        meta=np.empty((0,) * len(dims), np.float32),
     )
     return xarray.Variable(dims, blocks)
 

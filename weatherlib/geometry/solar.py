@@ -125,7 +125,9 @@ def total_solar_irradiance(
     times = _as_times(timestamps)
     table = era5_solar_irradiance() if irradiance is None else irradiance
     year = times.astype("datetime64[Y]")
-    start, end = (y.astype("datetime64[ns]") for y in (year, year + 1))
+    start, end = (
+        y.astype("datetime64[ns]") for y in (year, year + np.timedelta64(1, "Y"))
+    )
     fraction = (times - start) / (end - start)
     years = 1970 + year.astype(np.int64) + fraction
     return np.interp(years, table.years, table.watts_per_square_metre)

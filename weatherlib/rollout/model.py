@@ -1,0 +1,224 @@
+"""A predictor with its parameters on a device, and what was compiled of it."""
+
+import contextlib
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray
+
+from weatherlib import predictor_base
+from weatherlib.nn import prepared
+from weatherlib.rollout import engine
+from weatherlib.rollout.layout import Field, Layout
+from weatherlib.typing import PathLike
+
+__all__ = ["Model", "use_cache"]
+
+
+class Model:
+    """Compiles a one-step predictor, once for each kind of forecast.
+
+    Attributes:
+      device: Where parameters are and executables run.
+      traces: How often the predictor has been traced for forecasting.
+      compile_seconds: Seconds spent on tracing and compiling.
+    """
+
+    def __init__(
+        self,
+        make_predictor: Callable[[], predictor_base.Predictor],
+        *,
+        prepare: bool,
+        donate: bool,
+        device: jax.Device | None,
+        matmul_precision: str | None,
+    ) -> None:
+        """Takes the settings of `Forecaster`; `update` gives the parameters."""
+
+        def forward(
+            inputs: xarray.Dataset, template: xarray.Dataset, forcings: xarray.Dataset
+        ) -> xarray.Dataset:
+            predictor = make_predictor()
+            return predictor(inputs, targets_template=template, forcings=forcings)
+
+        self.device = device or next(iter(jnp.zeros(()).devices()))
+        self.traces = 0
+        self.compile_seconds = 0.0
+        self._make_predictor = make_predictor
+        self._transformed = hk.transform_with_state(forward)
+        self._prepare = prepare
+        self._donate = donate
+        self._matmul_precision = matmul_precision
+        self._traced: dict[engine.ChunkKey, Any] = {}
+        self._chunks: dict[engine.ChunkKey, engine.Chunk] = {}
+        self._preparers: dict[Layout, Any] = {}
+        self._parts: tuple[Layout, dict[str, Any]] | None = None
+        self._frames_per_step: int | None = None
+
+    def update(self, params: Any, state: Any) -> None:
+        """Replaces parameters and state."""
+        self._params = jax.device_put(params, self.device)
+        self._state = jax.device_put({} if state is None else state, self.device)
+        self._parts = None
+
+    @property
+    def frames_per_step(self) -> int:
+        """Frames that one step predicts."""
+        if self._frames_per_step is None:
+            found: list[int] = []
+
+            def probe() -> None:
+                found.append(getattr(self._make_predictor(), "frames_per_step", 1))
+
+            jax.eval_shape(hk.transform_with_state(probe).init, jax.random.PRNGKey(0))
+            self._frames_per_step = found[0]
+        return self._frames_per_step
+
+    def arguments(self, layout: Layout) -> tuple[Any, Any]:
+        """Returns parameters with the parts prepared for a layout, and the state.
+
+        Only the parts of the layout used last are kept, because they can be large.
+        """
+        if not self._prepare:
+            return (self._params, None), self._state
+        if self._parts is None or self._parts[0] != layout:
+            self._parts = None
+            parts = self._preparer(layout)(self._params, self._state)
+            self._parts = (layout, parts)
+        return (self._params, self._parts[1]), self._state
+
+    def abstract_arguments(self, layout: Layout) -> tuple[Any, Any]:
+        """Returns the shapes of `arguments`, computing nothing."""
+        params, state = self._abstract((self._params, self._state))
+        parts = None
+        if self._prepare:
+            shapes = jax.eval_shape(self._recorder(layout), params, state)
+            parts = self._abstract(shapes)
+        return (params, parts), state
+
+    def chunk_arguments(self, key: engine.ChunkKey) -> tuple[Any, engine.Given]:
+        """Returns the abstract arguments of an executable."""
+        layout, leading = key.layout, () if key.members is None else (key.members,)
+
+        def structs(fields: dict[str, Field]) -> dict[str, Any]:
+            return {
+                name: field.struct(*(leading if name in key.sampled else ()))
+                for name, field in fields.items()
+            }
+
+        frames = key.steps * layout.frames_per_step
+        forcings = {name: field.with_frames(frames) for name, field in layout.forcings}
+        model, state = self.abstract_arguments(layout)
+        number = jax.ShapeDtypeStruct((), jnp.int32)
+        window = {name: field.struct(*leading) for name, field in layout.window.items()}
+        given = engine.Given(
+            params=model,
+            state=state,
+            static=structs(layout.static),
+            forcings=structs(forcings),
+            bounds=engine.bound_structs(key),
+            rng=key.rng,
+            members=jax.ShapeDtypeStruct(leading, jnp.int32) if leading else None,
+            first=number,
+            count=number,
+        )
+        return self._abstract((window, given))
+
+    def traced(self, key: engine.ChunkKey) -> Any:
+        """Returns the traced chunk, kept until it is compiled."""
+        if key not in self._traced:
+            began = time.perf_counter()
+            self._traced[key] = engine.trace_chunk(
+                engine.build_chunk(self._apply, key),
+                *self.chunk_arguments(key),
+                donate=self._donate,
+                precision=self._matmul_precision,
+            )
+            self.compile_seconds += time.perf_counter() - began
+        return self._traced[key]
+
+    def chunk(self, key: engine.ChunkKey) -> engine.Chunk:
+        """Returns the executable, compiled at its first use."""
+        if key not in self._chunks:
+            chunk = engine.compile_chunk(self.traced(key), self._matmul_precision)
+            self.compile_seconds += chunk.compile_seconds
+            self._chunks[key] = chunk
+            del self._traced[key]
+        return self._chunks[key]
+
+    def compiled(self, key: engine.ChunkKey) -> engine.Chunk | None:
+        """Returns the executable if there is one already."""
+        return self._chunks.get(key)
+
+    def _apply(
+        self, model: tuple[Any, Any], state: Any, rng: jax.Array, *data: xarray.Dataset
+    ) -> xarray.Dataset:
+        params, parts = model
+        self.traces += 1
+        store = contextlib.nullcontext() if parts is None else prepared.use(parts)
+        with store:
+            predictions, _ = self._transformed.apply(params, state, rng, *data)
+        return predictions
+
+    def _preparer(self, layout: Layout) -> Callable[[Any, Any], dict[str, Any]]:
+        """Returns the compiled pass that computes the prepared parts."""
+        if layout not in self._preparers:
+            began = time.perf_counter()
+            params, state = self._abstract((self._params, self._state))
+            with engine.matmul_precision(self._matmul_precision):
+                lowered = jax.jit(self._recorder(layout)).lower(params, state)
+            self._preparers[layout] = lowered.compile()
+            self.compile_seconds += time.perf_counter() - began
+        return self._preparers[layout]
+
+    def _recorder(self, layout: Layout) -> Callable[[Any, Any], dict[str, Any]]:
+        """Returns a function of parameters and state that records one step on zeros.
+
+        Only the parts are returned, so the compiler drops the step itself.
+        """
+
+        def zeros(fields: dict[str, Field]) -> dict[str, jax.Array]:
+            return {
+                name: jnp.zeros(field.shape, field.dtype)
+                for name, field in fields.items()
+            }
+
+        def record(params: Any, state: Any) -> dict[str, Any]:
+            with prepared.record() as parts:
+                self._transformed.apply(
+                    params,
+                    state,
+                    jax.random.PRNGKey(0),
+                    layout.inputs_dataset(zeros(layout.window), zeros(layout.static)),
+                    layout.template_dataset(),
+                    layout.forcings_dataset(zeros(dict(layout.forcings))),
+                )
+            return dict(parts)
+
+        return record
+
+    def _abstract(self, tree: Any) -> Any:
+        """Returns the shapes and types of a pytree, placed on the device."""
+        sharding = jax.sharding.SingleDeviceSharding(self.device)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(
+                np.shape(leaf), leaf.dtype, sharding=sharding
+            ),
+            tree,
+        )
+
+
+def use_cache(folder: PathLike) -> None:
+    """Keeps executables in a folder, for this process and later ones.
+
+    A setting of JAX for the whole process.
+    """
+    path = pathlib.Path(folder).expanduser()
+    path.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_compilation_cache_dir", str(path))

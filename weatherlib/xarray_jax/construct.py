@@ -112,7 +112,7 @@ def assign_coords(
     present = get_jax_coords(x)
     # A jax_coord must be out of the way while xarray makes indexes of the others.
     x = x.drop_vars(present.keys()).assign_coords(static)
-    dynamic = {name: value for name, value in present.items() if name not in static}
+    dynamic = {n: value for n, value in present.items() if n not in (static or {})}
     dynamic |= {name: _jax_coord(name, value) for name, value in given.items()}
     # Stating that there are no indexes keeps xarray from making any.
     return x.assign_coords(xarray.Coordinates(dynamic, indexes={}))
@@ -228,7 +228,7 @@ def _split_coords(
     """
     dynamic = dict(jax_coords or {})
     if not isinstance(coords, Mapping):
-        return coords or {}, dynamic
+        return coords, dynamic
     marked = {
         name: value
         for name, value in coords.items()

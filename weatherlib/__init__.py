@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pathlib
-from types import ModuleType
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -21,8 +21,10 @@ __path__.append(str(_COMPAT))
 _LAZY = frozenset(
     {
         "autoregressive",
+        "bundled",
         "casting",
         "checkpoint",
+        "config",
         "data",
         "data_utils",
         "geometry",
@@ -34,6 +36,7 @@ _LAZY = frozenset(
         "predictor_base",
         "rollout",
         "simulation",
+        "stacking",
         "task",
         "variables",
         "xarray_jax",
@@ -50,14 +53,19 @@ _LAZY = frozenset(
     }
 )
 
+# Functions that are worth a short name, and the modules they live in.
+_FUNCTIONS = {"load_forecaster": "weatherlib.cli.forecasting"}
 
-def __getattr__(name: str) -> ModuleType:
-    """Imports a public module when it is first asked for."""
+
+def __getattr__(name: str) -> Any:
+    """Imports a public module or function when it is first asked for."""
     if name in _LAZY:
         return importlib.import_module(f"weatherlib.{name}")
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(_FUNCTIONS[name]), name)
     raise AttributeError(f"module 'weatherlib' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    """Lists the public modules beside what is loaded already."""
-    return sorted(_LAZY | set(globals()))
+    """Lists what is public beside what is loaded already."""
+    return sorted(_LAZY | set(_FUNCTIONS) | set(globals()))

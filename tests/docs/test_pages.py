@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 _ROOT = pathlib.Path(__file__).parent.parent.parent
-_PAGES = sorted((_ROOT / "docs").rglob("*.md")) + [_ROOT / "README.md"]
+_PAGES = [*sorted((_ROOT / "docs").rglob("*.md")), _ROOT / "README.md"]
 
 
 def _python_blocks(page: pathlib.Path) -> list[str]:

@@ -50,27 +50,16 @@ class ZarrStorage(storage.Storage):
 
     def create(self, first: xarray.Dataset, attrs: Mapping[str, Any]) -> None:
         """Makes the group with its first frames."""
-        encoding: dict[str, dict[str, Any]] = {}
-        for name, variable in first.variables.items():
-            settings: dict[str, Any] = {}
-            if "time" in variable.dims:
-                small = name not in first.data_vars
-                settings["chunks"] = storage.chunk_sizes(variable, small=small)
-            elif variable.ndim:
-                settings["chunks"] = variable.shape
-            if variable.dtype.kind == "f":
-                settings["_FillValue"] = np.nan if name in first.data_vars else None
-            settings |= self._compressors()
-            encoding[str(name)] = settings
-        marked = first.assign_attrs({**attrs, storage.FRAMES: 0})
-        version: dict[str, Any] = {"zarr_format": self._format}
-        self._compression.round_dataset(marked).to_zarr(
-            self._path,
-            mode="w-",
-            consolidated=False,
-            encoding=encoding,
-            **(version if _has_version_3() else {}),
-        )
+        self._group = _new_group(self._path, self._format)
+        self._group.attrs.update({**_plain(attrs), storage.FRAMES: 0})
+        extra = " ".join(sorted({*map(str, first.coords)} - {*map(str, first.dims)}))
+        rounded = self._compression.round_dataset(first)
+        for name, variable in rounded.variables.items():
+            is_field = name in rounded.data_vars
+            listed = {"coordinates": extra} if is_field and extra else {}
+            array = self._new_array(str(name), variable, is_field=is_field)
+            array.attrs.update(_plain({**variable.attrs, **listed}))
+            array[...] = variable.values
         self._connect()
         self._mark(first.sizes["time"])
 
@@ -131,7 +120,7 @@ class ZarrStorage(storage.Storage):
 
     def _connect(self) -> None:
         self._group = _open_group(self._path)
-        self._arrays = dict(self._group.arrays())
+        self._arrays = dict(sorted(self._group.arrays()))
 
     def _mark(self, frames: int) -> None:
         """Writes the number of complete frames after the frames themselves."""
@@ -144,22 +133,60 @@ class ZarrStorage(storage.Storage):
         if self._format == 2:
             zarr.consolidate_metadata(str(self._path))
 
+    def _new_array(
+        self, name: str, variable: xarray.Variable, *, is_field: bool
+    ) -> Any:
+        """Returns a new array with the shape of the variable and no values yet."""
+        chunks = variable.shape or None
+        if "time" in variable.dims:
+            chunks = storage.chunk_sizes(variable, small=not is_field)
+        # Readers take the fill value of format 2 for missing data, so numbers that may
+        # be anything, such as a lead time of zero, have none.
+        fill = np.nan if variable.dtype.kind == "f" else None
+        settings: dict[str, Any] = {
+            "shape": variable.shape,
+            "chunks": chunks or (),
+            "dtype": variable.dtype,
+            "fill_value": fill,
+            **self._compressors(),
+        }
+        if not _has_version_3():
+            array = self._group.create(name, **settings)
+        else:
+            if self._format == 3:
+                settings["dimension_names"] = variable.dims
+            array = self._group.create_array(name, **settings)
+        if self._format == 2:
+            array.attrs["_ARRAY_DIMENSIONS"] = list(variable.dims)
+        return array
+
     def _compressors(self) -> dict[str, Any]:
-        """Returns the encoding that asks for the compression chosen."""
+        """Returns the setting that asks for the compression chosen."""
         level = self._compression.level
+        keyword = "compressors" if _has_version_3() else "compressor"
         if level is None:
             return {}
-        if not _has_version_3():
-            from numcodecs import Zlib
-
-            return {"compressor": Zlib(level) if level else None}
         if level == 0:
-            return {"compressors": None}
-        if self._format == 2:
-            from numcodecs import Zlib
+            return {keyword: None}
+        if self._format == 3:
+            return {keyword: (zarr.codecs.GzipCodec(level=level),)}
+        from numcodecs import Zlib
 
-            return {"compressors": (Zlib(level),)}
-        return {"compressors": (zarr.codecs.GzipCodec(level=level),)}
+        return {keyword: Zlib(level)}
+
+
+def _new_group(path: pathlib.Path, zarr_format: int) -> Any:
+    """Returns a new group in an empty folder."""
+    version = {"zarr_format": zarr_format} if _has_version_3() else {}
+    return zarr.open_group(str(path), mode="w-", **version)
+
+
+def _plain(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns attributes with NumPy's numbers as those of Python, for JSON."""
+    return {
+        str(key): value.tolist() if hasattr(value, "tolist") else value
+        for key, value in attrs.items()
+    }
 
 
 def _open_group(path: pathlib.Path) -> Any:

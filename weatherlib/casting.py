@@ -130,7 +130,7 @@ class Bfloat16Cast(predictor_base.Predictor):
             return method(*cast, **kwargs)
 
 
-def infer_floating_dtype(data_vars: Mapping[str, Any]) -> np.dtype:
+def infer_floating_dtype(data_vars: Mapping[Any, Any]) -> np.dtype:
     """Returns the one floating dtype among the arrays of a dataset or mapping.
 
     Raises:

@@ -25,7 +25,7 @@ __all__ = [
     "weighted_mse_per_level",
 ]
 
-LossAndDiagnostics: TypeAlias = tuple[xr.DataArray, Mapping[str, xr.DataArray]]
+LossAndDiagnostics: TypeAlias = tuple[xr.DataArray, Mapping[Any, xr.DataArray]]
 """The loss of each batch member, and by name what else to log, all of shape [batch]."""
 
 
@@ -90,7 +90,7 @@ def weighted_mse_per_level(
 
 
 def sum_per_variable_losses(
-    per_variable_losses: Mapping[str, xr.DataArray],
+    per_variable_losses: Mapping[Any, xr.DataArray],
     weights: Mapping[str, float],
 ) -> LossAndDiagnostics:
     """Returns the weighted sum of the losses of all variables, and those losses.

@@ -51,10 +51,11 @@ class NaNCleaner(predictor_base.Predictor):
                     f"the fill values lack {var_to_clean!r}; they hold "
                     f"{sorted(map(str, fill_value))}"
                 )
-            fill_value = fill_value[var_to_clean]
         self._predictor = predictor
         self._var_to_clean = var_to_clean
-        self._fill_value = fill_value
+        self._fill_value = (
+            fill_value[var_to_clean] if isinstance(fill_value, Mapping) else fill_value
+        )
         self._reintroduce_nans = reintroduce_nans
         self.frames_per_step = predictor.frames_per_step
 

@@ -1,12 +1,12 @@
-"""A weather forecast with GraphCast: from a file to maps, scores and a forecast file.
+r"""A weather forecast with GraphCast: from a file to maps, scores and a forecast file.
 
     python examples/inference.py
 
 makes a ten-day forecast with the bundled model from the bundled weather. With a
 checkpoint, its statistics and a file of your own:
 
-    python examples/inference.py --mode Checkpoint --pretrained ./graphcast.npz \\
-        --stats ./stats --dataset ./source-era5_date-2022-01-01_res-1.0_levels-13.nc \\
+    python examples/inference.py --mode Checkpoint --pretrained ./graphcast.npz \
+        --stats ./stats --dataset ./source-era5_date-2022-01-01_res-1.0_levels-13.nc \
         --var geopotential --level 500 --steps 4 --output forecast.nc
 
 The last frames of the file serve as truth, as many as there are steps; with more steps
@@ -207,8 +207,13 @@ def plot_data(
         style = styles.find(field)
         shown = style.show(field, difference=name == "Diff")
         norm = style.show_norm(norm, difference=name == "Diff")
-        drawn = maps.draw_field(axes, shown, norm=norm, colormap=colormap)
-        axes.set_title(name, fontsize=10)
+        if {"lat", "lon"} <= set(field.coords):
+            drawn = maps.draw_field(axes, shown, norm=norm, colormap=colormap)
+        else:
+            drawn = axes.imshow(shown, origin="lower", norm=norm, cmap=colormap)
+            axes.set_axis_off()
+        title = "Diff: targets minus predictions" if name == "Diff" else name
+        axes.set_title(title, fontsize=10)
         maps.add_colorbar(figure, drawn, [axes], shown, open_ends=robust)
     for axes in panels[len(data) :]:
         axes.remove()
@@ -369,7 +374,7 @@ def loss_fn(
     )
 
 
-def grads_fn(  # noqa: PLR0913 - the published signature
+def grads_fn(
     params: hk.Params,
     state: hk.State,
     model_config: graphcast.ModelConfig,

@@ -9,11 +9,8 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-import rich.box
 import rich.console
-import rich.measure
 import rich.progress
-import rich.table
 
 __all__ = ["Console", "Progress", "format_seconds"]
 
@@ -59,28 +56,25 @@ class Console:
             spent = time.perf_counter() - start
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
 
+    def split_stage(self, name: str, part: str, seconds: float) -> None:
+        """Counts some of the time of a stage under a name of its own."""
+        self.seconds[part] = seconds
+        self.seconds[name] = self.seconds.pop(name, 0.0) - seconds
+
     def print_times(self) -> None:
         """Prints how long each stage took."""
         total = format_seconds(sum(self.seconds.values()))
         parts = [f"{name} {format_seconds(s)}" for name, s in self.seconds.items()]
         self.print(f"Time: {', '.join(parts)}; {total} in all")
 
-    def table(
-        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
-    ) -> None:
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Prints a table, its first column to the left and the others to the right."""
-        table = rich.table.Table(
-            title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, pad_edge=False
-        )
-        for index, name in enumerate(columns):
-            table.add_column(name, justify="right" if index else "left", no_wrap=True)
-        for row in rows:
-            table.add_row(*row)
-        # A table that is cut in a log file or a narrow terminal misleads.
-        needed = rich.measure.Measurement.get(
-            self._rich, self._rich.options.update(width=1000), table
-        )
-        self._rich.print(table, width=max(needed.maximum, 20), crop=False)
+        widths = [max(map(len, column)) for column in zip(columns, *rows)]
+        for number, row in enumerate((columns, *rows)):
+            cells = [f"{row[0]:{widths[0]}}"]
+            cells += [f"{cell:>{w}}" for cell, w in zip(row[1:], widths[1:])]
+            style = "bold" if number == 0 else None
+            self._rich.print("  " + "  ".join(cells), style=style, markup=False)
 
     @contextlib.contextmanager
     def progress(self, what: str, total: int) -> Iterator[Progress]:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray
 
+from weatherlib import variables as vocabulary
+from weatherlib.task import TaskConfig
+
 if TYPE_CHECKING:
     # Describing data does without JAX, which these load.
     from weatherlib.cli import forecasting, models
@@ -17,8 +20,13 @@ __all__ = ["dataset_facts", "model_facts", "setup_facts", "variable_rows"]
 Facts = list[tuple[str, str]]
 
 
-def model_facts(model: models.Model) -> Facts:
-    """Returns what a model is."""
+def model_facts(model: models.Model, *, variables: bool = True) -> Facts:
+    """Returns what a model is.
+
+    Args:
+      model: From a checkpoint, or random.
+      variables: Whether to name all its variables and levels, not only count them.
+    """
     task = model.task_config
     settings = ", ".join(
         f"{name} {value:g}"
@@ -32,12 +40,32 @@ def model_facts(model: models.Model) -> Facts:
         ("sha256", model.digest),
         ("architecture", settings),
         ("parameters", _parameter_count(model.params)),
+    ]
+    if variables:
+        facts += _variable_facts(task)
+    else:
+        facts.append(("variables", _variable_counts(task)))
+    return [(name, value) for name, value in facts if value]
+
+
+def _variable_facts(task: TaskConfig) -> Facts:
+    return [
         ("inputs", f"{', '.join(task.input_variables)} over {task.input_duration}"),
         ("targets", ", ".join(task.target_variables)),
         ("forcings", ", ".join(task.forcing_variables)),
         ("levels", ", ".join(map(str, task.pressure_levels)) + " hPa"),
     ]
-    return [(name, value) for name, value in facts if value]
+
+
+def _variable_counts(task: TaskConfig) -> str:
+    text = (
+        f"reads {len(task.input_variables)} over {task.input_duration}, predicts "
+        f"{len(task.target_variables)}"
+    )
+    levels = task.pressure_levels
+    if levels:
+        text += f"; {len(levels)} levels, {min(levels)} to {max(levels)} hPa"
+    return text
 
 
 def setup_facts(setup: forecasting.Setup) -> Facts:
@@ -91,7 +119,9 @@ def variable_rows(dataset: xarray.Dataset) -> list[list[str]]:
             lost = int(np.isnan(first).sum()) if first.dtype.kind == "f" else 0
             span += f", {lost} NaN" if lost else ""
         dims = ", ".join(map(str, field.dims))
-        rows.append([str(name), str(field.attrs.get("units", "")), dims, span])
+        known = vocabulary.find(str(name))
+        units = field.attrs.get("units") or (known.units if known else "")
+        rows.append([str(name), str(units), dims, span])
     return rows
 
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterator
 
 import xarray
 
 from weatherlib import bundled, data
 
-__all__ = ["existing", "open_weather", "read_netcdf", "writable_folder"]
+__all__ = [
+    "existing",
+    "open_weather",
+    "partial_noted",
+    "read_netcdf",
+    "writable_folder",
+]
 
 
 def existing(path: str | os.PathLike[str], what: str) -> pathlib.Path:
@@ -45,6 +53,30 @@ def open_weather(path: str | os.PathLike[str] | None) -> xarray.Dataset:
     if path is None:
         return data.open_dataset(existing(bundled.sample_path(), "the bundled sample"))
     return data.open_dataset(existing(path, "the dataset"))
+
+
+@contextlib.contextmanager
+def partial_noted(
+    writer: data.ForecastWriter | data.MemoryWriter,
+    output: str | os.PathLike[str] | None,
+    frames: int,
+) -> Iterator[None]:
+    """Adds to whatever stops a run where its unfinished file is.
+
+    Args:
+      writer: Takes the frames.
+      output: The name it was given, None where nothing goes to a file.
+      frames: How many there are to be.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if output is not None and writer.frames_written:
+            error.add_note(
+                f"the first {writer.frames_written} of {frames} frames are in "
+                f"{output}.partial; the same command continues from there"
+            )
+        raise
 
 
 def read_netcdf(path: pathlib.Path) -> xarray.Dataset:

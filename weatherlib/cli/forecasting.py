@@ -21,7 +21,7 @@ import xarray
 
 import weatherlib
 from weatherlib import data, data_utils, predictor_base, rollout
-from weatherlib.cli import models
+from weatherlib.cli import files, models
 
 __all__ = [
     "DEFAULT_STEPS",
@@ -78,6 +78,7 @@ class Forecast:
       targets: Truth at its first times; None where there is none.
       initial: The last frame before it.
       time_step: Time between frames.
+      compile_seconds: Time spent on tracing and compiling.
       path: The file it was written to, None where it is only in memory.
     """
 
@@ -85,6 +86,7 @@ class Forecast:
     targets: xarray.Dataset | None
     initial: xarray.Dataset
     time_step: pd.Timedelta
+    compile_seconds: float
     path: pathlib.Path | None
 
 
@@ -266,23 +268,15 @@ def run(
         writer = data.MemoryWriter()
     else:
         writer = data.open_writer(output, attrs=_attrs(model), overwrite=overwrite)
-    try:
-        with writer:
-            forecaster.run(
-                setup.start,
-                writer,
-                setup.forcings,
-                steps=setup.steps,
-                guard=guard or rollout.Guard(),
-                progress=progress,
-            )
-    except (KeyboardInterrupt, Exception) as error:
-        if output is not None and writer.frames_written:
-            error.add_note(
-                f"the first {writer.frames_written} of {setup.steps} frames are in "
-                f"{output}.partial; the same command continues from there"
-            )
-        raise
+    with files.partial_noted(writer, output, setup.steps), writer:
+        summary = forecaster.run(
+            setup.start,
+            writer,
+            setup.forcings,
+            steps=setup.steps,
+            guard=guard or rollout.Guard(),
+            progress=progress,
+        )
     if isinstance(writer, data.MemoryWriter):
         predictions = writer.dataset.assign_attrs(_attrs(model))
     else:
@@ -292,6 +286,7 @@ def run(
         targets=setup.targets,
         initial=setup.start.isel(time=-1, drop=True),
         time_step=setup.time_step,
+        compile_seconds=summary.compile_seconds,
         path=None if output is None else pathlib.Path(output),
     )
 

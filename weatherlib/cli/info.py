@@ -88,7 +88,8 @@ def print_contents(
         out.heading(f"Data: {weather or 'the bundled sample'}")
         out.facts(describe.dataset_facts(opened))
         columns = ["variable", "unit", "dimensions", "range at the first time"]
-        out.table("", columns, describe.variable_rows(opened))
+        out.print()
+        out.table(columns, describe.variable_rows(opened))
     if checkpoint is None:
         return
     # The checkpoint's schema lies in a package that loads JAX; data alone do without.

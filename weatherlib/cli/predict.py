@@ -146,6 +146,7 @@ def make_forecast(
                 guard=rollout.Guard(on_violation=options.on_violation),
                 progress=progress,
             )
+    out.split_stage("forecast", "compile", forecast.compile_seconds)
     written = [forecast.path] if forecast.path else []
     with out.stage("scores"):
         written += _score(out, forecast, out_dir)
@@ -218,7 +219,7 @@ def _print_setup(
     from weatherlib.cli import describe
 
     out.heading("Model")
-    out.facts(describe.model_facts(model))
+    out.facts(describe.model_facts(model, variables=False))
     out.heading("Data")
     source = options.dataset or "the bundled sample"
     out.facts([("file", source), *describe.setup_facts(setup)])
@@ -238,7 +239,8 @@ def _score(
     scores = verification.scores(
         forecast.predictions, forecast.targets, forecast.initial
     )
-    out.table("Root-mean-square error", *verification.score_table(scores))
+    out.heading("Root-mean-square error, in brackets that of persistence")
+    out.table(*verification.score_rows(scores))
     written = [verification.write_csv(scores, out_dir / "rmse.csv")]
     if scores.sizes["time"] > 1:
         figure = plotting.draw_score_curves(verification.headline(scores))

@@ -60,7 +60,8 @@ def run_reported(work: Callable[[], None], *, debug: bool = False) -> int:
 
 def _is_for_the_user(error: Exception) -> bool:
     """Whether the message of an exception tells a user what to do."""
-    if isinstance(error, OSError):
+    # A field that is no weather any more: the guard's or the simulation's message.
+    if isinstance(error, OSError | FloatingPointError):
         return True
     if not isinstance(error, ValueError | ImportError):
         return False

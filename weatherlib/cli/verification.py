@@ -10,17 +10,19 @@ import csv
 import io
 import os
 import pathlib
-from collections.abc import Sequence
 
 import numpy as np
 import xarray
 
 from weatherlib import variables
 from weatherlib.geometry import sphere
+from weatherlib.plotting import styles
 
-__all__ = ["headline", "score_table", "scores", "write_csv"]
+__all__ = ["SOURCES", "headline", "score_rows", "scores", "write_csv"]
 
-_LEVELS = (250, 500, 700, 850)
+SOURCES = ("forecast", "persistence")
+
+_TABLE_LEVELS = (500, 850)
 _LEAD_COLUMNS = 6
 _DAY = 24
 _HEADLINE = (
@@ -36,68 +38,64 @@ _HEADLINE = (
 
 
 def scores(
-    predictions: xarray.Dataset,
-    targets: xarray.Dataset,
-    initial: xarray.Dataset,
-    *,
-    levels: Sequence[int] = _LEVELS,
+    predictions: xarray.Dataset, targets: xarray.Dataset, initial: xarray.Dataset
 ) -> xarray.Dataset:
     """Returns the errors of the forecast and of persistence.
 
     Args:
       predictions: Dimensions `time`, `lat`, `lon`, maybe `batch` and `level`.
-      targets: The truth at the first lead times of the predictions, or at all.
+      targets: The truth at some lead times of the predictions, on the same grid.
       initial: The last frame before the forecast, without `time`.
-      levels: Levels to score, hPa, as far as the data have them; where they have none
-        of these, all their levels.
 
     Returns:
-      One variable per variable and level, such as `geopotential_500`, with dimensions
-      `source` ("forecast", "persistence") and `time`, in the units of the data.
-      Missing values are left out; persistence is NaN for a variable that `initial`
-      lacks.
+      One variable for each variable, or each of its levels, such as
+      `geopotential_500`, with dimensions `source` (of `SOURCES`) and `time`, in the
+      units of the data. Missing values are left out; persistence is NaN for a variable
+      that `initial` lacks.
     """
-    rows = sphere.latitude_weights(targets["lat"].values)
-    weights = xarray.DataArray(rows, dims="lat", coords={"lat": targets["lat"]})
+    weights = sphere.latitude_weights(targets["lat"].values)
     found = {}
-    for name in targets.data_vars:
+    for name in map(str, targets.data_vars):
         if name not in predictions:
             continue
-        for label, level in _rows(str(name), targets[name], levels):
-            truth, forecast, start = (
-                _at(dataset, name, level) for dataset in (targets, predictions, initial)
-            )
-            assert truth is not None and forecast is not None
-            forecast = forecast.sel(time=truth["time"])
-            errors = [forecast - truth]
-            errors.append(truth * np.nan if start is None else start - truth)
-            rmse = [_rmse(error, weights) for error in errors]
-            found[label] = (
-                ("source", "time"),
-                np.stack(rmse),
-                _attrs(str(name), level),
-            )
-    coords = {
-        "source": ["forecast", "persistence"],
-        "time": targets["time"].values,
-    }
+        truth = targets[name]
+        order = [dim for dim in ("time", "level", "lat") if dim in truth.dims]
+        order += [dim for dim in truth.dims if dim not in order]
+        truth = truth.transpose(*order)
+        rmse = []
+        for other in (predictions[name].sel(time=truth["time"]), initial.get(name)):
+            if other is None:
+                rmse.append(np.full(truth.shape[: order.index("lat")], np.nan))
+                continue
+            error = (other - truth).transpose(*order).values.astype(np.float64)
+            rmse.append(_rmse(error, weights, axis=order.index("lat")))
+        both = np.stack(rmse)
+        levels = truth["level"].values.tolist() if "level" in truth.dims else [None]
+        for index, level in enumerate(levels):
+            label = name if level is None else f"{name}_{level:g}"
+            values = both if level is None else both[:, :, index]
+            found[label] = (("source", "time"), values, _attrs(name, level))
+    coords = {"source": list(SOURCES), "time": targets["time"].values}
     return xarray.Dataset(found, coords=coords)
 
 
-def score_table(found: xarray.Dataset) -> tuple[list[str], list[list[str]]]:
+def score_rows(found: xarray.Dataset) -> tuple[list[str], list[list[str]]]:
     """Returns the heading and the rows of a table of errors for people.
 
-    Each cell is the error of the forecast and, in brackets, of persistence. At most
-    six lead times are shown, the first and the last among them.
+    Each cell is the error of the forecast and, in brackets, of persistence, in the
+    units of our maps. Of the levels 500 and 850 hPa are shown where the data have
+    them, and at most six lead times, the first and the last among them.
     """
     hours = found["time"].values / np.timedelta64(1, "h")
     shown = _shown_leads(hours)
-    heading = ["RMSE (persistence)", "unit", *(f"+{hours[i]:g} h" for i in shown)]
+    heading = ["variable", "unit", *(f"+{hours[i]:g} h" for i in shown)]
     rows = []
-    for name, values in found.data_vars.items():
-        forecast, persistence = values.transpose("source", "time").values
+    for name in _table_names(found):
+        values = found[name]
+        read = styles.find(values).show(values, difference=True)
+        forecast, persistence = read.transpose("source", "time").values
         cells = [f"{forecast[i]:.3g} ({persistence[i]:.3g})" for i in shown]
-        rows.append([str(name), str(values.attrs["units"]), *cells])
+        rows.append([name, str(read.attrs["units"]), *cells])
     return heading, rows
 
 
@@ -118,7 +116,7 @@ def write_csv(found: xarray.Dataset, path: str | os.PathLike[str]) -> pathlib.Pa
     writer.writerow(["variable", "unit", "source", "lead_hours", "rmse"])
     hours = found["time"].values / np.timedelta64(1, "h")
     for name, values in found.data_vars.items():
-        for source in found["source"].values:
+        for source in SOURCES:
             for lead, value in zip(hours, values.sel(source=source).values):
                 unit = values.attrs["units"]
                 writer.writerow([name, unit, source, f"{lead:g}", f"{value:.6g}"])
@@ -127,40 +125,40 @@ def write_csv(found: xarray.Dataset, path: str | os.PathLike[str]) -> pathlib.Pa
     return path
 
 
-def _rows(
-    name: str, field: xarray.DataArray, levels: Sequence[int]
-) -> list[tuple[str, int | None]]:
-    """Returns the labels and levels under which a variable is scored."""
-    if "level" not in field.dims:
-        return [(name, None)]
-    held = field["level"].values.tolist()
-    chosen = [level for level in levels if level in held] or held
-    return [(f"{name}_{level:g}", level) for level in chosen]
+def _rmse(error: np.ndarray, weights: np.ndarray, *, axis: int) -> np.ndarray:
+    """Returns the root of the mean over `axis`, the latitudes, and all later axes.
+
+    NaN is left out, with its weight.
+    """
+    shape = [len(weights) if i == axis else 1 for i in range(error.ndim)]
+    valid = np.isfinite(error)
+    weighed = np.broadcast_to(weights.reshape(shape), error.shape) * valid
+    over = tuple(range(axis, error.ndim))
+    total = weighed.sum(over)
+    squares = (weighed * np.where(valid, error, 0.0) ** 2).sum(over)
+    return np.sqrt(squares / np.where(total > 0, total, np.nan))
 
 
-def _at(
-    dataset: xarray.Dataset, name: object, level: int | None
-) -> xarray.DataArray | None:
-    """Returns one variable at one level, None where the data lack it."""
-    if name not in dataset:
-        return None
-    field = dataset[str(name)].astype("float64")
-    return field if level is None else field.sel(level=level)
-
-
-def _rmse(error: xarray.DataArray, weights: xarray.DataArray) -> np.ndarray:
-    """Returns the root-mean-square error at each time. Shape [time]."""
-    rest = [dim for dim in error.dims if dim != "time"]
-    mean = (error**2).weighted(weights).mean(rest)
-    return np.sqrt(mean.transpose("time").values)
-
-
-def _attrs(name: str, level: int | None) -> dict[str, str]:
+def _attrs(name: str, level: float | None) -> dict[str, str]:
     known = variables.find(name)
     title = known.display_name if known else name.replace("_", " ")
     if level is not None:
         title = f"{title} at {level:g} hPa"
     return {"units": known.units if known else "", "long_name": title}
+
+
+def _table_names(found: xarray.Dataset) -> list[str]:
+    """Returns the scores for the table: two levels of each variable, if it has them."""
+    names = list(map(str, found.data_vars))
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        stem, _, level = name.rpartition("_")
+        groups.setdefault(stem if level.isdigit() and stem else name, []).append(name)
+    chosen = []
+    for stem, members in groups.items():
+        wanted = [f"{stem}_{level}" for level in _TABLE_LEVELS]
+        chosen += [name for name in wanted if name in members] or members[:2]
+    return chosen
 
 
 def _shown_leads(hours: np.ndarray) -> list[int]:

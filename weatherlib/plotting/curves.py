@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import matplotlib.figure
+import matplotlib.ticker
 import numpy as np
 import xarray
 
@@ -48,7 +50,10 @@ def draw_score_curves(
     )
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     hours = scores["time"].values / np.timedelta64(1, "h")
-    divisor, unit = (_DAY, "days") if hours[-1] > 2 * _DAY else (1.0, "hours")
+    divisor, unit = (_DAY, "days") if hours[-1] > 3 * _DAY else (1.0, "hours")
+    ticks = matplotlib.ticker.MaxNLocator(6, steps=[1, 2, 3, 6, 10], integer=True)
+    if unit == "hours":
+        ticks = matplotlib.ticker.MultipleLocator(6.0 if hours[-1] <= 36 else 12.0)
     for axes, (name, values) in zip(panels, scores.data_vars.items()):
         shown = styles.find(values).show(values, difference=True)
         for source in scores["source"].values.tolist():
@@ -63,6 +68,8 @@ def draw_score_curves(
         axes.set_ylabel(str(shown.attrs.get("units", "")), fontsize=8)
         axes.set_xlabel(f"lead time ({unit})", fontsize=8)
         axes.set_ylim(bottom=0)
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(copy.copy(ticks))
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.25, linewidth=0.5)
         axes.spines[["top", "right"]].set_visible(False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import scipy.interpolate
 import xarray
 
 __all__ = ["FlatField", "flatten"]
@@ -45,6 +46,32 @@ class FlatField:
         west, east = self.longitude_edges[[0, -1]]
         south, north = self.latitude_edges[[0, -1]]
         return float(west), float(east), float(south), float(north)
+
+    def refined(self, rows: int = 180) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns longitude, latitude and values for smooth lines of equal value.
+
+        The field reaches half a cell further to each side, so that lines end at the
+        border of the map, and is interpolated by cubic splines to about `rows` rows.
+        Missing values stay missing, without interpolation.
+        """
+        latitude, longitude = self.latitude, self.longitude
+        ends = (2 * longitude[0] - longitude[1], 2 * longitude[-1] - longitude[-2])
+        longitude = np.concatenate([ends[:1], longitude, ends[1:]])
+        mode = "wrap" if self.wraps else "edge"
+        values = np.pad(self.values, ((0, 0), (1, 1)), mode)
+        factor = rows // len(latitude)
+        if factor < 2 or not np.isfinite(values).all():
+            return longitude, latitude, values
+        spline = scipy.interpolate.RectBivariateSpline(
+            latitude,
+            longitude,
+            values,
+            kx=min(3, len(latitude) - 1),
+            ky=min(3, len(longitude) - 1),
+        )
+        latitude = np.linspace(latitude[0], latitude[-1], factor * len(latitude))
+        longitude = np.linspace(longitude[0], longitude[-1], factor * len(longitude))
+        return longitude, latitude, spline(latitude, longitude)
 
     @property
     def even(self) -> bool:

@@ -81,10 +81,11 @@ def draw_field(
     axes.set_aspect("equal")
     axes.set_facecolor("0.85")
     if contours and min(flat.values.shape) > 1:
+        longitude, latitude, values = flat.refined()
         axes.contour(
-            flat.longitude,
-            flat.latitude,
-            flat.values,
+            longitude,
+            latitude,
+            values,
             levels=np.linspace(norm.vmin or 0.0, norm.vmax or 1.0, _CONTOURS),
             colors="white",
             linewidths=0.5,
@@ -173,7 +174,8 @@ def draw_leads(
 
     Args:
       field: Dimensions `time`, `lat` and `lon`; others must have size 1. SI units.
-      columns: Maps side by side. Default: three or four, whichever fills the rows.
+      columns: Maps side by side. Default: two up to four maps, else three or four,
+        whichever fills the rows.
       most: Largest number of maps; longer forecasts are thinned evenly and keep the
         last time.
       title: Default: name and level.
@@ -190,7 +192,8 @@ def draw_leads(
     shown = style.show(field, difference=False)
     norm = styles.normalize([shown], style)
     count = field.sizes["time"]
-    columns = min(columns or min((4, 3), key=lambda c: -count % c), count)
+    few = min(count, 2) if count <= 4 else min((4, 3), key=lambda c: -count % c)
+    columns = columns or few
     figure, panels = panel_figure(math.ceil(count / columns), columns, field, width=4.4)
     for index, axes in enumerate(panels[:count]):
         one = shown.isel(time=index)
@@ -305,17 +308,25 @@ def panel_figure(
     Args:
       rows: Panels from top to bottom.
       columns: Panels side by side.
-      field: Has dimensions and coordinates `lat` and `lon`.
+      field: With coordinates `lat` and `lon` it gives the panels the shape of its
+        window of the globe, else that of its last two dimensions.
       width: Width of one panel. Inches.
     """
-    one = field.isel({d: 0 for d in field.dims if d not in ("lat", "lon")})
-    west, east, south, north = grid.flatten(one).extent
-    height = float(np.clip(width * (north - south) / (east - west), 0.3, 2.0 * width))
+    height = width * float(np.clip(_shape(field), 0.1, 2.0))
     figure = matplotlib.figure.Figure(
         figsize=(columns * width + 0.3, rows * (height + 0.3) + 0.85),
         layout="constrained",
     )
     return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
+
+
+def _shape(field: xarray.DataArray) -> float:
+    """Returns the height of a panel divided by its width."""
+    if not {"lat", "lon"} <= set(field.coords):
+        return field.shape[-2] / field.shape[-1]
+    one = field.isel({d: 0 for d in field.dims if d not in ("lat", "lon")})
+    west, east, south, north = grid.flatten(one).extent
+    return (north - south) / (east - west)
 
 
 def add_colorbar(

@@ -5,7 +5,10 @@ from typing import Any
 
 from weatherlib import config, task
 
-__all__ = ["CheckPoint", "ModelConfig"]
+__all__ = ["CheckPoint", "MemoryConfig", "ModelConfig"]
+
+_BLOCK_BYTES = 2**28
+_STATIC_BYTES = 6 * 2**30
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,3 +68,49 @@ class CheckPoint(config.Mapping):
     task_config: task.TaskConfig
     description: str
     license: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MemoryConfig(config.Mapping):
+    """What to keep in memory and what to compute again. Results do not change.
+
+    Attributes:
+      block: Most edges or grid nodes to work on at a time; None takes all at once.
+      remat: Whether the backward pass computes hidden activations again.
+      store_static: Whether the parts of grid-to-mesh and mesh-to-grid edges that depend
+        on weights only are held for all edges, which `nn.prepared` needs to compute
+        them just once, or computed block by block in every step.
+
+    Raises:
+      ValueError: `block` is not positive.
+    """
+
+    block: int | None = None
+    remat: bool = False
+    store_static: bool = True
+
+    def __post_init__(self) -> None:
+        if self.block is not None and self.block < 1:
+            raise ValueError(f"block must be positive or None, found {self.block!r}")
+
+    @classmethod
+    def for_size(
+        cls, *, edges: int, batch: int, latent_size: int, item_size: int
+    ) -> "MemoryConfig":
+        """Returns settings for a graph: all at once where small, careful where large.
+
+        Args:
+          edges: Edges of the largest set.
+          batch: Batch members.
+          latent_size: Channels of a latent edge.
+          item_size: Bytes of one number.
+        """
+        row = latent_size * item_size
+        block = max(_BLOCK_BYTES // (row * batch), 1)
+        large = edges > block
+        return cls(
+            block=block if large else None,
+            remat=large,
+            # Static parts are shared by the batch.
+            store_static=edges * row <= _STATIC_BYTES,
+        )

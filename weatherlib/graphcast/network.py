@@ -1,77 +1,29 @@
 """The GraphCast network on arrays: grid to mesh, over the mesh, back to the grid.
 
-The first layer of an edge perceptron over [edge, sender, receiver] is applied as three
-products, those over nodes before they are gathered to the edges. What depends only on
-weights and geometry goes through `prepared.once`.
+What depends only on weights and geometry goes through `prepared.once`; what has no
+effect on the output, such as the last update of the mesh nodes, is left out, though
+its weights are created as published.
 """
 
-import dataclasses
+import functools
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from weatherlib.geometry import graph as geometry_graph
-from weatherlib.graphcast.config import ModelConfig
-from weatherlib.nn import graph_net, mlp, prepared, segments
+from weatherlib.graphcast.config import MemoryConfig, ModelConfig
+from weatherlib.graphcast.message_graph import MessageGraph
+from weatherlib.nn import blocks, graph_net, mlp, prepared, segments
+from weatherlib.nn import message_passing as passing
 
-__all__ = ["GraphCastNetwork", "MessageGraph", "make_message_graph"]
+__all__ = ["GraphCastNetwork"]
 
 _T = TypeVar("_T")
+_Arrays = dict[str, Any]
+_Once = Callable[[str, Callable[[], _T]], _T]
 _GRID, _MESH = "grid_nodes", "mesh_nodes"
-_CORNERS = 3
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class MessageGraph:
-    """The geometry in the order in which the network works.
-
-    Mesh nodes are renumbered so that those with equally many mesh edges stand
-    together; the edges of each set follow the plan of its sums.
-
-    Attributes:
-      digest: Of the geometry.
-      grid_features: [sin lat, cos lon, sin lon] of grid nodes. Shape [grid, 3].
-      mesh_features: The same of mesh nodes. Shape [mesh, 3].
-      arrays: Ends and features of the edges, by edge set and kind.
-      grid2mesh_plan: How to sum grid-to-mesh edges.
-      mesh_plan: How to sum mesh edges.
-    """
-
-    digest: str
-    arrays: dict[str, np.ndarray]
-    grid2mesh_plan: segments.SegmentPlan
-    mesh_plan: segments.SegmentPlan
-
-
-def make_message_graph(geometry: geometry_graph.GraphGeometry) -> MessageGraph:
-    """Returns `geometry` in the order in which the network works."""
-    num_mesh = len(geometry.mesh_node_features)
-    first_plan = segments.make_plan(np.asarray(geometry.mesh.receivers), num_mesh)
-    new_to_old = first_plan.piece_nodes
-    old_to_new = np.empty_like(new_to_old)
-    old_to_new[new_to_old] = np.arange(num_mesh, dtype=new_to_old.dtype)
-
-    mesh_plan = segments.make_plan(old_to_new[geometry.mesh.receivers], num_mesh)
-    grid2mesh_plan = segments.make_plan(
-        old_to_new[geometry.grid2mesh.receivers], num_mesh
-    )
-    to_mesh, on_mesh = grid2mesh_plan.order, mesh_plan.order
-    arrays = {
-        "grid_features": geometry.grid_node_features,
-        "mesh_features": geometry.mesh_node_features[new_to_old],
-        "grid2mesh_senders": geometry.grid2mesh.senders[to_mesh],
-        "grid2mesh_receivers": old_to_new[geometry.grid2mesh.receivers[to_mesh]],
-        "grid2mesh_features": geometry.grid2mesh.features[to_mesh],
-        "mesh_senders": old_to_new[geometry.mesh.senders[on_mesh]],
-        "mesh_receivers": old_to_new[geometry.mesh.receivers[on_mesh]],
-        "mesh_features_edges": geometry.mesh.features[on_mesh],
-        "mesh2grid_senders": old_to_new[geometry.mesh2grid.senders],
-        "mesh2grid_features": geometry.mesh2grid.features,
-    }
-    return MessageGraph(geometry.digest, arrays, grid2mesh_plan, mesh_plan)
 
 
 class GraphCastNetwork:
@@ -80,181 +32,292 @@ class GraphCastNetwork:
     A plain class, so that parameter paths begin with the three graph networks.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
-        def gnn(name: str, **kwargs: object) -> graph_net.GraphNet:
-            spec = graph_net.GraphNetSpec(
-                latent_size=config.latent_size,
-                hidden_layers=config.hidden_layers,
-                **kwargs,
-            )
-            return graph_net.GraphNet(spec, name=name)
-
+    def __init__(self, config: ModelConfig, memory: MemoryConfig | None = None) -> None:
         self._latent = config.latent_size
-        self._encoder = gnn(
-            "grid2mesh_gnn",
-            nodes=(_GRID, _MESH),
-            edges={"grid2mesh": graph_net.EdgeSetSpec(senders=_GRID, receivers=_MESH)},
-            steps=1,
-            embed_nodes=True,
+        self._memory = memory
+        self._encoder = _graph_net("grid2mesh", _GRID, _MESH, config, embed_nodes=True)
+        self._processor = _graph_net(
+            "mesh", _MESH, _MESH, config, steps=config.gnn_msg_steps
         )
-        self._processor = gnn(
-            "mesh_gnn",
-            nodes=(_MESH,),
-            edges={"mesh": graph_net.EdgeSetSpec(senders=_MESH, receivers=_MESH)},
-            steps=config.gnn_msg_steps,
-            embed_nodes=False,
-        )
-        self._decoder = gnn(
-            "mesh2grid_gnn",
-            nodes=(_GRID, _MESH),
-            edges={"mesh2grid": graph_net.EdgeSetSpec(senders=_MESH, receivers=_GRID)},
-            steps=1,
-            embed_nodes=False,
-        )
+        self._decoder = _graph_net("mesh2grid", _MESH, _GRID, config)
 
     def __call__(
         self,
         graph: MessageGraph,
         grid_inputs: Float[Array, "grid batch channel"],
         output_size: int,
-    ) -> Float[Array, "grid batch output"]:
+    ) -> Float[Array, "grid batch {output_size}"]:
         """Returns the outputs for each grid node.
 
         Args:
-          graph: From `make_message_graph`.
+          graph: From `message_graph.make_message_graph`.
           grid_inputs: The data, without structural features.
           output_size: Channels to predict.
         """
-        dtype = grid_inputs.dtype
-        latent = self._latent
-        structural = graph.arrays["grid_features"].shape[-1]
+        encoder, processor, decoder = self._weights(graph, grid_inputs, output_size)
+        memory = self._memory or MemoryConfig.for_size(
+            edges=graph.num_edges,
+            batch=grid_inputs.shape[1],
+            latent_size=self._latent,
+            item_size=grid_inputs.dtype.itemsize,
+        )
+        key = f"graphcast/{graph.digest}/{self._latent}/{grid_inputs.dtype.name}"
+        runner = _Runner(graph, grid_inputs.dtype, memory, key)
+        grid, mesh = runner.grid_to_mesh(encoder, grid_inputs)
+        mesh = runner.over_mesh(processor, mesh)
+        return runner.mesh_to_grid(decoder, mesh, grid)
+
+    def _weights(
+        self, graph: MessageGraph, grid_inputs: Array, output_size: int
+    ) -> tuple[graph_net.GraphNetWeights, ...]:
+        """Creates or looks up all weights, in the published order."""
         edge = graph.arrays["mesh2grid_features"].shape[-1]
-        node = grid_inputs.shape[-1] + structural
-        nodes = {_GRID: latent, _MESH: latent}
-        encoder = self._encoder(
-            edge_sizes={"grid2mesh": edge},
-            node_sizes={_GRID: node, _MESH: node},
-            dtype=dtype,
+        node = grid_inputs.shape[-1] + graph.arrays["grid_features"].shape[-1]
+        latent = {_GRID: self._latent, _MESH: self._latent}
+        dtype = grid_inputs.dtype
+        return (
+            self._encoder(
+                edge_sizes={"grid2mesh": edge},
+                node_sizes={_GRID: node, _MESH: node},
+                dtype=dtype,
+            ),
+            self._processor(edge_sizes={"mesh": edge}, node_sizes=latent, dtype=dtype),
+            self._decoder(
+                edge_sizes={"mesh2grid": edge},
+                node_sizes=latent,
+                output_sizes={_GRID: output_size},
+                dtype=dtype,
+            ),
         )
-        processor = self._processor(
-            edge_sizes={"mesh": edge}, node_sizes=nodes, dtype=dtype
-        )
-        decoder = self._decoder(
-            edge_sizes={"mesh2grid": edge},
-            node_sizes=nodes,
-            output_sizes={_GRID: output_size},
-            dtype=dtype,
-        )
-        key = f"graphcast/{graph.digest}/{dtype.name}"
 
-        def once(name: str, compute: Callable[[], _T]) -> _T:
-            return prepared.once(f"{key}/{name}", compute)
 
-        arrays = once(
-            "arrays",
-            lambda: {
-                name: jnp.asarray(
-                    value, dtype if np.issubdtype(value.dtype, np.floating) else None
-                )
-                for name, value in graph.arrays.items()
+def _graph_net(
+    name: str,
+    senders: str,
+    receivers: str,
+    config: ModelConfig,
+    *,
+    steps: int = 1,
+    embed_nodes: bool = False,
+) -> graph_net.GraphNet:
+    spec = graph_net.GraphNetSpec(
+        nodes=tuple(sorted({senders, receivers})),
+        edges={name: graph_net.EdgeSetSpec(senders=senders, receivers=receivers)},
+        latent_size=config.latent_size,
+        hidden_layers=config.hidden_layers,
+        steps=steps,
+        embed_nodes=embed_nodes,
+    )
+    return graph_net.GraphNet(spec, name=f"{name}_gnn")
+
+
+class _Runner:
+    """Applies the weights on one graph.
+
+    Arrays are [node or edge, batch, channel]; static ones have a batch of 1.
+    """
+
+    def __init__(
+        self, graph: MessageGraph, dtype: Any, memory: MemoryConfig, key: str
+    ) -> None:
+        self._graph = graph
+        self._memory = memory
+        self._key = key
+        self._arrays: _Arrays = self._once(
+            "graph", functools.partial(_to_device, graph.arrays, dtype)
+        )
+
+    def _once(self, name: str, compute: Callable[[], _T]) -> _T:
+        return prepared.once(f"{self._key}/{name}", compute)
+
+    def _map(self, function: Callable[[_Arrays], Any], rows: _Arrays) -> Any:
+        return blocks.map_rows(
+            function, rows, block=self._memory.block, remat=self._memory.remat
+        )
+
+    def _static(
+        self, name: str, compute: Callable[[_Arrays], Any], rows: _Arrays
+    ) -> tuple[_Arrays, Callable[[_Arrays], Any]]:
+        """Returns rows for `_map` and how to get the static part from a block of them.
+
+        Depending on the memory settings the rows hold the part itself, or what it is
+        computed from block by block.
+        """
+        if not self._memory.store_static:
+            return rows, compute
+        part = self._once(name, lambda: self._map(compute, rows))
+        return {name: part}, lambda block: block[name]
+
+    def grid_to_mesh(
+        self,
+        weights: graph_net.GraphNetWeights,
+        grid_inputs: Float[Array, "grid batch channel"],
+    ) -> tuple[Float[Array, "grid batch latent"], Float[Array, "mesh batch latent"]]:
+        """Returns the latent grid and mesh nodes."""
+        arrays, step = self._arrays, weights.steps[0]
+        latent = weights.edge_encoders["grid2mesh"].layers[-1].w.shape[-1]
+        to_mesh = passing.fold_edges(step.edges["grid2mesh"], latent)
+        mesh_update = passing.fold_nodes(step.nodes[_MESH], latent)
+
+        def mesh_parts() -> _Arrays:
+            mesh = _embed_mesh(
+                weights.node_encoders[_MESH], arrays["mesh_features"][:, None]
+            )
+            return {
+                "mesh": mesh,
+                "node_part": mesh_update.node_part(mesh),
+                "receiver_part": mesh @ to_mesh.receiver,
+            }
+
+        def encode(rows: _Arrays) -> tuple[Array, Array]:
+            features = jnp.broadcast_to(
+                rows["features"][:, None],
+                (*rows["inputs"].shape[:2], rows["features"].shape[-1]),
+            )
+            nodes = mlp.apply(
+                weights.node_encoders[_GRID],
+                jnp.concatenate([rows["inputs"], features], -1),
+            )
+            return nodes @ to_mesh.sender, nodes + mlp.apply(step.nodes[_GRID], nodes)
+
+        static = self._once("mesh_nodes", mesh_parts)
+        sent, grid = self._map(
+            encode, {"inputs": grid_inputs, "features": arrays["grid_features"]}
+        )
+
+        def edge_part(rows: _Arrays) -> Array:
+            edges = mlp.apply(
+                weights.edge_encoders["grid2mesh"], rows["features"][:, None]
+            )
+            return to_mesh.edge_part(edges) + static["receiver_part"][rows["receivers"]]
+
+        part_rows, part = self._static(
+            "grid2mesh",
+            edge_part,
+            {
+                "features": arrays["grid2mesh_features"],
+                "receivers": arrays["grid2mesh_receivers"],
             },
         )
-        grid, mesh = _grid_to_mesh(encoder, graph, arrays, grid_inputs, once)
-        mesh = _over_mesh(processor, graph, arrays, mesh, once)
-        return _mesh_to_grid(decoder, arrays, mesh, grid, once)
-
-
-def _grid_to_mesh(weights, graph, arrays, grid_inputs, once):
-    step = weights.steps[0]
-    edge_mlp = step.edges["grid2mesh"]
-    mesh_mlp = step.nodes[_MESH]
-    latent = edge_mlp.layers[-1].w.shape[-1]
-    w_edge, w_sender, w_receiver = mlp.split_rows(edge_mlp, [latent] * 3)
-    w_node, w_sum = mlp.split_rows(mesh_mlp, [latent] * 2)
-
-    def static():
-        channels = grid_inputs.shape[-1]
-        features = arrays["mesh_features"]
-        _, w_structural = mlp.split_rows(
-            weights.node_encoders[_MESH], [channels, features.shape[-1]]
+        messages = self._map(
+            lambda rows: to_mesh.messages(part(rows), sent[rows["senders"]]),
+            {**part_rows, "senders": arrays["grid2mesh_senders"]},
         )
-        first = weights.node_encoders[_MESH].layers[0]
-        mesh = mlp.finish(
-            weights.node_encoders[_MESH], features @ w_structural + first.b[None]
+        # The published network sums these messages, and only these, in float32.
+        received = segments.segment_sum(
+            messages, self._graph.grid2mesh_plan, dtype=jnp.float32
+        ).astype(messages.dtype)
+        return grid, static["mesh"] + mesh_update.update(static["node_part"], received)
+
+    def over_mesh(
+        self,
+        weights: graph_net.GraphNetWeights,
+        mesh: Float[Array, "mesh batch latent"],
+    ) -> Float[Array, "mesh batch latent"]:
+        """Returns the mesh nodes after all rounds of message passing."""
+        latent = mesh.shape[-1]
+        updates = [
+            (
+                passing.fold_edges(step.edges["mesh"], latent),
+                passing.fold_nodes(step.nodes[_MESH], latent),
+            )
+            for step in weights.steps
+        ]
+
+        def first_edges() -> _Arrays:
+            edges = mlp.apply(
+                weights.edge_encoders["mesh"],
+                self._arrays["mesh_edge_features"][:, None],
+            )
+            return {"edges": edges, "part": updates[0][0].edge_part(edges)}
+
+        static = self._once("mesh_edges", first_edges)
+        edges = static["edges"]
+        for i, (edge_update, node_update) in enumerate(updates):
+            rows = {"edges": edges} if i else {"part": static["part"]}
+            messages = self._mesh_messages(edge_update, rows, mesh)
+            received = segments.segment_sum(messages, self._graph.mesh_plan)
+            mesh = self._map(
+                functools.partial(_updated_nodes, node_update),
+                {"nodes": mesh, "received": received},
+            )
+            # Nothing reads the edges after the last round.
+            if i + 1 < len(updates):
+                edges = edges + messages
+        return mesh
+
+    def _mesh_messages(
+        self, update: passing.EdgeUpdate, rows: _Arrays, mesh: Array
+    ) -> Array:
+        sent, to_receive = mesh @ update.sender, mesh @ update.receiver
+
+        def messages(rows: _Arrays) -> Array:
+            part = rows["part"] if "part" in rows else update.edge_part(rows["edges"])
+            ends = sent[rows["senders"]], to_receive[rows["receivers"]]
+            return update.messages(part, *ends)
+
+        senders = self._arrays["mesh_senders"]
+        receivers = self._arrays["mesh_receivers"]
+        return self._map(messages, {**rows, "senders": senders, "receivers": receivers})
+
+    def mesh_to_grid(
+        self,
+        weights: graph_net.GraphNetWeights,
+        mesh: Float[Array, "mesh batch latent"],
+        grid: Float[Array, "grid batch latent"],
+    ) -> Float[Array, "grid batch output"]:
+        """Returns the outputs of the grid nodes, each from its three mesh nodes."""
+        step, latent = weights.steps[0], mesh.shape[-1]
+        to_grid = passing.fold_edges(step.edges["mesh2grid"], latent)
+        grid_update = passing.fold_nodes(step.nodes[_GRID], latent)
+        sent = mesh @ to_grid.sender
+
+        def edge_part(rows: _Arrays) -> Array:
+            features = rows["features"][:, :, None]
+            return to_grid.edge_part(
+                mlp.apply(weights.edge_encoders["mesh2grid"], features)
+            )
+
+        part_rows, part = self._static(
+            "mesh2grid", edge_part, {"features": self._arrays["mesh2grid_features"]}
         )
-        edges = mlp.apply(
-            weights.edge_encoders["grid2mesh"], arrays["grid2mesh_features"]
+
+        def decode(rows: _Arrays) -> Array:
+            nodes = rows["nodes"]
+            messages = to_grid.messages(
+                part(rows), sent[rows["senders"]], (nodes @ to_grid.receiver)[:, None]
+            )
+            updated = _updated_nodes(
+                grid_update, {"nodes": nodes, "received": messages.sum(1)}
+            )
+            return mlp.apply(weights.decoders[_GRID], updated)
+
+        return self._map(
+            decode,
+            {**part_rows, "senders": self._arrays["mesh2grid_senders"], "nodes": grid},
         )
-        to_edges = (mesh @ w_receiver)[arrays["grid2mesh_receivers"]]
-        return {
-            "mesh": mesh,
-            "mesh_part": mesh @ w_node + mesh_mlp.layers[0].b[None],
-            "edge_part": edges @ w_edge + to_edges + edge_mlp.layers[0].b[None],
-        }
-
-    parts = once("grid2mesh", static)
-    batch = grid_inputs.shape[1]
-    structural = jnp.broadcast_to(
-        arrays["grid_features"][:, None], (grid_inputs.shape[0], batch, 3)
-    )
-    grid = mlp.apply(
-        weights.node_encoders[_GRID],
-        jnp.concatenate([grid_inputs, structural], -1),
-    )
-    sent = (grid @ w_sender)[arrays["grid2mesh_senders"]]
-    messages = mlp.finish(edge_mlp, parts["edge_part"][:, None] + sent)
-    # The published network sums these messages, and only these, in float32.
-    total = segments.segment_sum(messages.astype(jnp.float32), graph.grid2mesh_plan)
-    total = total.astype(messages.dtype)
-    mesh = parts["mesh"][:, None] + mlp.finish(
-        mesh_mlp, parts["mesh_part"][:, None] + total @ w_sum
-    )
-    grid = grid + mlp.apply(step.nodes[_GRID], grid)
-    return grid, mesh
 
 
-def _over_mesh(weights, graph, arrays, mesh, once):
-    latent = mesh.shape[-1]
+def _embed_mesh(
+    encoder: mlp.MlpWeights, features: Float[Array, "mesh batch feature"]
+) -> Float[Array, "mesh batch latent"]:
+    """Returns the embedded mesh nodes, whose data channels are zero."""
+    rows = encoder.layers[0].w.shape[0]
+    data = rows - features.shape[-1]
+    _, structural = mlp.split_rows(encoder, [data, features.shape[-1]])
+    first = mlp.add_bias(features @ structural, encoder.layers[0].b)
+    return mlp.finish(encoder, first)
 
-    def static():
-        return mlp.apply(weights.edge_encoders["mesh"], arrays["mesh_features_edges"])
 
-    edges = once("mesh", static)[:, None]
-    for i, step in enumerate(weights.steps):
-        edge_mlp, node_mlp = step.edges["mesh"], step.nodes[_MESH]
-        w_edge, w_sender, w_receiver = mlp.split_rows(edge_mlp, [latent] * 3)
-        w_node, w_sum = mlp.split_rows(node_mlp, [latent] * 2)
-        pre = (
-            edges @ w_edge
-            + (mesh @ w_sender)[arrays["mesh_senders"]]
-            + (mesh @ w_receiver)[arrays["mesh_receivers"]]
-            + edge_mlp.layers[0].b[None, None]
+def _updated_nodes(update: passing.NodeUpdate, rows: _Arrays) -> Array:
+    nodes = rows["nodes"]
+    return nodes + update.update(update.node_part(nodes), rows["received"])
+
+
+def _to_device(arrays: dict[str, np.ndarray], dtype: Any) -> _Arrays:
+    return {
+        name: jnp.asarray(
+            value, dtype if np.issubdtype(value.dtype, np.floating) else value.dtype
         )
-        messages = mlp.finish(edge_mlp, pre)
-        total = segments.segment_sum(messages, graph.mesh_plan)
-        mesh = mesh + mlp.finish(
-            node_mlp, mesh @ w_node + total @ w_sum + node_mlp.layers[0].b[None, None]
-        )
-        if i + 1 < len(weights.steps):
-            edges = edges + messages
-    return mesh
-
-
-def _mesh_to_grid(weights, arrays, mesh, grid, once):
-    step = weights.steps[0]
-    edge_mlp, grid_mlp = step.edges["mesh2grid"], step.nodes[_GRID]
-    latent = mesh.shape[-1]
-    w_edge, w_sender, w_receiver = mlp.split_rows(edge_mlp, [latent] * 3)
-
-    def static():
-        edges = mlp.apply(
-            weights.edge_encoders["mesh2grid"], arrays["mesh2grid_features"]
-        )
-        part = edges @ w_edge + edge_mlp.layers[0].b[None]
-        return part.reshape(-1, _CORNERS, latent)
-
-    sent = (mesh @ w_sender)[arrays["mesh2grid_senders"].reshape(-1, _CORNERS)]
-    pre = once("mesh2grid", static)[:, :, None] + sent + (grid @ w_receiver)[:, None]
-    total = mlp.finish(edge_mlp, pre).sum(1)
-    grid = grid + mlp.apply(grid_mlp, grid, total)
-    return mlp.apply(weights.decoders[_GRID], grid)
+        for name, value in arrays.items()
+    }

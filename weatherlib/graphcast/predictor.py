@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
 
 import numpy as np
 import xarray as xr
 
 from weatherlib import losses, predictor_base, stacking
 from weatherlib.geometry import graph as geometry_graph
-from weatherlib.graphcast import config, network
+from weatherlib.graphcast import config, message_graph, network
 from weatherlib.task import TaskConfig
 
 __all__ = ["GraphCast"]
@@ -34,17 +33,22 @@ class GraphCast(predictor_base.Predictor):
     """
 
     def __init__(
-        self, model_config: config.ModelConfig, task_config: TaskConfig
+        self,
+        model_config: config.ModelConfig,
+        task_config: TaskConfig,
+        *,
+        memory: config.MemoryConfig | None = None,
     ) -> None:
         """Creates the graph networks.
 
         Args:
           model_config: The architecture.
           task_config: What is read and predicted.
+          memory: What to keep and what to compute again; by default chosen by size.
         """
         self._model_config = model_config
         self._task_config = task_config
-        self._network = network.GraphCastNetwork(model_config)
+        self._network = network.GraphCastNetwork(model_config, memory)
 
     def __call__(
         self,
@@ -101,7 +105,7 @@ def _message_graph(
     latitude: tuple[float, ...],
     longitude: tuple[float, ...],
     model_config: config.ModelConfig,
-) -> network.MessageGraph:
+) -> message_graph.MessageGraph:
     geometry = geometry_graph.build_graph(
         np.array(latitude),
         np.array(longitude),
@@ -109,4 +113,4 @@ def _message_graph(
         radius_query_fraction_edge_length=model_config.radius_query_fraction_edge_length,
         mesh2grid_edge_normalization_factor=model_config.mesh2grid_edge_normalization_factor,
     )
-    return network.make_message_graph(geometry)
+    return message_graph.make_message_graph(geometry)

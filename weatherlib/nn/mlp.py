@@ -21,6 +21,7 @@ __all__ = [
     "Mlp",
     "MlpWeights",
     "NormWeights",
+    "add_bias",
     "apply",
     "finish",
     "normalize",
@@ -134,7 +135,7 @@ def finish(
     """Returns the output, given what the first layer gives with its bias."""
     x = preactivation
     for layer in weights.layers[1:]:
-        x = jax.nn.swish(x) @ layer.w + _to_rank(layer.b, x.ndim)
+        x = add_bias(jax.nn.swish(x) @ layer.w, layer.b)
     return x if weights.norm is None else normalize(weights.norm, x)
 
 
@@ -144,7 +145,14 @@ def apply(
     """Returns the output for the concatenated `inputs`, one product per input."""
     parts = split_rows(weights, [x.shape[-1] for x in inputs])
     total = sum_terms([x @ part for x, part in zip(inputs, parts, strict=True)])
-    return finish(weights, total + _to_rank(weights.layers[0].b, total.ndim))
+    return finish(weights, add_bias(total, weights.layers[0].b))
+
+
+def add_bias(
+    x: Float[Array, "*rows channel"], bias: Float[Array, " channel"]
+) -> Float[Array, "*rows channel"]:
+    """Returns `x + bias` without relying on rank promotion."""
+    return x + _to_rank(bias, x.ndim)
 
 
 def sum_terms(terms: Sequence[Array]) -> Array:

@@ -6,12 +6,13 @@ the same result every time, and whose derivative is a broadcast.
 """
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-__all__ = ["SegmentPlan", "make_plan", "segment_sum", "spread_pieces", "sum_groups"]
+__all__ = ["SegmentPlan", "make_plan", "segment_sum"]
 
 # More different numbers of edges per node than this are cut into powers of two.
 _MAX_GROUPS = 12
@@ -37,6 +38,13 @@ class SegmentPlan:
     piece_nodes: Int[np.ndarray, " piece"]
     piece_of_node: Int[np.ndarray, " node"] | None
     then: "SegmentPlan | None"
+
+    @property
+    def in_node_order(self) -> bool:
+        """Whether the pieces are the nodes, one each and in order."""
+        return self.piece_of_node is not None and np.array_equal(
+            self.piece_nodes, np.arange(self.num_nodes)
+        )
 
 
 def make_plan(
@@ -94,40 +102,28 @@ def _binary_pieces(
     return np.concatenate(nodes), np.concatenate(sizes), np.concatenate(starts)
 
 
-def sum_groups(
-    rows: Float[Array, "row *rest"], groups: tuple[tuple[int, int], ...]
-) -> Float[Array, "piece *rest"]:
-    """Returns the sum over each piece of consecutive rows."""
-    sums, start = [], 0
-    for pieces, size in groups:
-        stop = start + pieces * size
-        block = rows[start:stop].reshape(pieces, size, *rows.shape[1:])
-        sums.append(block.sum(1))
-        start = stop
-    return sums[0] if len(sums) == 1 else jnp.concatenate(sums)
-
-
 def segment_sum(
-    rows: Float[Array, "row *rest"], plan: SegmentPlan
-) -> Float[Array, "node *rest"]:
+    rows: Float[Array, "row ..."], plan: SegmentPlan, dtype: Any = None
+) -> Float[Array, "node ..."]:
     """Returns the sum of the rows of each node, zero for a node without rows.
 
     Args:
       rows: In the order of `plan.order`. Shape [row, ...].
       plan: From `make_plan`.
+      dtype: To add in and to return; by default that of `rows`.
     """
-    return spread_pieces(sum_groups(rows, plan.groups), plan)
-
-
-def spread_pieces(
-    pieces: Float[Array, "piece *rest"], plan: SegmentPlan
-) -> Float[Array, "node *rest"]:
-    """Returns the sum of the pieces of each node, in the order of nodes."""
+    dtype = dtype or rows.dtype
+    # One row of zeros stands for the sum of nothing.
+    sums = [jnp.zeros((1, *rows.shape[1:]), dtype)]
+    start = 0
+    for pieces, size in plan.groups:
+        block = rows[start : start + pieces * size]
+        block = block.reshape(pieces, size, *rows.shape[1:])
+        sums.append(block.sum(1, dtype=dtype))
+        start += pieces * size
+    if plan.in_node_order:
+        return jnp.concatenate(sums[1:])
+    pieces = jnp.concatenate(sums[1:] + sums[:1])
     if plan.then is not None:
-        return segment_sum(pieces[plan.then.order], plan.then)
-    if len(plan.piece_nodes) < plan.num_nodes:
-        empty = jnp.zeros((1, *pieces.shape[1:]), pieces.dtype)
-        pieces = jnp.concatenate([pieces, empty])
-    elif np.array_equal(plan.piece_of_node, np.arange(plan.num_nodes)):
-        return pieces
+        return segment_sum(pieces[plan.then.order], plan.then, dtype)
     return pieces[plan.piece_of_node]

@@ -1,0 +1,80 @@
+"""The geometry in the order in which the network works through it."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from weatherlib.geometry.graph import GraphGeometry
+from weatherlib.nn import segments
+
+__all__ = ["MessageGraph", "make_message_graph"]
+
+# Corners of the triangle around a grid node, each of which sends one edge.
+_CORNERS = 3
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MessageGraph:
+    """Renumbered so that sums over edges need no scatter.
+
+    Mesh nodes with equally many mesh edges stand together, so that the sums of mesh
+    edges come out in the order of the nodes; grid nodes keep their order. The edges of
+    each set follow the plan of its sums.
+
+    Attributes:
+      digest: Tells graphs and their features apart.
+      arrays: `grid_features` and `mesh_features` [node, 3]; `grid2mesh_` and `mesh_`
+        `senders`, `receivers` [edge] and features [edge, 4]; `mesh2grid_senders`
+        [grid, 3] and `mesh2grid_features` [grid, 3, 4].
+      grid2mesh_plan: How to sum grid-to-mesh edges.
+      mesh_plan: How to sum mesh edges.
+    """
+
+    digest: str
+    arrays: Mapping[str, np.ndarray]
+    grid2mesh_plan: segments.SegmentPlan
+    mesh_plan: segments.SegmentPlan
+
+    @property
+    def num_edges(self) -> int:
+        """The size of the largest edge set."""
+        return max(
+            self.arrays["mesh2grid_senders"].size,
+            len(self.arrays["mesh_senders"]),
+            len(self.arrays["grid2mesh_senders"]),
+        )
+
+
+def make_message_graph(geometry: GraphGeometry) -> MessageGraph:
+    """Returns `geometry` renumbered."""
+    num_mesh = len(geometry.mesh_node_features)
+    to_mesh, on_mesh, to_grid = geometry.grid2mesh, geometry.mesh, geometry.mesh2grid
+    # Every mesh node has mesh edges, so that this plan names each exactly once.
+    new_to_old = segments.make_plan(on_mesh.receivers, num_mesh).piece_nodes
+    old_to_new = np.empty_like(new_to_old)
+    old_to_new[new_to_old] = np.arange(num_mesh, dtype=new_to_old.dtype)
+
+    mesh_plan = segments.make_plan(old_to_new[on_mesh.receivers], num_mesh)
+    grid2mesh_plan = segments.make_plan(old_to_new[to_mesh.receivers], num_mesh)
+    first, second = grid2mesh_plan.order, mesh_plan.order
+    arrays = {
+        "grid_features": geometry.grid_node_features,
+        "mesh_features": geometry.mesh_node_features[new_to_old],
+        "grid2mesh_senders": to_mesh.senders[first],
+        "grid2mesh_receivers": old_to_new[to_mesh.receivers[first]],
+        "grid2mesh_features": to_mesh.features[first],
+        "mesh_senders": old_to_new[on_mesh.senders[second]],
+        "mesh_receivers": old_to_new[on_mesh.receivers[second]],
+        "mesh_edge_features": on_mesh.features[second],
+        "mesh2grid_senders": old_to_new[to_grid.senders].reshape(-1, _CORNERS),
+        "mesh2grid_features": to_grid.features.reshape(
+            -1, _CORNERS, to_grid.features.shape[-1]
+        ),
+    }
+    digest = hashlib.sha256(geometry.digest.encode())
+    for name in sorted(arrays):
+        if name.endswith("features"):
+            digest.update(np.ascontiguousarray(arrays[name]))
+    return MessageGraph(digest.hexdigest(), arrays, grid2mesh_plan, mesh_plan)

@@ -31,7 +31,7 @@ _FOREIGN_FORMATS = {
 }
 
 # What zipfile raises for members that are damaged, encrypted or oddly compressed.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError)
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 
 
 def listed(names: Iterable[str], limit: int = 8) -> str:
@@ -75,7 +75,7 @@ def read(source: BinaryIO) -> dict[str, np.ndarray]:
         raise ValueError(f"not an npz checkpoint but {_format(head)}")
     try:
         archive = zipfile.ZipFile(source)
-    except zipfile.BadZipFile as error:
+    except _DAMAGE as error:
         raise ValueError(f"the file is cut short or damaged: {error}") from error
     with archive:
         names = archive.namelist()

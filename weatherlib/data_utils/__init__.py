@@ -4,10 +4,12 @@ This package carries the public names of the published module `data_utils`. It n
 imports JAX.
 """
 
+from weatherlib.data_utils.checks import check, require
 from weatherlib.data_utils.extract import (
     extract_input_target_times,
     extract_inputs_targets_forcings,
 )
+from weatherlib.data_utils.problems import Problem
 from weatherlib.data_utils.progress import (
     AVG_SEC_PER_YEAR,
     COMPUTABLE_FORCINGS,
@@ -38,10 +40,12 @@ __all__ = [
     "SEC_PER_DAY",
     "TISR",
     "YEAR_PROGRESS",
+    "Problem",
     "TargetLeadTimes",
     "TimedeltaLike",
     "add_derived_vars",
     "add_tisr_var",
+    "check",
     "decode_time",
     "extract_input_target_times",
     "extract_inputs_targets_forcings",
@@ -51,6 +55,7 @@ __all__ = [
     "get_seconds_since_epoch",
     "get_year_progress",
     "infer_time_step",
+    "require",
     "split_initial",
     "targets_template",
     "valid_times",

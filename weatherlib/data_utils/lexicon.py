@@ -1,0 +1,129 @@
+"""What other archives call our dimensions and variables."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+
+import xarray
+
+from weatherlib import variables
+
+__all__ = ["AXES", "axis_names", "closest", "find_source", "rename", "stored_levels"]
+
+# Names of axes in ERA5, GRIB, CMIP and other files, ours first.
+AXES: Mapping[str, tuple[str, ...]] = {
+    "lat": ("lat", "latitude", "nav_lat", "y"),
+    "lon": ("lon", "longitude", "nav_lon", "x"),
+    "level": (
+        "level",
+        "isobaricInhPa",
+        "isobaricInPa",
+        "pressure_level",
+        "plev",
+        "lev",
+        "pressure",
+    ),
+    "time": ("time", "valid_time"),
+    "batch": ("batch",),
+}
+
+# A quantity that becomes ours by a constant factor, which the units give.
+_RELATED = {
+    "geopotential": ("geopotential_height",),
+    "geopotential_at_surface": ("orography",),
+}
+
+
+def axis_names(dataset: xarray.Dataset) -> dict[str, str]:
+    """Returns what the dataset calls each of our axes, under our name.
+
+    An axis that the dataset lacks is left out. A dimension goes before a coordinate
+    that is none, and our own name before others.
+    """
+    found = {}
+    for ours, theirs in AXES.items():
+        held = [name for name in theirs if name in dataset.dims]
+        held += [name for name in theirs if name in dataset.coords]
+        if held:
+            found[ours] = held[0]
+    return found
+
+
+def rename(
+    dataset: xarray.Dataset, names: Sequence[str]
+) -> tuple[xarray.Dataset, dict[str, str]]:
+    """Returns the data under our names, and what was renamed.
+
+    Args:
+      dataset: Not changed.
+      names: Long names of the variables wanted.
+
+    Returns:
+      The dataset, and the old name of each axis and variable under its new one.
+    """
+    renamed = {o: t for o, t in axis_names(dataset).items() if o != t}
+    in_the_way = [ours for ours in renamed if ours in dataset.variables]
+    dataset = dataset.drop_vars(in_the_way)
+    for name in names:
+        source = None if name in dataset else find_source(name, dataset)
+        if source is not None and source not in renamed.values():
+            renamed[name] = source
+    for ours, theirs in renamed.items():
+        if theirs in dataset.dims:
+            # Renaming a dimension and its coordinate apart makes no index.
+            dataset = dataset.rename_dims({theirs: ours})
+            if theirs in dataset.variables:
+                dataset = dataset.rename_vars({theirs: ours})
+                if dataset[ours].dims == (ours,):
+                    dataset = dataset.set_xindex(ours)
+        else:
+            dataset = dataset.rename_vars({theirs: ours})
+    return dataset, renamed
+
+
+def find_source(name: str, dataset: xarray.Dataset) -> str | None:
+    """Returns the variable of the dataset that holds the quantity under another name.
+
+    Args:
+      name: Long name of the quantity wanted.
+      dataset: Looked through for short names and for quantities that differ by a
+        constant factor only, such as geopotential height.
+
+    Returns:
+      None where there is none, or where the name is held as it is.
+    """
+    candidates = []
+    for quantity in (name, *_RELATED.get(name, ())):
+        known = variables.VARIABLES.get(quantity)
+        candidates += [quantity, *(known.short_names if known else ())]
+    if name == "geopotential_at_surface":
+        candidates.append("z")
+    levels = set(AXES["level"])
+    for candidate in candidates:
+        if candidate == name or candidate not in dataset.data_vars:
+            continue
+        on_levels = bool(levels & set(map(str, dataset[candidate].dims)))
+        # Surface files call the geopotential of the ground `z`, as level files call
+        # that of the air.
+        if candidate == "z" and on_levels == (name == "geopotential_at_surface"):
+            continue
+        return candidate
+    return None
+
+
+def closest(name: str, names: Iterable[str]) -> str | None:
+    """Returns the most similar of the names, None where none is similar."""
+    matches = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def stored_levels(level: xarray.DataArray) -> tuple[list[float], bool]:
+    """Returns levels in hPa, and whether they had to be converted from Pa."""
+    values = [float(value) for value in level.values.ravel()]
+    units = str(level.attrs.get("units", "")).strip().lower()
+    in_pascal = units in ("pa", "pascal") or (
+        units not in ("hpa", "mb", "mbar", "millibars")
+        and max(values, default=0) > 2000
+    )
+    return ([value / 100 for value in values], True) if in_pascal else (values, False)

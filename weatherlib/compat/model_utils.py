@@ -93,7 +93,7 @@ def cartesian_to_lat_lon(
     return spherical_to_lat_lon(*cartesian_to_spherical(x, y, z, np_), np_)
 
 
-def get_rotation_matrices_to_local_coordinates(  # noqa: PLR0913
+def get_rotation_matrices_to_local_coordinates(
     reference_phi: _Array,
     reference_theta: _Array,
     rotate_latitude: bool,
@@ -145,7 +145,7 @@ def rotate_with_matrices(
     return np_.einsum("...ij,...j->...i", rotation_matrices, positions)
 
 
-def get_relative_position_in_receiver_local_coordinates(  # noqa: PLR0913
+def get_relative_position_in_receiver_local_coordinates(
     node_phi: _Array,
     node_theta: _Array,
     senders: _Array,
@@ -219,7 +219,7 @@ def get_bipartite_relative_position_in_receiver_local_coordinates(  # noqa: PLR0
         np_=np_,
         transform_=transform_,
     )[receivers]
-    # Rotated before subtracting, because rotations are float64 and positions may not be.
+    # Rotated before subtracting: rotations are float64 and positions may not be.
     return rotate_with_matrices(turn, sender_ends, np_) - rotate_with_matrices(
         turn, receiver_ends, np_
     )
@@ -259,7 +259,7 @@ def get_graph_spatial_features(  # noqa: PLR0913
         turned to longitude 0.
       relative_latitude_local_coordinates: Whether vectors are seen from a receiver
         turned to latitude 0.
-      sine_cosine_encoding: Replaces every feature by sines and cosines of its multiples.
+      sine_cosine_encoding: Replaces features by sines and cosines of their multiples.
       encoding_num_freqs: How many multiples.
       encoding_multiplicative_factor: Ratio of one multiple to the one before.
 

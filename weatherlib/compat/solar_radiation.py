@@ -56,7 +56,7 @@ def get_tsi(
     return solar.total_solar_irradiance(timestamps, _from_data_array(tsi_data))
 
 
-def get_toa_incident_solar_radiation(  # noqa: PLR0913
+def get_toa_incident_solar_radiation(
     timestamps: Sequence[_TimestampLike],
     latitude: np.ndarray | jax.Array,
     longitude: np.ndarray | jax.Array,

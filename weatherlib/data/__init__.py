@@ -3,6 +3,8 @@
 Nothing here imports JAX.
 """
 
+from weatherlib.data.conform import conform
+from weatherlib.data.open import open_dataset
 from weatherlib.data.writers import (
     Compression,
     ForecastWriter,
@@ -10,4 +12,11 @@ from weatherlib.data.writers import (
     open_writer,
 )
 
-__all__ = ["Compression", "ForecastWriter", "MemoryWriter", "open_writer"]
+__all__ = [
+    "Compression",
+    "ForecastWriter",
+    "MemoryWriter",
+    "conform",
+    "open_dataset",
+    "open_writer",
+]

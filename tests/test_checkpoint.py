@@ -415,6 +415,14 @@ def test_a_damaged_file_is_refused_or_gives_the_same(position, value):
         np.testing.assert_array_equal(back[name], np.arange({"a": 20, "b": 3}[name]))
 
 
+def test_a_zip_directory_from_the_future_is_refused():
+    data = bytearray(dumped({"a": np.zeros(1)}))
+    version_needed = data.rfind(b"PK\x01\x02") + 6
+    data[version_needed] = 255
+    with pytest.raises(ValueError, match=r"cut short or damaged: zip file version"):
+        loaded(bytes(data), dict[str, Any])
+
+
 def member(shape, payload, version=(1, 0)):
     buffer = io.BytesIO()
     header = {"descr": "<f8", "fortran_order": False, "shape": shape}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from scipy import spatial
 
 from weatherlib.geometry import icosahedral_mesh, sphere
@@ -22,8 +22,8 @@ _CHUNK = 1 << 17
 
 def radius_query_indices(
     *,
-    grid_latitude: Float[np.ndarray, " lat"],
-    grid_longitude: Float[np.ndarray, " lon"],
+    grid_latitude: Num[np.ndarray, " lat"],
+    grid_longitude: Num[np.ndarray, " lon"],
     mesh: icosahedral_mesh.TriangularMesh,
     radius: float,
 ) -> tuple[Int[np.ndarray, " edge"], Int[np.ndarray, " edge"]]:
@@ -41,7 +41,8 @@ def radius_query_indices(
       of shape [edge]. Grid indices rise, and mesh indices rise within a grid point.
     """
     positions = sphere.grid_positions(grid_latitude, grid_longitude).reshape(-1, 3)
-    tree = spatial.cKDTree(mesh.vertices)
+    # The leaf size of the published tree, so that rounding at the radius is the same.
+    tree = spatial.KDTree(mesh.vertices, leafsize=16)
     counts, neighbours = [], []
     for start in range(0, len(positions), _CHUNK):
         chunk = positions[start : start + _CHUNK]
@@ -56,8 +57,8 @@ def radius_query_indices(
 
 def in_mesh_triangle_indices(
     *,
-    grid_latitude: Float[np.ndarray, " lat"],
-    grid_longitude: Float[np.ndarray, " lon"],
+    grid_latitude: Num[np.ndarray, " lat"],
+    grid_longitude: Num[np.ndarray, " lon"],
     mesh: icosahedral_mesh.TriangularMesh,
 ) -> tuple[Int[np.ndarray, " edge"], Int[np.ndarray, " edge"]]:
     """Returns the edges between grid points and the corners of the triangle around.
@@ -142,7 +143,7 @@ class _RadialSearch:
     def __init__(self, mesh: icosahedral_mesh.TriangularMesh) -> None:
         corners = np.swapaxes(mesh.vertices[mesh.faces].astype(np.float64), 1, 2)
         self._inverse = np.linalg.inv(corners)
-        self._tree = spatial.cKDTree(mesh.vertices)
+        self._tree = spatial.KDTree(mesh.vertices)
         self._faces_around = _faces_around_vertices(mesh)
         # Below this smallest coordinate the choice is left to trimesh. The ray and the
         # closest point were seen to disagree up to 4e-5 by rounding and up to 0.0072
@@ -154,11 +155,11 @@ class _RadialSearch:
         self, positions: Float[np.ndarray, "point 3"]
     ) -> Int[np.ndarray, " point"]:
         """Returns face indices, with -1 for points too close to a side."""
-        _, nearest = self._tree.query(positions)
+        nearest = np.asarray(self._tree.query(positions)[1])
         found = np.full(len(positions), -1, np.int64)
-        for candidates in self._faces_around.T:
+        for slot in range(self._faces_around.shape[1]):
             open_points = np.flatnonzero(found < 0)
-            face = candidates[nearest[open_points]]
+            face = self._faces_around[nearest[open_points], slot]
             coordinates = np.einsum(
                 "pij,pj->pi", self._inverse[face], positions[open_points]
             )

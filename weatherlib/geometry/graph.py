@@ -5,12 +5,12 @@ Edges and features are those of the published GraphCast package (version 0.2).
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import functools
 import hashlib
 import math
 import threading
+from typing import SupportsFloat, SupportsIndex
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int32
@@ -180,7 +180,7 @@ class _Request:
     topology_digest: str | None
 
 
-_memory: collections.OrderedDict[_Request, GraphGeometry] = collections.OrderedDict()
+_memory: dict[_Request, GraphGeometry] = {}
 _memory_lock = threading.Lock()
 
 
@@ -188,9 +188,9 @@ def build_graph(
     latitude: ArrayLike,
     longitude: ArrayLike,
     *,
-    mesh_size: int,
-    radius_query_fraction_edge_length: float,
-    mesh2grid_edge_normalization_factor: float | None = None,
+    mesh_size: SupportsIndex | float,
+    radius_query_fraction_edge_length: SupportsFloat,
+    mesh2grid_edge_normalization_factor: SupportsFloat | None = None,
     cache_dir: PathLike | None = None,
     stored_topology: topology.Topology | None = None,
 ) -> GraphGeometry:
@@ -231,28 +231,37 @@ def build_graph(
         ),
         None if stored_topology is None else stored_topology.digest,
     )
+    cache_file = None
+    if cache_dir is not None and stored_topology is None:
+        cache_file = topology.cache_path(cache_dir, request)
     with _memory_lock:
-        if request not in _memory:
-            _memory[request] = _build(lat, lon, request, cache_dir, stored_topology)
-        _memory.move_to_end(request)
+        geometry = _memory.pop(request, None)
+        if geometry is None:
+            found = topology.read(cache_file) if cache_file else stored_topology
+            geometry = _build(lat, lon, request, found)
+        # Put in last, where the oldest use comes first.
+        _memory[request] = geometry
         while len(_memory) > _MEMORY_SLOTS:
-            _memory.popitem(last=False)
-        return _memory[request]
+            del _memory[next(iter(_memory))]
+    if cache_file and not cache_file.exists():
+        topology.write(cache_file, geometry.topology)
+    return geometry
 
 
-def _check_positive(name: str, value: float) -> float:
-    if not (isinstance(value, int | float | np.number) and 0 < value < math.inf):
+def _check_positive(name: str, value: SupportsFloat) -> float:
+    number = float(value)
+    if not 0 < number < math.inf:
         raise ValueError(f"{name} must be a positive number, got {value!r}")
-    return float(value)
+    return number
 
 
 def _build(
     lat: Float[np.ndarray, " lat"],
     lon: Float[np.ndarray, " lon"],
     request: _Request,
-    cache_dir: PathLike | None,
-    stored_topology: topology.Topology | None,
+    found: topology.Topology | None,
 ) -> GraphGeometry:
+    """Returns the geometry; edges between grid and mesh are searched if not given."""
     meshes = icosahedral_mesh.get_hierarchy_of_triangular_meshes_for_sphere(
         request.mesh_size
     )
@@ -261,13 +270,10 @@ def _build(
         np.float32(icosahedral_mesh.max_edge_length(meshes[-1]))
         * np.float32(request.radius_fraction)
     )
-    found = stored_topology or topology.find(
-        lat.astype(np.float32),
-        lon.astype(np.float32),
-        meshes[-1],
-        radius,
-        cache_dir=cache_dir,
-    )
+    if found is None:
+        found = topology.search(
+            lat.astype(np.float32), lon.astype(np.float32), meshes[-1], radius
+        )
     found.check(num_grid=lat.size * lon.size, num_mesh=len(meshes[-1].vertices))
     return _assemble(lat, lon, request, meshes, radius, found)
 

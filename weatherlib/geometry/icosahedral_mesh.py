@@ -69,7 +69,8 @@ def get_icosahedron() -> TriangularMesh:
         for shift in range(3)
     ]
     # Rounded to float32 before and after the rotation, as published.
-    unit = np.float32(np.float32(corners) / np.linalg.norm([1, _GOLDEN_RATIO]))
+    rounded = np.array(corners, np.float32) / np.linalg.norm([1, _GOLDEN_RATIO])
+    unit = rounded.astype(np.float32)
     dihedral = 2 * np.arcsin(_GOLDEN_RATIO / np.sqrt(3))
     cos, sin = np.cos((np.pi - dihedral) / 2), np.sin((np.pi - dihedral) / 2)
     upright = unit @ np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])

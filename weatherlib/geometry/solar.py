@@ -215,17 +215,19 @@ def get_toa_incident_solar_radiation(
         period is not positive, or there are no bins.
     """
     times = _as_times(timestamps)
-    period = pd.Timedelta(integration_period)
-    if not period > pd.Timedelta(0):
-        raise ValueError(f"integration_period must be positive, got {period}")
+    seconds = pd.Timedelta(integration_period).total_seconds()
+    if not seconds > 0:
+        raise ValueError(
+            f"integration_period must be positive, got {integration_period!r}"
+        )
     if num_integration_bins < 1:
         raise ValueError(
             f"num_integration_bins must be at least 1, got {num_integration_bins}"
         )
     places = _places(latitude, longitude)
     shape = (np.size(latitude), np.size(longitude))
-    offsets = np.linspace(-period / pd.Timedelta(days=1), 0, num_integration_bins + 1)
-    weights = np.full(len(offsets), period.total_seconds() / num_integration_bins)
+    offsets = np.linspace(-seconds / _SECONDS_PER_DAY, 0, num_integration_bins + 1)
+    weights = np.full(len(offsets), seconds / num_integration_bins)
     weights[[0, -1]] /= 2
     power = total_solar_irradiance(times, irradiance).ravel()
     ends = days_since_j2000(times).ravel()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from numpy.typing import ArrayLike
 
 from weatherlib.geometry import grids
@@ -76,7 +76,7 @@ def angles_from_positions(x: Any, y: Any, z: Any, xp: Any = np) -> tuple[Any, An
 
 
 def grid_positions(
-    lat: Float[np.ndarray, " lat"], lon: Float[np.ndarray, " lon"]
+    lat: Num[np.ndarray, " lat"], lon: Num[np.ndarray, " lon"]
 ) -> Float[np.ndarray, "lat lon 3"]:
     """Returns the positions of all grid points on the unit sphere.
 

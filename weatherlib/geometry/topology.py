@@ -7,15 +7,18 @@ stored with the weights, compared with what a search finds now, and used instead
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import importlib.metadata
-import io
+import logging
+import os
 import pathlib
-import tempfile
-import zipfile
+import threading
+import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int, Int32
@@ -23,7 +26,17 @@ from jaxtyping import Float32, Int, Int32
 from weatherlib.geometry import connectivity, icosahedral_mesh
 from weatherlib.typing import PathLike
 
-__all__ = ["Topology", "TopologyDifference", "compare", "find"]
+__all__ = [
+    "Topology",
+    "TopologyDifference",
+    "cache_path",
+    "compare",
+    "read",
+    "search",
+    "write",
+]
+
+_logger = logging.getLogger(__name__)
 
 # Raise this when the search changes what it finds; old cache files are then ignored.
 _SEARCH_VERSION = 1
@@ -169,44 +182,31 @@ def _edge_keys(topology: Topology) -> Int[np.ndarray, " edge"]:
     return (senders << 32) | topology.grid2mesh_receivers
 
 
-def find(
+def search(
     lat: Float32[np.ndarray, " lat"],
     lon: Float32[np.ndarray, " lon"],
     mesh: icosahedral_mesh.TriangularMesh,
     radius: float,
-    *,
-    cache_dir: PathLike | None = None,
 ) -> Topology:
-    """Returns the edges that a search finds, or found before for the same arguments.
+    """Returns the edges of a grid and a mesh.
 
     Args:
       lat: Degrees north, shape [lat].
       lon: Degrees east, shape [lon].
       mesh: The finest mesh.
       radius: Of the grid-to-mesh query, straight through space.
-      cache_dir: A folder to keep results in. A file there that cannot be read is
-        replaced.
+
+    Raises:
+      ValueError: No mesh node lies within the radius of any grid node.
     """
-    if cache_dir is None:
-        return _search(lat, lon, mesh, radius)
-    key = _cache_key(lat, lon, mesh.vertices, np.float64(radius))
-    path = pathlib.Path(cache_dir) / f"topology-{key}.npz"
-    found = _read(path)
-    if found is None:
-        found = _search(lat, lon, mesh, radius)
-        _write(path, found)
-    return found
-
-
-def _search(
-    lat: Float32[np.ndarray, " lat"],
-    lon: Float32[np.ndarray, " lon"],
-    mesh: icosahedral_mesh.TriangularMesh,
-    radius: float,
-) -> Topology:
     grid_indices, mesh_indices = connectivity.radius_query_indices(
         grid_latitude=lat, grid_longitude=lon, mesh=mesh, radius=radius
     )
+    if not grid_indices.size:
+        raise ValueError(
+            f"no mesh node lies within {radius:g} sphere radii of any of the "
+            f"{lat.size * lon.size} grid nodes; raise radius_query_fraction_edge_length"
+        )
     _, corners = connectivity.in_mesh_triangle_indices(
         grid_latitude=lat, grid_longitude=lon, mesh=mesh
     )
@@ -217,40 +217,61 @@ def _search(
     )
 
 
-def _cache_key(*arrays: np.ndarray | np.floating) -> str:
-    """Returns a name for what a search with these arguments finds here and now."""
+def cache_path(cache_dir: PathLike, *arguments: object) -> pathlib.Path:
+    """Returns the file that keeps what a search with these arguments finds.
+
+    The name also depends on the versions of all code that decides ties, so that a file
+    never brings back what a search would not find now.
+
+    Args:
+      cache_dir: The folder.
+      *arguments: All that the result depends on, with telling `repr`.
+    """
     versions = [importlib.metadata.version(p) for p in ("numpy", "scipy", "trimesh")]
-    digest = hashlib.sha256(f"{_SEARCH_VERSION} {versions}".encode())
-    for array in arrays:
-        digest.update(f"{array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()[:32]
+    key = repr((_SEARCH_VERSION, versions, arguments))
+    name = hashlib.sha256(key.encode()).hexdigest()[:32]
+    return pathlib.Path(cache_dir) / f"topology-{name}.npz"
 
 
-def _read(path: pathlib.Path) -> Topology | None:
-    """Returns the topology in a file, or None where it is absent or damaged."""
+def read(path: pathlib.Path) -> Topology | None:
+    """Returns the topology in a file, or None where there is none.
+
+    A damaged file is removed, so that the next `write` replaces it.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             found = Topology.from_arrays(file)
-            whole = str(file["digest"]) == found.digest
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            if str(file["digest"]) == found.digest:
+                return found
+    except FileNotFoundError:
         return None
-    return found if whole else None
+    # Damage can raise nearly anything in the zip and npy readers; all of it means that
+    # the file has to be made again.
+    except Exception:
+        _logger.info("%s is damaged and will be made again", path, exc_info=True)
+    with contextlib.suppress(OSError):
+        path.unlink()
+    return None
 
 
-def _write(path: pathlib.Path, found: Topology) -> None:
-    """Writes a file that other processes see complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()
-    np.savez(content, digest=np.array(found.digest), **found.to_arrays())
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=path.stem, suffix=".partial", delete=False
-    ) as file:
-        temporary = pathlib.Path(file.name)
+def write(path: pathlib.Path, topology: Topology) -> None:
+    """Writes a file that other processes see complete or not at all.
+
+    A folder that cannot be written to brings a RuntimeWarning, because a forecast need
+    not fail for it.
+    """
+    arrays: dict[str, Any] = {**topology.to_arrays()}
+    arrays["digest"] = np.array(topology.digest)
+    partial = path.with_name(f"{path.stem}-{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            file.write(content.getvalue())
-            file.close()
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+            with partial.open("wb") as file:
+                np.savez(file, **arrays)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        warnings.warn(
+            f"the graph is not kept on disk: {error}", RuntimeWarning, stacklevel=2
+        )

@@ -438,7 +438,7 @@ def _main(args: argparse.Namespace) -> None:
         info.print_contents(args.dataset, args.pretrained)
         return
     settings = {name: value for name, value in vars(args).items() if name != "list"}
-    options = predict.Options(**settings, least_frames=3)
+    options = predict.Options(**settings, truth=True)
     forecast = predict.make_forecast(options, draw=_draw(args.var, args.level))
     print("\nPredictions:")
     print(forecast.predictions)

@@ -15,7 +15,6 @@ from typing import Any
 
 import haiku as hk
 import jax
-import numpy as np
 import pandas as pd
 import xarray
 
@@ -36,9 +35,8 @@ __all__ = [
 
 DEFAULT_STEPS = 40  # Ten days at six hours, of the bundled sample.
 
-# A wrong unit or another model's statistics put fields far from where they should be;
-# real weather stays within a few standard deviations.
-_MOST_DEVIATIONS = 20.0
+_CHECKED_WHOLE = 2**31
+_CHECKED_FRAMES = 8
 _MOST_MEMORY = 0.5
 
 
@@ -96,7 +94,7 @@ def prepare(
     dataset: xarray.Dataset,
     *,
     steps: int = 1,
-    least_frames: int = 2,
+    truth: bool = False,
 ) -> Setup:
     """Returns what a forecast needs, anchored to the end of the data.
 
@@ -108,7 +106,7 @@ def prepare(
       statistics: What it normalises with.
       dataset: Weather as `data.open_dataset` returns it.
       steps: Frames to forecast.
-      least_frames: Fewest frames accepted.
+      truth: Whether there has to be a frame to compare with.
 
     Raises:
       ValueError: The data do not fit the model; the message says all that is wrong.
@@ -116,52 +114,20 @@ def prepare(
     task = model.task_config
     if steps < 1:
         raise ValueError(f"steps: a forecast has at least 1 step, found {steps}")
-    data_utils.require(dataset, task)
-    frames = dataset.sizes["time"]
+    _require(dataset, model, statistics, truth=truth)
     time_step = data_utils.infer_time_step(dataset["time"])
     reads = round(pd.Timedelta(task.input_duration) / time_step)
-    if frames < max(least_frames, reads):
-        raise ValueError(
-            f"time: the data have {frames} frames, expected at least "
-            f"{max(least_frames, reads)}: {reads} to start from"
-            + (" and 1 to compare with" if least_frames > reads else "")
-        )
-    check_resolution(model.model_config.resolution, dataset)
+    frames = dataset.sizes["time"]
     known = min(steps, frames - reads)
     before = dataset.isel(time=slice(0, frames - known))
-    inputs = data_utils.split_initial(before, task).compute()
-    _check_scales(inputs, statistics)
     return Setup(
         start=before.isel(time=slice(-reads, None)),
-        inputs=inputs,
+        inputs=data_utils.split_initial(before, task).compute(),
         template=data_utils.targets_template(before, task, steps),
         forcings=_forcings(before, dataset, model, steps, known),
         targets=_targets(dataset, model, known, time_step) if known else None,
         time_step=time_step,
     )
-
-
-def check_resolution(resolution: float, dataset: xarray.Dataset) -> None:
-    """Checks that the grid is the one a model was trained for.
-
-    Args:
-      resolution: Grid spacing of the model, degrees; 0 accepts any.
-      dataset: Has the coordinate `lon`, of the globe or a window.
-
-    Raises:
-      ValueError: The spacing differs.
-    """
-    longitude = dataset["lon"].values.astype(np.float64)
-    spacing = (
-        float(np.median(np.abs(np.diff(longitude)))) if len(longitude) > 1 else 0.0
-    )
-    if resolution != 0 and not np.isclose(spacing, resolution, rtol=1e-3):
-        raise ValueError(
-            f"the grid of the data has a spacing of {spacing:g} degrees "
-            f"({dataset.sizes['lat']}x{dataset.sizes['lon']}), the checkpoint was "
-            f"trained for {resolution:g}; use data at that resolution or another "
-            "checkpoint"
-        )
 
 
 def build_forecaster(
@@ -302,6 +268,32 @@ def _predictor_maker(
     return make_predictor
 
 
+def _require(
+    dataset: xarray.Dataset,
+    model: models.Model,
+    statistics: models.Statistics,
+    *,
+    truth: bool,
+) -> None:
+    """Checks that data, model and statistics go together.
+
+    Of data too large to be read twice only the frames at the end are looked at.
+
+    Raises:
+      ValueError: They do not; the message lists all that is wrong.
+    """
+    if dataset.nbytes > _CHECKED_WHOLE and "time" in dataset.dims:
+        dataset = dataset.isel(time=slice(-_CHECKED_FRAMES, None))
+    by_name = {n: getattr(statistics, n) for n in models.STATISTICS_FILES}
+    data_utils.require(
+        dataset,
+        model.task_config,
+        truth=truth,
+        statistics=by_name,
+        resolution=model.model_config.resolution,
+    )
+
+
 def _targets(
     dataset: xarray.Dataset, model: models.Model, known: int, time_step: pd.Timedelta
 ) -> xarray.Dataset:
@@ -333,29 +325,6 @@ def _forcings(
         steps,
         known=dataset[held] if held else None,
     )
-
-
-def _check_scales(inputs: xarray.Dataset, statistics: models.Statistics) -> None:
-    """Checks that the statistics could be those of the data.
-
-    Raises:
-      ValueError: A variable lies far away from its mean.
-    """
-    far = []
-    for name in inputs.data_vars:
-        mean = statistics.mean_by_level.get(name)
-        stddev = statistics.stddev_by_level.get(name)
-        if mean is None or stddev is None:
-            continue
-        deviations = float(np.sqrt((((inputs[name] - mean) / stddev) ** 2).mean()))
-        if deviations > _MOST_DEVIATIONS:
-            far.append(f"{name} by {deviations:.3g}")
-    if far:
-        raise ValueError(
-            "the statistics do not describe these data; are they those of another "
-            "model, or the data in other units? Standard deviations off: "
-            f"{'; '.join(far)}"
-        )
 
 
 def _check_memory(template: xarray.Dataset) -> None:

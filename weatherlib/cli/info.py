@@ -107,13 +107,8 @@ def print_contents(
 def _problems(dataset: xarray.Dataset, model: models.Model) -> list[str]:
     """Returns what stands between a dataset and a model, each with its remedy."""
     from weatherlib import data_utils
-    from weatherlib.cli import forecasting
 
-    problems = [
-        str(problem) for problem in data_utils.check(dataset, model.task_config)
-    ]
-    try:
-        forecasting.check_resolution(model.model_config.resolution, dataset)
-    except ValueError as error:
-        problems.append(str(error))
-    return problems
+    problems = data_utils.check(
+        dataset, model.task_config, resolution=model.model_config.resolution
+    )
+    return [str(problem) for problem in problems]

@@ -83,8 +83,11 @@ class Options:
     on_violation: Literal["warn", "raise", "ignore"] = "warn"
     """What to do when a field becomes NaN or leaves its physical bounds."""
 
-    least_frames: Annotated[int, tyro.conf.Suppress] = 2
-    """Fewest frames accepted; examples/inference.py needs a frame of truth."""
+    conform: bool = False
+    """Rename, convert and reorder data where nothing is lost by it, and say so."""
+
+    truth: Annotated[bool, tyro.conf.Suppress] = False
+    """Whether a frame of truth is needed, as examples/inference.py does."""
 
     @property
     def is_bare(self) -> bool:
@@ -129,7 +132,7 @@ def make_forecast(
     out_dir = files.writable_folder(options.out_dir)
     output = _output(options, out_dir)
     with out.stage("load"):
-        model, statistics, setup = _load(options)
+        model, statistics, setup = _load(options, out)
     _print_setup(out, options, model, setup)
     with out.stage("forecast"):
         model = forecasting.initialise(model, statistics, setup)
@@ -177,9 +180,10 @@ def _output(options: Options, out_dir: pathlib.Path) -> pathlib.Path | None:
 
 
 def _load(
-    options: Options,
+    options: Options, out: console.Console
 ) -> tuple[models.Model, models.Statistics, forecasting.Setup]:
     """Loads and checks model, statistics and data."""
+    from weatherlib import data
     from weatherlib.cli import files, forecasting, models, pictures
 
     if options.mode == "Random":
@@ -189,12 +193,13 @@ def _load(
     statistics = models.find_statistics(
         model, options.stats, bundled_data=options.dataset is None
     )
+    dataset = files.open_weather(options.dataset)
+    if options.conform:
+        dataset, changes = data.conform(dataset, model.task_config)
+        for change in changes:
+            out.print(f"Data: {change}")
     setup = forecasting.prepare(
-        model,
-        statistics,
-        files.open_weather(options.dataset),
-        steps=_steps(options),
-        least_frames=options.least_frames,
+        model, statistics, dataset, steps=_steps(options), truth=options.truth
     )
     # A picture that cannot be drawn should not be found out after the forecast.
     pictures.select(setup.template, options.var, options.level)

@@ -10,6 +10,7 @@ import io
 import math
 import os
 import pathlib
+from typing import Literal
 
 import matplotlib.axes
 import matplotlib.cm
@@ -40,7 +41,7 @@ def draw_field(
     *,
     norm: matplotlib.colors.Normalize,
     colormap: str | matplotlib.colors.Colormap,
-    contours: bool = False,
+    contours: str = "",
     smooth: bool | None = None,
 ) -> matplotlib.cm.ScalarMappable:
     """Draws a field with coastlines, one degree as long up as across.
@@ -51,7 +52,7 @@ def draw_field(
         convention; others must have size 1. Values in the units of `norm`.
       norm: Colour scale.
       colormap: Colours.
-      contours: Whether to add thin lines of equal value.
+      contours: Colour of thin lines of equal value; none by default.
       smooth: Whether to interpolate between cells. Default: for evenly spaced fields
         without gaps and with fewer than 180 rows.
 
@@ -87,7 +88,7 @@ def draw_field(
             latitude,
             values,
             levels=np.linspace(norm.vmin or 0.0, norm.vmax or 1.0, _CONTOURS),
-            colors="white",
+            colors=contours,
             linewidths=0.5,
             alpha=0.7,
         )
@@ -118,7 +119,7 @@ def draw_map(
         shown,
         norm=norm,
         colormap=colormap,
-        contours=style.contours and not difference,
+        contours="" if difference else style.contours,
     )
     heading = ", ".join(filter(None, [styles.label(field), styles.valid_label(field)]))
     panels[0].set_title(title or heading, fontsize=11)
@@ -192,7 +193,7 @@ def draw_leads(
     shown = style.show(field, difference=False)
     norm = styles.normalize([shown], style)
     count = field.sizes["time"]
-    few = min(count, 2) if count <= 4 else min((4, 3), key=lambda c: -count % c)
+    few = min(count, 2) if count <= 4 else min((3, 4), key=lambda c: -count % c)
     columns = columns or few
     figure, panels = panel_figure(math.ceil(count / columns), columns, field, width=4.4)
     for index, axes in enumerate(panels[:count]):
@@ -257,7 +258,7 @@ def _draw_smooth(
         padded,
         origin="lower",
         extent=(west, east, south, north),
-        interpolation="bicubic",
+        interpolation="catrom",
         norm=norm,
         cmap=colormap,
     )
@@ -320,6 +321,11 @@ def panel_figure(
     return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
 
 
+def _open_ends(mappable: matplotlib.cm.ScalarMappable) -> Literal["both", "max"]:
+    """Returns on which sides values may lie beyond a colour scale."""
+    return "max" if mappable.norm.vmin == 0.0 else "both"
+
+
 def _shape(field: xarray.DataArray) -> float:
     """Returns the height of a panel divided by its width."""
     if not {"lat", "lon"} <= set(field.coords):
@@ -350,7 +356,7 @@ def add_colorbar(
         mappable,
         ax=panels,
         orientation="horizontal",
-        extend="both" if open_ends else "neither",
+        extend=_open_ends(mappable) if open_ends else "neither",
         fraction=0.05,
         pad=0.03,
         aspect=50,

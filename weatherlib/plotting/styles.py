@@ -59,7 +59,7 @@ class Style:
       offset: Is added after that; left out for differences.
       floor: Lowest value of the colour scale, in the picture's units.
       centred: Whether the colour scale is symmetric about zero.
-      contours: Whether thin lines of equal value are drawn on top.
+      contours: Colour of thin lines of equal value drawn on top; empty for none.
     """
 
     colormap: str | matplotlib.colors.Colormap = "viridis"
@@ -68,7 +68,7 @@ class Style:
     offset: float = 0.0
     floor: float | None = None
     centred: bool = False
-    contours: bool = False
+    contours: str = ""
 
     def show(self, field: xarray.DataArray, *, difference: bool) -> xarray.DataArray:
         """Returns the field in the picture's units, its attributes kept.
@@ -110,7 +110,7 @@ _STYLES = (
     (
         r"pressure",
         "Pa",
-        Style(colormap="viridis", units="hPa", factor=1e-2, contours=True),
+        Style(colormap="viridis", units="hPa", factor=1e-2, contours="white"),
     ),
     (
         r"specific_humidity",
@@ -119,15 +119,15 @@ _STYLES = (
     ),
     (r"humidity", "", Style(colormap="YlGnBu", floor=0.0)),
     (r"geopotential_at_surface|orography", "", Style(colormap="terrain")),
-    (r"geopotential_height", "", Style(colormap="cividis", contours=True)),
+    (r"geopotential_height", "", Style(colormap="Spectral_r", contours="0.3")),
     (
         r"geopotential",
         "m2/s2",
         Style(
-            colormap="cividis",
+            colormap="Spectral_r",
             units="dam",
             factor=0.1 / variables.GRAVITY,
-            contours=True,
+            contours="0.3",
         ),
     ),
     (r"radiation", "", Style(colormap="inferno", units="J/m2", floor=0.0)),

@@ -223,9 +223,8 @@ def guess_conversion(
     guesses = units.plausible_conversions(found.low, found.high, known)
     if guesses:
         return guesses[0]
-    height = units.Conversion("m", variables.GRAVITY)
-    if known.name == "geopotential" and _is_height(array, found):
-        return height
+    if known.name == "geopotential":
+        return _height_conversion(array, found)
     if known.name == "relative_humidity" and 0 < found.high <= 2:
         return units.Conversion("1", 100.0)
     return None
@@ -266,23 +265,26 @@ def _check_range(
         )
 
 
-def _is_height(array: xarray.DataArray, found: Scan) -> bool:
-    """Tells whether geopotential values are metres of height.
+def _height_conversion(array: xarray.DataArray, found: Scan) -> units.Conversion | None:
+    """Returns the change of unit where geopotential values are heights.
 
     The standard atmosphere gives the height of each level; the mean is near that in
-    metres, or near 9.8 times that in m2 s-2.
+    metres or tens of metres, or near 9.8 times that in m2 s-2.
     """
     if "level" not in array.coords or found.mean.size != array["level"].size:
-        return False
+        return None
     levels = np.asarray(lexicon.stored_levels(array["level"])[0])
     highest = int(np.argmin(levels))
     if levels[highest] > _HIGH_ENOUGH_HPA:
-        return False
+        return None
     # Source: barometric formula of the troposphere, scale height 7.4 km above 100 hPa.
     pressure = max(levels[highest], 100.0)
     metres = 44331.0 * (1 - (pressure / 1013.25) ** 0.19026)
     metres += 7400.0 * np.log(pressure / levels[highest])
-    return bool(0.4 < np.ravel(found.mean)[highest] / metres < 2.5)
+    for unit, length in (("m", 1.0), ("dam", 10.0)):
+        if 0.4 < float(np.ravel(found.mean)[highest]) * length / metres < 2.5:
+            return units.Conversion(unit, length * variables.GRAVITY)
+    return None
 
 
 def _is_global(array: xarray.DataArray) -> bool:

@@ -182,7 +182,8 @@ def check_levels(dataset: xarray.Dataset, task: TaskConfig) -> Iterator[Problem]
     wanted = [float(level) for level in task.pressure_levels]
     missing = [level for level in wanted if level not in levels]
     extra = [level for level in levels if level not in wanted]
-    if len(set(levels)) != len(levels):
+    has_repeated = len(set(levels)) != len(levels)
+    if has_repeated:
         repeated = sorted({level for level in levels if levels.count(level) > 1})
         yield Problem(
             kind="level",
@@ -205,7 +206,7 @@ def check_levels(dataset: xarray.Dataset, task: TaskConfig) -> Iterator[Problem]
             fix="leave them out",
             lossless=not missing,
         )
-    if not missing and not extra and levels != wanted:
+    if not missing and not extra and not has_repeated and levels != wanted:
         yield Problem(
             kind="level",
             variable="level",

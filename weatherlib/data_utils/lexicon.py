@@ -38,13 +38,15 @@ _RELATED = {
 def axis_names(dataset: xarray.Dataset) -> dict[str, str]:
     """Returns what the dataset calls each of our axes, under our name.
 
-    An axis that the dataset lacks is left out. A dimension goes before a coordinate
-    that is none, and our own name before others.
+    An axis that the dataset lacks is left out. A dimension with a coordinate goes
+    before a coordinate alone, that before a dimension alone, and our own name before
+    others.
     """
     found = {}
     for ours, theirs in AXES.items():
-        held = [name for name in theirs if name in dataset.dims]
+        held = [name for name in theirs if name in dataset.indexes]
         held += [name for name in theirs if name in dataset.coords]
+        held += [name for name in theirs if name in dataset.dims]
         if held:
             found[ours] = held[0]
     return found

@@ -9,10 +9,10 @@ import numpy as np
 from weatherlib.geometry.graph import GraphGeometry
 from weatherlib.nn import segments
 
-__all__ = ["MessageGraph", "make_message_graph"]
+__all__ = ["CORNERS", "MessageGraph", "make_message_graph"]
 
 # Corners of the triangle around a grid node, each of which sends one edge.
-_CORNERS = 3
+CORNERS = 3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,9 +68,9 @@ def make_message_graph(geometry: GraphGeometry) -> MessageGraph:
         "mesh_senders": old_to_new[on_mesh.senders[second]],
         "mesh_receivers": old_to_new[on_mesh.receivers[second]],
         "mesh_edge_features": on_mesh.features[second],
-        "mesh2grid_senders": old_to_new[to_grid.senders].reshape(-1, _CORNERS),
+        "mesh2grid_senders": old_to_new[to_grid.senders].reshape(-1, CORNERS),
         "mesh2grid_features": to_grid.features.reshape(
-            -1, _CORNERS, to_grid.features.shape[-1]
+            -1, CORNERS, to_grid.features.shape[-1]
         ),
     }
     digest = hashlib.sha256(geometry.digest.encode())

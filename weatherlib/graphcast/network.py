@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from weatherlib.graphcast.config import MemoryConfig, ModelConfig
-from weatherlib.graphcast.message_graph import MessageGraph
+from weatherlib.graphcast.message_graph import CORNERS, MessageGraph
 from weatherlib.nn import blocks, graph_net, mlp, prepared, segments
 from weatherlib.nn import message_passing as passing
 
@@ -130,13 +130,28 @@ class _Runner:
     def _once(self, name: str, compute: Callable[[], _T]) -> _T:
         return prepared.once(f"{self._key}/{name}", compute)
 
-    def _map(self, function: Callable[[_Arrays], Any], rows: _Arrays) -> Any:
+    def _map(
+        self, function: Callable[[_Arrays], Any], rows: _Arrays, edges_per_row: int = 1
+    ) -> Any:
+        block = self._memory.block
         return blocks.map_rows(
-            function, rows, block=self._memory.block, remat=self._memory.remat
+            function,
+            rows,
+            block=None if block is None else max(block // edges_per_row, 1),
+            remat=self._memory.remat,
         )
 
+    # The mesh is small beside the grid, and the buffers of sixteen loops over it would
+    # all be allocated at the start.
+    def _map_mesh(self, function: Callable[[_Arrays], Any], rows: _Arrays) -> Any:
+        return blocks.map_rows(function, rows, remat=self._memory.remat)
+
     def _static(
-        self, name: str, compute: Callable[[_Arrays], Any], rows: _Arrays
+        self,
+        name: str,
+        compute: Callable[[_Arrays], Any],
+        rows: _Arrays,
+        edges_per_row: int = 1,
     ) -> tuple[_Arrays, Callable[[_Arrays], Any]]:
         """Returns rows for `_map` and how to get the static part from a block of them.
 
@@ -145,7 +160,7 @@ class _Runner:
         """
         if not self._memory.store_static:
             return rows, compute
-        part = self._once(name, lambda: self._map(compute, rows))
+        part = self._once(name, lambda: self._map(compute, rows, edges_per_row))
         return {name: part}, lambda block: block[name]
 
     def grid_to_mesh(
@@ -237,7 +252,7 @@ class _Runner:
             rows = {"edges": edges} if i else {"part": static["part"]}
             messages = self._mesh_messages(edge_update, rows, mesh)
             received = segments.segment_sum(messages, self._graph.mesh_plan)
-            mesh = self._map(
+            mesh = self._map_mesh(
                 functools.partial(_updated_nodes, node_update),
                 {"nodes": mesh, "received": received},
             )
@@ -258,7 +273,9 @@ class _Runner:
 
         senders = self._arrays["mesh_senders"]
         receivers = self._arrays["mesh_receivers"]
-        return self._map(messages, {**rows, "senders": senders, "receivers": receivers})
+        return self._map_mesh(
+            messages, {**rows, "senders": senders, "receivers": receivers}
+        )
 
     def mesh_to_grid(
         self,
@@ -279,7 +296,10 @@ class _Runner:
             )
 
         part_rows, part = self._static(
-            "mesh2grid", edge_part, {"features": self._arrays["mesh2grid_features"]}
+            "mesh2grid",
+            edge_part,
+            {"features": self._arrays["mesh2grid_features"]},
+            CORNERS,
         )
 
         def decode(rows: _Arrays) -> Array:
@@ -295,6 +315,7 @@ class _Runner:
         return self._map(
             decode,
             {**part_rows, "senders": self._arrays["mesh2grid_senders"], "nodes": grid},
+            CORNERS,
         )
 
 

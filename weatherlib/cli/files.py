@@ -14,11 +14,13 @@ from weatherlib import bundled, data
 
 __all__ = [
     "existing",
+    "load",
     "open_weather",
     "partial_noted",
-    "read_netcdf",
     "writable_folder",
 ]
+
+_LOADED_WHOLE = 2**31
 
 
 def existing(path: str | os.PathLike[str], what: str) -> pathlib.Path:
@@ -42,6 +44,8 @@ def existing(path: str | os.PathLike[str], what: str) -> pathlib.Path:
 def open_weather(path: str | os.PathLike[str] | None) -> xarray.Dataset:
     """Returns the weather of a file, or the bundled sample.
 
+    Up to two GiB are read at once, larger files when their values are used.
+
     Args:
       path: NetCDF, Zarr or GRIB; None for the bundled sample.
 
@@ -51,8 +55,9 @@ def open_weather(path: str | os.PathLike[str] | None) -> xarray.Dataset:
       ValueError: Its contents cannot be understood.
     """
     if path is None:
-        return data.open_dataset(existing(bundled.sample_path(), "the bundled sample"))
-    return data.open_dataset(existing(path, "the dataset"))
+        path = existing(bundled.sample_path(), "the bundled sample")
+    dataset = data.open_dataset(existing(path, "the dataset"))
+    return load(dataset, path) if dataset.nbytes <= _LOADED_WHOLE else dataset
 
 
 @contextlib.contextmanager
@@ -79,20 +84,23 @@ def partial_noted(
         raise
 
 
-def read_netcdf(path: pathlib.Path) -> xarray.Dataset:
-    """Returns all of a small NetCDF file.
+def load(dataset: xarray.Dataset, path: str | os.PathLike[str]) -> xarray.Dataset:
+    """Returns the dataset with all its values in memory.
+
+    Args:
+      dataset: As opened.
+      path: Where from, for the message.
 
     Raises:
-      OSError: The file is damaged, or no NetCDF.
+      OSError: The values are damaged.
     """
     try:
-        with xarray.open_dataset(path, decode_timedelta=True) as dataset:
-            return dataset.load()
-    # What a damaged file raises depends on where the damage is met.
-    except (OSError, RuntimeError, ValueError) as error:
+        return dataset.load()
+    # What damage raises depends on the library and on where it is met.
+    except (EOFError, KeyError, OSError, RuntimeError, ValueError) as error:
         raise OSError(
-            f"{path}: not a NetCDF file that can be read ({error}); it may be damaged "
-            "or cut off, fetch or write it again"
+            f"{os.fspath(path)}: damaged or cut short ({error}); fetch or write it "
+            "again"
         ) from error
 
 

@@ -18,6 +18,7 @@ from weatherlib import (
     bundled,
     casting,
     checkpoint,
+    data,
     graphcast,
     normalization,
     predictor_base,
@@ -181,7 +182,9 @@ def load_statistics(folder: str | os.PathLike[str] = "./stats") -> Statistics:
             f"{folder}: no statistics, {_join(missing)} missing (the same names "
             "without 'stats_' do as well); name the folder of the three with --stats"
         )
-    return Statistics(**{n: files.read_netcdf(p) for n, p in found.items() if p})
+    return Statistics(
+        **{n: files.load(data.open_dataset(p), p) for n, p in found.items() if p}
+    )
 
 
 def find_statistics(

@@ -198,9 +198,14 @@ def _load(
         dataset, changes = data.conform(dataset, model.task_config)
         for change in changes:
             out.print(f"Data: {change}")
-    setup = forecasting.prepare(
-        model, statistics, dataset, steps=_steps(options), truth=options.truth
-    )
+    try:
+        setup = forecasting.prepare(
+            model, statistics, dataset, steps=_steps(options), truth=options.truth
+        )
+    except ValueError as error:
+        if "data.conform" in str(error):
+            error.add_note("on the command line: weatherlib predict --conform")
+        raise
     # A picture that cannot be drawn should not be found out after the forecast.
     pictures.select(setup.template, options.var, options.level)
     return model, statistics, setup

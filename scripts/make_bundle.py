@@ -1,0 +1,89 @@
+"""Makes the bundled sample, statistics and checkpoint of `weatherlib/resources`.
+
+    weatherlib simulate archive.nc --days 1120
+    python examples/train_graphcast.py --config examples/configs/simulation.yaml
+    python scripts/make_bundle.py --archive archive.nc --run runs/simulation
+
+The sample comes from the end of the archive, which training never sees. Its values are
+rounded to a small share of what they change in six hours, so that they compress well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import shutil
+
+import numpy as np
+import pandas as pd
+import xarray
+
+from weatherlib import bundled, data
+from weatherlib.task import TASK_13
+
+# Largest rounding step, as a share of the typical change from frame to frame.
+_STEP = 0.02
+_VARIABLES = {*TASK_13.input_variables, *TASK_13.target_variables}
+
+
+def rounded(values: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Returns float32 values at multiples of the powers of two below `step`."""
+    step = 2.0 ** np.floor(np.log2(step))
+    return (np.round(values.astype(np.float64) / step) * step).astype(np.float32)
+
+
+def make_sample(archive: pathlib.Path, stats: pathlib.Path, frames: slice) -> None:
+    """Writes the rounded and compressed frames."""
+    dataset = data.open_dataset(archive)
+    names = [name for name in dataset.data_vars if name in _VARIABLES]
+    dataset = dataset[names].isel(time=frames).load()
+    dataset["time"] = dataset["time"] - dataset["time"][0]
+    changes = xarray.load_dataset(stats / "diffs_stddev_by_level.nc")
+    encoding = {}
+    for name, array in dataset.data_vars.items():
+        if name in changes:
+            step = changes[name] * _STEP
+            if "level" in array.dims:
+                step = step.expand_dims(("lat", "lon")).transpose("level", "lat", "lon")
+            array.values = rounded(array.values, np.asarray(step.values))
+        encoding[name] = {"zlib": True, "complevel": 9, "shuffle": True}
+        encoding[name]["_FillValue"] = None
+    start = pd.Timestamp(dataset["datetime"].values.ravel()[0])
+    spacing = 180 / dataset.sizes["lat"]
+    dataset.attrs["dataset_name"] = (
+        f"source-simulated_date-{start:%Y-%m-%d}_res-{spacing:g}_levels-"
+        f"{dataset.sizes['level']}_steps-{dataset.sizes['time'] - 2:02d}"
+    )
+    dataset["time"].encoding = {"units": "hours", "dtype": "int32"}
+    dataset["datetime"].encoding = {
+        "units": f"hours since {start:%Y-%m-%d %H:%M:%S}",
+        "dtype": "int32",
+    }
+    dataset.to_netcdf(bundled.sample_path(), encoding=encoding)
+    size = bundled.sample_path().stat().st_size / 1e6
+    print(f"{bundled.sample_path()}: {size:.1f} MB, {dataset.attrs['dataset_name']}")
+
+
+def main() -> None:
+    """Makes the files named on the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--archive", type=pathlib.Path, help="file of the simulation")
+    parser.add_argument("--run", type=pathlib.Path, help="output folder of the training")
+    parser.add_argument("--first", type=int, default=4080 + 160, help="frame of archive")
+    parser.add_argument("--frames", type=int, default=44)
+    words = parser.parse_args()
+    if words.run is not None:
+        shutil.copytree(
+            words.run / "stats", bundled.statistics_path(), dirs_exist_ok=True
+        )
+        if (words.run / "checkpoint.npz").exists():
+            shutil.copy(words.run / "checkpoint.npz", bundled.checkpoint_path())
+    if words.archive is not None:
+        frames = slice(words.first, words.first + words.frames)
+        make_sample(words.archive, bundled.statistics_path(), frames)
+
+
+if __name__ == "__main__":
+    main()

@@ -110,7 +110,8 @@ def test_frames_per_step_is_that_of_the_wrapped_predictor():
 
 def test_parameters_and_gradients_stay_float32():
     data = toy.example(1)
-    params, predictions = toy.run(cast_toy, data)
+    params = toy.initialised(cast_toy, data)
+    predictions = toy.run(cast_toy, data)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}
     assert {array.dtype for array in predictions.values()} == {np.dtype(np.float32)}
     function = toy.transformed(cast_toy, "loss")
@@ -127,8 +128,8 @@ def test_parameters_and_gradients_stay_float32():
 
 def test_predictions_in_bfloat16_are_near_those_in_float32():
     data = toy.example(1)
-    params, rough = toy.run(cast_toy, data)
-    _, exact = toy.run(toy.ToyPredictor, data, params=params)
+    rough = toy.run(cast_toy, data)
+    exact = toy.run(toy.ToyPredictor, data)
     for name in exact:
         difference = np.abs(rough[name].values - exact[name].values).max()
         assert 0 < difference < 0.05
@@ -136,14 +137,14 @@ def test_predictions_in_bfloat16_are_near_those_in_float32():
 
 def test_a_fresh_initialisation_is_that_without_the_wrapper():
     data = toy.example(1)
-    with_wrapper, _ = toy.run(cast_toy, data)
-    without, _ = toy.run(toy.ToyPredictor, data)
+    with_wrapper = toy.initialised(cast_toy, data)
+    without = toy.initialised(toy.ToyPredictor, data)
     jax.tree.map(np.testing.assert_array_equal, with_wrapper, without)
 
 
 def test_the_loss_itself_is_computed_in_bfloat16():
     # A published quirk: losses have no more than three significant digits.
-    loss, diagnostics = toy.run(cast_toy, toy.example(1), method="loss")[1]
+    loss, diagnostics = toy.run(cast_toy, toy.example(1), method="loss")
     for values in (loss, *diagnostics.values()):
         assert values.dtype == np.float32
         np.testing.assert_array_equal(values, values.values.astype(jnp.bfloat16))
@@ -151,11 +152,11 @@ def test_the_loss_itself_is_computed_in_bfloat16():
 
 def test_loss_and_predictions_agree_with_each_alone():
     data = toy.example(1)
-    params, predictions = toy.run(cast_toy, data)
-    _, (loss, diagnostics) = toy.run(cast_toy, data, method="loss", params=params)
+    predictions = toy.run(cast_toy, data)
+    loss, diagnostics = toy.run(cast_toy, data, method="loss")
     (loss_2, diagnostics_2), predictions_2 = toy.run(
-        cast_toy, data, method="loss_and_predictions", params=params
-    )[1]
+        cast_toy, data, method="loss_and_predictions"
+    )
     np.testing.assert_array_equal(loss, loss_2)
     xr.testing.assert_equal(predictions, predictions_2)
     for name in diagnostics:

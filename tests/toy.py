@@ -19,7 +19,9 @@ class ToyPredictor(predictor_base.Predictor):
 
     def __call__(self, inputs, targets_template, forcings, scale=1.0):
         static = inputs["land_sea_mask"]
-        forced = sum(forcing.mean("time", skipna=False) for forcing in forcings.values())
+        forced = sum(
+            forcing.mean("time", skipna=False) for forcing in forcings.values()
+        )
         predictions = {}
         for name, target in targets_template.items():
             past = inputs[name if name in inputs else "2m_temperature"]
@@ -30,10 +32,9 @@ class ToyPredictor(predictor_base.Predictor):
                 hk.initializers.RandomNormal(0.5),
             )
             weight = [xarray_jax.DataArray(weights[i], dims=()) for i in range(3)]
-            first, last = past.isel(time=0), past.isel(time=-1)
-            frame = last.drop_vars("time") * weight[0] + first.drop_vars(
-                "time"
-            ) * weight[1] * xarray_jax.DataArray(np.asarray(scale, target.dtype))
+            first, last = past.isel(time=0, drop=True), past.isel(time=-1, drop=True)
+            scaled = xarray_jax.DataArray(np.asarray(scale, target.dtype))
+            frame = last * weight[0] + first * weight[1] * scaled
             frame = frame + (forced + static) * weight[2]
             frame = xarray_jax.apply_ufunc(jax.numpy.tanh, frame)
             growth = xr.DataArray(
@@ -131,10 +132,26 @@ def transformed(make, method="__call__"):
     return hk.transform(function)
 
 
+def parameters():
+    """Returns parameters of the toy predictor, without compiling an initialisation."""
+    rng = np.random.default_rng(7)
+    names = ("geopotential", "2m_temperature", "total_precipitation_6hr")
+    return {
+        "~": {
+            f"weights_{name}": (rng.standard_normal(3) / 2).astype(np.float32)
+            for name in names
+        }
+    }
+
+
 def run(make, data, *, method="__call__", seed=0, params=None, **kwargs):
-    """Returns fresh parameters, or those given, and the jitted result for `data`."""
+    """Returns the jitted result for `data` with the parameters given, or the above."""
     function = transformed(make, method)
-    if params is None:
-        params = jax.jit(function.init)(jax.random.PRNGKey(seed), *data)
     apply = jax.jit(lambda *args: function.apply(*args, **kwargs))
-    return params, apply(params, jax.random.PRNGKey(seed), *data)
+    return apply(params or parameters(), jax.random.PRNGKey(seed), *data)
+
+
+def initialised(make, data, method="__call__"):
+    """Returns fresh parameters."""
+    function = transformed(make, method)
+    return jax.jit(function.init)(jax.random.PRNGKey(0), *data)

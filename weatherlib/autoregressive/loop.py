@@ -68,7 +68,9 @@ class Loop:
         return cls(
             steps=steps,
             frames_per_step=frames_per_step,
-            constants=inputs.drop_vars([*moving, "time"], errors="ignore"),
+            constants=_without_time_labels(inputs.drop_vars(moving)).drop_vars(
+                "time", errors="ignore"
+            ),
             window_template=_without_time_labels(inputs[moving]),
             targets_template=_without_time_labels(targets.isel(first)),
             forcings_template=_without_time_labels(

@@ -219,7 +219,7 @@ def _output_exists(case):
 
 
 MISTAKES = {
-    _missing_dataset: "data.nc: .*does not exist",
+    _missing_dataset: "data.nc: no such file",
     _missing_checkpoint: "params.npz: .*does not exist",
     _missing_statistics: "no statistics, stats_mean_by_level.nc missing",
     _text_for_dataset: "data.nc: not NetCDF, Zarr or GRIB",

@@ -56,7 +56,7 @@ def open_weather(path: str | os.PathLike[str] | None) -> xarray.Dataset:
     """
     if path is None:
         path = existing(bundled.sample_path(), "the bundled sample")
-    dataset = data.open_dataset(existing(path, "the dataset"))
+    dataset = data.open_dataset(path)
     return load(dataset, path) if dataset.nbytes <= _LOADED_WHOLE else dataset
 
 

@@ -6,6 +6,7 @@ import os
 import pathlib
 from typing import Any, BinaryIO
 
+import scipy.io
 import xarray
 
 from weatherlib.data import grib, sniff
@@ -57,6 +58,8 @@ def _open_with_xarray(path: pathlib.Path, kind: str, chunks: Any) -> xarray.Data
             return xarray.open_dataset(
                 path, engine="zarr", consolidated=_is_consolidated(path), **settings
             )
+        if kind == "netcdf3":
+            _require_complete(path)
         return xarray.open_dataset(path, engine="netcdf4", **settings)
     except (OSError, RuntimeError, KeyError) as error:
         if isinstance(error, PermissionError):
@@ -94,6 +97,27 @@ def _decoded(dataset: xarray.Dataset, name: str) -> xarray.Dataset:
 def _is_consolidated(path: pathlib.Path) -> bool:
     """Tells whether a Zarr store has consolidated metadata."""
     return (path / ".zmetadata").exists()
+
+
+def _require_complete(path: pathlib.Path) -> None:
+    """Checks that a classic file is as long as its header says.
+
+    The NetCDF library reads what was cut off as zeros.
+
+    Raises:
+      OSError: It is shorter.
+    """
+    with path.open("rb") as file:
+        if file.read(4)[3] == 5:
+            return  # SciPy does not know the 64-bit data format.
+    try:
+        # Only the header is read: values are mapped.
+        whole = scipy.io.netcdf_file(path, mmap=True)
+    except (IndexError, TypeError, ValueError) as error:
+        raise OSError(f"shorter than its header says: {error}") from error
+    # Closing complains while a variable still holds on to the file.
+    whole.variables.clear()
+    whole.close()
 
 
 def _why_unreadable(path: pathlib.Path, kind: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -150,15 +151,18 @@ def spin_up(
 
 
 class _Machine:
-    """The compiled run of one configuration."""
+    """The run of one configuration."""
 
     def __init__(self, settings: config.SimulationConfig) -> None:
         self._settings = settings
-        self._world = world_lib.world(config.RESOLUTIONS[settings.resolution])
-        self._diagnostics = diagnostics.Diagnostics(
-            self._world, settings.latitudes, settings.pressure_levels
+        self._compiled = _compiled(
+            settings.resolution,
+            settings.hours,
+            settings.latitudes,
+            settings.pressure_levels,
         )
-        self._advance = jax.jit(_steps(self._world, settings.hours))
+        self._world = self._compiled.world
+        self._diagnostics = self._compiled.diagnostics
 
     def first_state(self) -> Any:
         """Returns the shipped state, changed by the seed."""
@@ -170,7 +174,7 @@ class _Machine:
         rain = jnp.zeros(self._world.land.shape, jnp.float32)
         for frame in range(-frames, 0):
             fraction, declination = self._sun(frame)
-            state, rain = self._advance(state, rain, fraction, declination)
+            state, rain = self._compiled.steps(state, rain, fraction, declination)
         return state, rain
 
     def advance(
@@ -186,25 +190,10 @@ class _Machine:
         """
         sun = [self._sun(frame) for frame in range(first, first + count)]
         fractions, declinations = (jnp.stack(part) for part in zip(*sun))
-        state, rain, fields = self._frames(state, rain, fractions, declinations)
+        state, rain, fields = self._compiled.frames(
+            state, rain, fractions, declinations
+        )
         return state, rain, {name: np.asarray(v) for name, v in fields.items()}
-
-    @functools.cached_property
-    def _frames(self) -> Callable[..., Any]:
-        steps = _steps(self._world, self._settings.hours)
-
-        def frame(carry: Any, sun: Any) -> Any:
-            state, rain = carry
-            fields = self._diagnostics(state, rain, *sun)
-            return steps(state, rain, *sun), fields
-
-        def frames(state: Any, rain: Any, fractions: Any, declinations: Any) -> Any:
-            carry, fields = jax.lax.scan(
-                frame, (state, rain), (fractions, declinations)
-            )
-            return *carry, fields
-
-        return jax.jit(frames)
 
     def _sun(self, frame: int) -> tuple[jax.Array, jax.Array]:
         time = self._settings.start_time + pd.Timedelta(
@@ -258,6 +247,43 @@ class _Machine:
             "simulation_seed": settings.seed,
             "simulation_spin_up_days": settings.spin_up_days,
         }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Compiled:
+    """What runs of the same planet and output share, whatever their seed and length.
+
+    Attributes:
+      world: The planet.
+      diagnostics: Makes fields of states.
+      steps: Advances a state to the next frame.
+      frames: Advances a state by several frames and returns their fields.
+    """
+
+    world: world_lib.World
+    diagnostics: diagnostics.Diagnostics
+    steps: Callable[..., tuple[Any, jax.Array]]
+    frames: Callable[..., tuple[Any, jax.Array, dict[str, jax.Array]]]
+
+
+@functools.lru_cache(maxsize=2)
+def _compiled(
+    resolution: str, hours: int, latitudes: int, pressure_levels: tuple[int, ...]
+) -> _Compiled:
+    """Returns the compiled parts of runs, the same for the same arguments."""
+    world = world_lib.world(config.RESOLUTIONS[resolution])
+    diagnose = diagnostics.Diagnostics(world, latitudes, pressure_levels)
+    steps = _steps(world, hours)
+
+    def frame(carry: Any, sun: Any) -> Any:
+        state, rain = carry
+        return steps(state, rain, *sun), diagnose(state, rain, *sun)
+
+    def frames(state: Any, rain: Any, fractions: Any, declinations: Any) -> Any:
+        carry, fields = jax.lax.scan(frame, (state, rain), (fractions, declinations))
+        return *carry, fields
+
+    return _Compiled(world, diagnose, jax.jit(steps), jax.jit(frames))
 
 
 def _steps(world: world_lib.World, hours: int) -> Callable[..., tuple[Any, jax.Array]]:

@@ -108,7 +108,9 @@ def _levels(
     values, in_pascal = lexicon.stored_levels(dataset["level"])
     if in_pascal:
         changes.append("converted level from Pa to hPa")
-    attrs = {**dataset["level"].attrs, "units": "hPa"}
+    attrs = dict(dataset["level"].attrs)
+    if "units" in attrs:
+        attrs["units"] = "hPa"
     whole = all(value == int(value) for value in values)
     numbers = np.asarray(values, np.int32 if whole else np.float64)
     if "level" not in dataset.dims:
@@ -118,7 +120,10 @@ def _levels(
             for name in dataset.data_vars
             if getattr(variables.VARIABLES.get(str(name)), "kind", "") == "atmospheric"
         ]
-        expanded = {name: dataset[name].expand_dims("level") for name in on_levels}
+        expanded = {
+            name: dataset[name].expand_dims("level", _place(dataset[name]))
+            for name in on_levels
+        }
         dataset = dataset.drop_vars([*on_levels, "level"]).assign(expanded)
         changes.append("gave level an axis")
     dataset = dataset.assign_coords(level=("level", numbers, attrs))
@@ -277,6 +282,11 @@ def _batch(
         dataset = dataset.transpose(*order, ..., missing_dims="ignore")
         changes.append(f"put the dimensions of {', '.join(turned)} in order")
     return dataset, changes
+
+
+def _place(array: xarray.DataArray) -> int:
+    """Returns where a level axis belongs among the dimensions of an array."""
+    return sum(_position(dim) < _position("level") for dim in array.dims)
 
 
 def _position(dim: Any) -> int:

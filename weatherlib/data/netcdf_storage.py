@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pathlib
+import shutil
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -12,6 +15,10 @@ import xarray
 from weatherlib.data import storage
 
 __all__ = ["NetcdfStorage"]
+
+# Room for the index of the chunks, which grows with them.
+_SPARE_BYTES = 2**16
+_SPARE_BYTES_PER_VARIABLE = 2**14
 
 
 @final
@@ -58,6 +65,7 @@ class NetcdfStorage(storage.Storage):
         """Adds frames and flushes them to the file."""
         start, stop = self._frames, self._frames + frames.sizes["time"]
         rounded = self._compression.round_dataset(frames)
+        self._reserve(rounded)
         for name in storage.growing(rounded):
             self._file[name][start:stop] = rounded[name].values
         self._mark(stop)
@@ -118,6 +126,25 @@ class NetcdfStorage(storage.Storage):
         self._file.setncattr(storage.FRAMES, np.int64(frames))
         self._file.sync()
         self._frames = frames
+
+    def _reserve(self, frames: xarray.Dataset) -> None:
+        """Takes the space for frames from the disk before they are written.
+
+        HDF5 that runs out of space on the way leaves a file that cannot be opened
+        again. What is not used goes back when the file is closed.
+
+        Raises:
+          OSError: There is not enough space.
+        """
+        needed = _SPARE_BYTES + frames.nbytes
+        needed += _SPARE_BYTES_PER_VARIABLE * len(frames.variables)
+        if not hasattr(os, "posix_fallocate"):
+            if shutil.disk_usage(self._path.parent).free < needed:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return
+        with self._path.open("r+b") as file:
+            end = file.seek(0, os.SEEK_END)
+            os.posix_fallocate(file.fileno(), end, needed)
 
     def _cut(self) -> None:
         """Makes the file anew without the frame at its end that was not completed.

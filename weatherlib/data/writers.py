@@ -155,6 +155,8 @@ class ForecastWriter:
                 self._store.append(encoded)
         except (OSError, RuntimeError) as error:
             self._give_up()
+            if not self.frames_written and self._partial.exists():
+                self._store.remove(self._partial)
             raise _storage_error(self._partial, self.frames_written, error) from error
         if self._header is None:
             self._header = encoded.isel(time=slice(0, 0))
@@ -442,11 +444,13 @@ def _storage_error(
         # The NetCDF library hides the cause; a full disk is by far the likeliest.
         number = errno.EIO if _has_space(partial) else errno.ENOSPC
     reason = os.strerror(number) if number != errno.EIO else str(error)
-    return OSError(
-        number,
-        f"{partial}: writing failed ({reason}); {frames} frame(s) are safe in it. Free "
-        "some space or choose another disk, then run again to go on from there",
+    rest = (
+        f"{frames} frame(s) are safe in it. Free some space or choose another disk, "
+        "then run again to go on from there"
+        if frames
+        else "no frame was stored. Free some space or choose another disk"
     )
+    return OSError(number, f"{partial}: writing failed ({reason}); {rest}")
 
 
 def _has_space(path: pathlib.Path) -> bool:

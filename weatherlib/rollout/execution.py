@@ -1,7 +1,7 @@
 """Runs a compiled chunk again and again, keeping the device and the host busy."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -49,12 +49,12 @@ class Execution:
     chunk: Chunk
     model: tuple[Any, Any]
     rng: jax.Array
-    device: jax.Device
+    device: transfer.Device
     guard: Guard | None
 
     def dispatch(
         self, window: Mapping[str, np.ndarray], first_step: int
-    ) -> Iterator[Flight]:
+    ) -> Generator[Flight, None, None]:
         """Yields the chunks from `first_step` on as soon as they are dispatched.
 
         While a chunk computes, the forcings of the next one are read and put on the

@@ -14,6 +14,7 @@ from weatherlib.rollout import engine, execution, intake, memory, model, running
 from weatherlib.rollout.guard import Guard, Violation
 from weatherlib.rollout.request import Forcings, Request
 from weatherlib.rollout.running import Progress, RunSummary, Writer
+from weatherlib.rollout.transfer import Device
 from weatherlib.task import TaskConfig
 from weatherlib.typing import PathLike
 
@@ -61,7 +62,7 @@ class Forecaster:
         members_per_batch: int = 1,
         prepare: bool = True,
         donate: bool = True,
-        device: jax.Device | None = None,
+        device: Device | None = None,
         matmul_precision: str | None = None,
         compilation_cache: PathLike | None = None,
     ) -> None:

@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 
 from weatherlib import variables
 from weatherlib.rollout.layout import Field, Layout
@@ -71,7 +70,7 @@ class Violation:
     variable: str
     level: float | None
     step: int
-    lead_time: pd.Timedelta
+    lead_time: np.timedelta64
     member: int | None
     low: float
     high: float
@@ -85,7 +84,7 @@ class Violation:
         units = f" {known.units}" if known is not None and known.units != "1" else ""
         where = f" at {self.level:g} hPa" if self.level is not None else ""
         member = f", member {self.member}" if self.member is not None else ""
-        hours = self.lead_time / pd.Timedelta("1h")
+        hours = self.lead_time / np.timedelta64(1, "h")
         found = []
         if self.lost:
             found.append(f"{self.lost} values are NaN or infinite")
@@ -313,7 +312,7 @@ def _violation(
         variable=name,
         level=pressure,
         step=step,
-        lead_time=pd.Timedelta(layout.time_step * frames),
+        lead_time=layout.time_step * frames,
         member=member,
         low=float(reading.low),
         high=float(reading.high),

@@ -105,7 +105,7 @@ def _time_step(
         first = template.coords["time"].values[0] - times.values[0]
         return first.astype("timedelta64[ns]")
     if task is not None:
-        return pd.Timedelta(task.input_duration).to_timedelta64()
+        return pd.to_timedelta([task.input_duration]).to_numpy()[0]
     raise ValueError(
         "time: a single input frame does not show the time step; give targets_template"
     )

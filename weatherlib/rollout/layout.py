@@ -213,7 +213,7 @@ class Layout:
             if used.issuperset(value[0])
         }
         coords["time"] = np.array(times, "timedelta64[ns]")
-        variables = {
+        variables: dict[Hashable, Any] = {
             name: xarray_jax.Variable(field.dims, arrays[name])
             for name, field in fields
         }

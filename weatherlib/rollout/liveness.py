@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 __all__ = ["count_equations", "peak_bytes"]
@@ -46,7 +47,7 @@ _VIEWS = frozenset({"copy", "expand_dims", "reshape", "squeeze", "transpose"})
 _LOOPS = frozenset({"cond", "scan", "while"})
 
 
-def peak_bytes(program: Any) -> int:
+def peak_bytes(program: Any, *, least_float_bytes: int = 1) -> int:
     """Returns about how much memory intermediate results take at most, in bytes.
 
     Walks through the program in its order, keeps each result until its last use, and
@@ -55,10 +56,12 @@ def peak_bytes(program: Any) -> int:
 
     Args:
       program: A jaxpr, closed or open.
+      least_float_bytes: Size of the shortest floats the device computes with; a CPU
+        widens 16-bit ones to 4 bytes.
     """
     jaxpr = _open(program)
-    flat = _Flat()
-    names = flat.add_all(jaxpr, [flat.new(_nbytes(v)) for v in _arguments(jaxpr)])
+    flat = _Flat(least_float_bytes)
+    names = flat.add_all(jaxpr, [flat.size(v) for v in _arguments(jaxpr)])
     return _Liveness(flat, {name for name in names if name is not None}).peak()
 
 
@@ -82,17 +85,23 @@ class _Flat:
     """A program without inner calls: operations on numbered results.
 
     Attributes:
+      least_float_bytes: As in `peak_bytes`.
       sizes: Bytes of each result.
       operations: In the order of the program.
     """
 
+    least_float_bytes: int
     sizes: list[int] = dataclasses.field(default_factory=list)
     operations: list[_Operation] = dataclasses.field(default_factory=list)
 
-    def new(self, size: int) -> int:
-        """Returns the number of one more result."""
-        self.sizes.append(size)
+    def size(self, variable: Any) -> int:
+        """Notes the size of one more result; returns its number."""
+        self.sizes.append(_nbytes(variable, self.least_float_bytes))
         return len(self.sizes) - 1
+
+    def inside(self, body: Any) -> int:
+        """Returns the peak inside the body of a loop or branch."""
+        return peak_bytes(body, least_float_bytes=self.least_float_bytes)
 
     def add_all(self, jaxpr: Any, arguments: Iterable[int | None]) -> list[int | None]:
         """Adds a program; returns the numbers of its results, None for constants."""
@@ -112,14 +121,14 @@ class _Flat:
                     results = self.add_all(body, given)
                     known.update(zip(equation.outvars, results))
                     continue
-            writes = [self.new(_nbytes(variable)) for variable in equation.outvars]
+            writes = [self.size(variable) for variable in equation.outvars]
             known.update(zip(equation.outvars, writes))
             self.operations.append(
                 _Operation(
                     equation.primitive.name,
                     tuple(read for read in reads if read is not None),
                     tuple(writes),
-                    max((peak_bytes(body) for body in inner), default=0),
+                    max((self.inside(body) for body in inner), default=0),
                 )
             )
         return [number(variable) for variable in jaxpr.outvars]
@@ -208,8 +217,11 @@ def _inner(equation: Any) -> Iterator[Any]:
                 yield part
 
 
-def _nbytes(variable: Any) -> int:
+def _nbytes(variable: Any, least_float_bytes: int) -> int:
     shape = getattr(variable.aval, "shape", ())
     dtype = getattr(variable.aval, "dtype", np.dtype(np.float32))
     # Typed random keys have no size of their own.
-    return math.prod(shape) * getattr(dtype, "itemsize", 8)
+    size = getattr(dtype, "itemsize", 8)
+    if jnp.issubdtype(dtype, jnp.floating):
+        size = max(size, least_float_bytes)
+    return math.prod(shape) * size

@@ -16,6 +16,7 @@ from weatherlib import predictor_base
 from weatherlib.nn import prepared
 from weatherlib.rollout import engine
 from weatherlib.rollout.layout import Field, Layout
+from weatherlib.rollout.transfer import Device
 from weatherlib.typing import PathLike
 
 __all__ = ["Model", "use_cache"]
@@ -36,7 +37,7 @@ class Model:
         *,
         prepare: bool,
         donate: bool,
-        device: jax.Device | None,
+        device: Device | None,
         matmul_precision: str | None,
     ) -> None:
         """Takes the settings of `Forecaster`; `update` gives the parameters."""

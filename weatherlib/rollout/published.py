@@ -103,7 +103,7 @@ def chunked_prediction_generator(  # noqa: PLR0913
     forcings: xarray.Dataset | None,
     num_steps_per_chunk: int = 1,
     verbose: bool = False,
-    pmap_devices: Sequence[jax.Device] | None = None,
+    pmap_devices: Sequence[transfer.Device] | None = None,
     replica_axis: str | None = None,
 ) -> Iterator[xarray.Dataset]:
     """Yields a long forecast chunk by chunk, in memory that does not grow.
@@ -135,12 +135,10 @@ def chunked_prediction_generator(  # noqa: PLR0913
         raise ValueError("Must provide replica_axis when pmap_devices is provided.")
     chunks = _Chunks(targets_template, forcings, num_steps_per_chunk)
     current = inputs.drop_vars("datetime", errors="ignore")
-    upcoming = chunks.load(0)
+    chunk = chunks.load(0)
     for index in range(chunks.count):
         if verbose:
             _log.info("Chunk %d/%d", index, chunks.count)
-        # A generator that waits must not keep what it has handed on.
-        chunk, upcoming = upcoming, None
         rng, key = _split(rng, pmap_devices, replica_axis)
         predictions = predictor_fn(
             rng=key,
@@ -152,20 +150,19 @@ def chunked_prediction_generator(  # noqa: PLR0913
             # Indexing and joining pmapped arrays would gather them on one device.
             predictions, current = jax.device_get((predictions, current))
         failure = None
+        finished = predictions.assign_coords(chunk.coords)
         if index + 1 < chunks.count:
             current = window.next_inputs(current, predictions, chunk.forcings)
             on_device = pmap_devices is None and transfer.holds_jax_arrays(predictions)
             try:
-                upcoming = chunks.load(index + 1, on_device=on_device)
-            except (ValueError, OSError, RuntimeError) as error:
+                chunk = chunks.load(index + 1, on_device=on_device)
+            except Exception as error:
                 # This chunk is good: hand it on before failing for the next.
                 failure = error
-        else:
-            current = None
-        predictions = predictions.assign_coords(chunk.coords)
-        del chunk
-        yield predictions
+        # While it waits, a generator must not keep what it has handed on.
         del predictions
+        yield finished
+        del finished
         if failure is not None:
             raise failure
 
@@ -177,7 +174,7 @@ def chunked_prediction_generator_multiple_runs(
     targets_template: xarray.Dataset,
     forcings: xarray.Dataset | None,
     num_samples: int | None,
-    pmap_devices: Sequence[jax.Device] | None = None,
+    pmap_devices: Sequence[transfer.Device] | None = None,
     **chunked_prediction_kwargs: Any,
 ) -> Iterator[xarray.Dataset]:
     """Yields the chunks of several forecasts, one run (or group of runs) after another.
@@ -335,7 +332,7 @@ def _pmapped_runs(
     rngs: Any,
     data: tuple[xarray.Dataset, xarray.Dataset, xarray.Dataset | None],
     samples: int,
-    devices: Sequence[jax.Device],
+    devices: Sequence[transfer.Device],
     options: dict[str, Any],
 ) -> Iterator[xarray.Dataset]:
     if samples % len(devices):
@@ -350,7 +347,9 @@ def _pmapped_runs(
         inputs: xarray.Dataset,
         targets_template: xarray.Dataset,
         forcings: xarray.Dataset,
+        **optional_kwargs: Any,
     ) -> xarray.Dataset:
+        del optional_kwargs
         # Functions under pmap take no keyword arguments.
         template = transfer.replicate(
             targets_template, "sample", devices, on_devices=True
@@ -390,7 +389,7 @@ def _members(dataset: xarray.Dataset, index: int | slice) -> xarray.Dataset:
 
 
 def _split(
-    rng: Any, devices: Sequence[jax.Device] | None, axis_name: str | None
+    rng: Any, devices: Sequence[transfer.Device] | None, axis_name: str | None
 ) -> tuple[Any, Any]:
     """Returns the key of the following chunks and that of this one."""
     if devices is None or axis_name is None:

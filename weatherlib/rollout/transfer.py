@@ -1,7 +1,7 @@
 """Moves datasets between host and devices without waiting for them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,17 @@ import xarray
 
 from weatherlib import xarray_jax
 
-__all__ = ["holds_jax_arrays", "replicate", "shard", "start_copies", "to_device"]
+# A `jax.Device`, which type checkers do not take for a class.
+Device: TypeAlias = Any
+
+__all__ = [
+    "Device",
+    "holds_jax_arrays",
+    "replicate",
+    "shard",
+    "start_copies",
+    "to_device",
+]
 
 
 def start_copies(tree: Any) -> None:
@@ -45,7 +55,7 @@ def to_device(dataset: xarray.Dataset) -> xarray.Dataset:
     return _map_variables(put, dataset)
 
 
-def shard(parts: Sequence[Any], devices: Sequence[jax.Device], axis_name: str) -> Any:
+def shard(parts: Sequence[Any], devices: Sequence[Device], axis_name: str) -> Any:
     """Returns the parts stacked along a new first axis, one on each device.
 
     Args:
@@ -63,7 +73,7 @@ def shard(parts: Sequence[Any], devices: Sequence[jax.Device], axis_name: str) -
 def replicate(
     dataset: xarray.Dataset,
     dim: str,
-    devices: Sequence[jax.Device],
+    devices: Sequence[Device],
     *,
     on_devices: bool,
 ) -> xarray.Dataset:

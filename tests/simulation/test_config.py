@@ -1,0 +1,37 @@
+import pytest
+
+from weatherlib import simulation
+
+
+def test_frames_follow_from_days_and_hours():
+    assert simulation.SimulationConfig(days=2).frames == 8
+    assert simulation.SimulationConfig(days=2.6, hours=12).frames == 5
+
+
+def test_start_with_a_time_zone_becomes_utc():
+    config = simulation.SimulationConfig(start="2001-01-01T06+02:00")
+    assert str(config.start_time) == "2001-01-01 04:00:00"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("resolution", "T85", "resolution must be one of T21, T31, T42"),
+        ("hours", 5, "hours must be one of"),
+        ("days", 0.1, "days must cover a frame"),
+        ("spin_up_days", -1, "must not be negative"),
+        ("seed", -1, "must not be negative"),
+        ("latitudes", 31, "even and at least 4"),
+        ("latitudes", 2, "even and at least 4"),
+        ("frames_per_chunk", 0, "frames_per_chunk must be positive"),
+        ("pressure_levels", (500, 300), "pressure_levels must increase"),
+        ("pressure_levels", (500, 500), "pressure_levels must increase"),
+        ("pressure_levels", (), "must lie in 1 to 1100 hPa"),
+        ("pressure_levels", (50000,), "must lie in 1 to 1100 hPa"),
+        ("start", "yesterday evening", "start must be a date"),
+        ("start", "NaT", "start must be a date"),
+    ],
+)
+def test_values_out_of_range_are_named(field, value, message):
+    with pytest.raises(ValueError, match=message):
+        simulation.SimulationConfig(**{field: value})

@@ -1,0 +1,1 @@
+"""Speed, memory and skill. Each module is a script that explains itself with --help."""

@@ -28,7 +28,9 @@ class EdgeUpdate(NamedTuple):
         """Returns what the edges themselves add to the first layer, with its bias."""
         return mlp.add_bias(edges @ self.edge, self.perceptron.layers[0].b)
 
-    def messages(self, *terms: Float[Array, "*rows _"]) -> Float[Array, "*rows latent"]:
+    def messages(
+        self, *terms: Float[Array, "*#rows hidden"]
+    ) -> Float[Array, "*rows latent"]:
         """Returns the messages, given all terms of the first layer."""
         return mlp.finish(self.perceptron, mlp.sum_terms(terms))
 

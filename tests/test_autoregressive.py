@@ -247,24 +247,23 @@ def test_gradient_checkpointing_of_a_single_step_is_a_warning(caplog):
 
 
 def test_noise_is_added_to_the_inputs_of_the_first_of_several_steps_only():
-    data = toy.example(3)
-    noisy = lambda: wrapped(noise_level=0.5)  # noqa: E731
-    loss, _ = toy.run(wrapped, data, method="loss")
-    disturbed = toy.run(noisy, data, method="loss")[0]
-    assert np.abs(disturbed - loss).max() > 1e-4
-    again = toy.run(noisy, data, method="loss")[0]
-    np.testing.assert_array_equal(again, disturbed)
-    other = toy.run(noisy, data, method="loss", seed=1)[0]
-    assert np.abs(other - disturbed).max() > 1e-4
+    data = toy.example(2)
+    function = toy.transformed(lambda: wrapped(noise_level=0.5), "loss")
+    disturbed = jax.jit(lambda key: function.apply(toy.parameters(), key, *data)[0])
+    keys = [jax.random.PRNGKey(seed) for seed in range(2)]
+    first = disturbed(keys[0])
+    np.testing.assert_array_equal(disturbed(keys[0]), first)
+    assert np.abs(disturbed(keys[1]) - first).max() > 1e-4
     # The published order of keys: one for each moving input, by name.
-    keys = hk.PRNGSequence(jax.random.PRNGKey(0))
+    sequence = hk.PRNGSequence(keys[0])
     inputs = data[0].copy()
     for name in sorted(inputs.drop_vars("land_sea_mask")):
-        noise = jax.random.normal(next(keys), inputs[name].shape)
+        noise = jax.random.normal(next(sequence), inputs[name].shape)
         inputs[name] = inputs[name] + 0.5 * np.asarray(noise)
-    by_hand = (inputs, *data[1:])
-    expected = toy.run(wrapped, by_hand, method="loss")[0]
-    np.testing.assert_allclose(disturbed, expected, rtol=1e-5)
+    expected = toy.run(wrapped, (inputs, *data[1:]), method="loss")[0]
+    np.testing.assert_allclose(first, expected, rtol=1e-5)
+    undisturbed = toy.run(wrapped, data, method="loss")[0]
+    assert np.abs(first - undisturbed).max() > 1e-4
 
 
 def test_noise_is_not_added_to_predictions_or_to_a_single_step():
@@ -285,8 +284,10 @@ def test_random_predictors_draw_a_new_key_at_each_step():
                 )
             ).assign_coords(time=targets_template["time"])
 
+    inputs, targets, forcings = toy.example(3)
+    data = (inputs[["2m_temperature"]], targets[["2m_temperature"]], forcings)
     make = lambda: autoregressive.Predictor(Random())  # noqa: E731
-    field = toy.run(make, toy.example(3))["2m_temperature"].values
+    field = toy.run(make, data)["2m_temperature"].values
     assert len(np.unique(field)) == field.size
 
 
@@ -538,9 +539,11 @@ def test_wrappers_compose_with_loss_gradients_jit_and_bfloat16(order, half):
     for name in data[1]:
         assert predictions[name].dtype == np.float32
         assert np.isfinite(predictions[name]).all()
-    exact = toy.run(lambda: order(False), data)
-    for name in data[1]:
-        np.testing.assert_allclose(predictions[name], exact[name], rtol=0.1, atol=0.2)
+    if half:
+        exact = toy.run(lambda: order(False), data)
+        for name in data[1]:
+            difference = np.abs(predictions[name] - exact[name]).max()
+            assert 0 < difference < 0.2
     for gradient in jax.tree.leaves(gradients(make, data)):
         assert gradient.dtype == np.float32
         assert np.isfinite(gradient).all()

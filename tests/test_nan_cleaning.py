@@ -191,3 +191,15 @@ def test_loss_and_gradients_are_finite_through_all_wrappers(half):
     assert np.isfinite(loss)
     for gradient in jax.tree.leaves(gradients):
         assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("fill", [2.5, xr.Dataset({SEA: 2.5})])
+def test_cleaning_works_on_bfloat16_data(fill):
+    inputs, targets, forcings = (x.astype(jnp.bfloat16) for x in data_with_nans())
+    inner = Recorder()
+    cleaner = nan_cleaning.NaNCleaner(inner, SEA, fill, reintroduce_nans=True)
+    predictions = cleaner(inputs, targets, forcings)
+    assert inner.seen[0][SEA].dtype == jnp.bfloat16
+    assert inner.seen[0][SEA].values[0, 1, 2, 3] == 2.5
+    assert predictions[SEA].dtype == jnp.bfloat16
+    assert np.isnan(predictions[SEA].values[0, :, 2, 3].astype(np.float32)).all()

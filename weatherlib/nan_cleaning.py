@@ -45,12 +45,11 @@ class NaNCleaner(predictor_base.Predictor):
         Raises:
           ValueError: `fill_value` is a dataset without the variable.
         """
-        if isinstance(fill_value, Mapping):
-            if var_to_clean not in fill_value:
-                raise ValueError(
-                    f"the fill values lack {var_to_clean!r}; they hold "
-                    f"{sorted(map(str, fill_value))}"
-                )
+        if isinstance(fill_value, Mapping) and var_to_clean not in fill_value:
+            raise ValueError(
+                f"the fill values lack {var_to_clean!r}; they hold "
+                f"{sorted(map(str, fill_value))}"
+            )
         self._predictor = predictor
         self._var_to_clean = var_to_clean
         self._fill_value = (
@@ -109,8 +108,9 @@ class NaNCleaner(predictor_base.Predictor):
         if dataset is None or self._var_to_clean not in dataset:
             return dataset
         field = dataset[self._var_to_clean]
-        # A float64 fill value would otherwise raise the whole field to float64.
-        filled = field.fillna(self._fill_value_for(field))
+        # A float64 fill value would otherwise raise the whole field to float64. Only
+        # NaN differs from itself; `fillna` does not know bfloat16.
+        filled = field.where(field == field, self._fill_value_for(field))
         return dataset.assign({self._var_to_clean: filled.transpose(*field.dims)})
 
     def _fill_value_for(self, field: xr.DataArray) -> Any:
@@ -136,7 +136,7 @@ class NaNCleaner(predictor_base.Predictor):
             raise ValueError(
                 f"{name}: NaNs cannot be put back, because it is not among the inputs"
             )
-        missing = inputs[name].isnull()
+        missing = inputs[name] != inputs[name]
         if "time" in missing.dims:
             missing = missing.any("time")
         missing = missing.reset_coords(drop=True)

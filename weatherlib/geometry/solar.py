@@ -130,7 +130,7 @@ def total_solar_irradiance(
     )
     fraction = (times - start) / (end - start)
     years = 1970 + year.astype(np.int64) + fraction
-    return np.interp(years, table.years, table.watts_per_square_metre)
+    return np.asarray(np.interp(years, table.years, table.watts_per_square_metre))
 
 
 def days_since_j2000(timestamps: Any) -> Float[np.ndarray, "*time"]:
@@ -139,7 +139,7 @@ def days_since_j2000(timestamps: Any) -> Float[np.ndarray, "*time"]:
     Raises:
       ValueError: A timestamp cannot be read or is missing.
     """
-    return (_as_times(timestamps) - _J2000) / np.timedelta64(1, "D")
+    return np.asarray((_as_times(timestamps) - _J2000) / np.timedelta64(1, "D"))
 
 
 def sun_path(j2000_days: Float[np.ndarray, "*instant"]) -> SunPath:

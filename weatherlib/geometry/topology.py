@@ -80,7 +80,8 @@ class Topology:
           arrays: Holds the names of this class; others are ignored.
 
         Raises:
-          ValueError: A name is missing, or an array is no list of integers.
+          ValueError: A name is missing, an array is no list of integers, or edges lack
+            an end.
         """
         values = {}
         for field in dataclasses.fields(cls):
@@ -96,6 +97,12 @@ class Topology:
                     f"got {array.dtype} of shape {array.shape}"
                 )
             values[field.name] = array.astype(np.int32)
+        ends = len(values["grid2mesh_senders"]), len(values["grid2mesh_receivers"])
+        if ends[0] != ends[1]:
+            raise ValueError(
+                "the stored topology has grid2mesh edges with only one end: "
+                f"{ends[0]} senders, {ends[1]} receivers"
+            )
         return cls(**values)
 
     def check(self, *, num_grid: int, num_mesh: int) -> None:
@@ -109,12 +116,6 @@ class Topology:
             raise ValueError(
                 f"the stored topology is for {len(self.mesh2grid_senders) // 3} grid "
                 f"nodes, but the grid has {num_grid}"
-            )
-        if len(self.grid2mesh_senders) != len(self.grid2mesh_receivers):
-            raise ValueError(
-                "the stored topology has grid2mesh edges with only one end: "
-                f"{len(self.grid2mesh_senders)} senders, "
-                f"{len(self.grid2mesh_receivers)} receivers"
             )
         for name, limit in (
             ("grid2mesh_senders", num_grid),
@@ -239,7 +240,8 @@ def read(path: pathlib.Path) -> Topology | None:
     A damaged file is removed, so that the next `write` replaces it.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, because np.load leaves a file that it cannot read open.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             found = Topology.from_arrays(file)
             if str(file["digest"]) == found.digest:
                 return found

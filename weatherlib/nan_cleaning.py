@@ -141,5 +141,6 @@ class NaNCleaner(predictor_base.Predictor):
             missing = missing.any("time")
         missing = missing.reset_coords(drop=True)
         prediction = predictions[name]
-        restored = prediction.where(~missing, np.nan).transpose(*prediction.dims)
+        nan = np.asarray(np.nan, prediction.dtype)[()]
+        restored = prediction.where(~missing, nan).transpose(*prediction.dims)
         return predictions.assign({name: restored})

@@ -3,6 +3,7 @@
 import operator
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray
@@ -172,3 +173,34 @@ def test_an_operation_under_jit_gives_what_numpy_gives(name):
             assert set(ours.coords) == set(theirs.coords)
             for coord, values in theirs.coords.items():
                 np.testing.assert_array_equal(ours.coords[coord], values)
+
+
+def test_bfloat16_stays_bfloat16():
+    array = xarray_jax.DataArray(
+        jnp.array([1.0, 2.0, 3.0], jnp.bfloat16), {"x": [5, 6, 7]}, ("x",)
+    )
+    for result in (
+        2.0 * array + np.ones((), jnp.bfloat16),
+        np.sqrt(array),
+        array.where(array > 1, 0),
+        xarray.where(array > 1, array, 0.0),
+        array.mean(skipna=False),
+        array.max("x", skipna=False),
+        xarray.concat([array, array], "x"),
+        array.isel(x=[1, 0]),
+        array.sel(x=6),
+        array.isel(x=xarray.DataArray([[0, 1]], dims=("a", "b"))),
+        array.expand_dims(y=2).transpose("x", "y"),
+        array.roll(x=1),
+        array.clip(1, 2),
+    ):
+        assert result.dtype == jnp.bfloat16
+        assert isinstance(xarray_jax.unwrap_data(result), jax.Array)
+    assert float(array.mean(skipna=False)) == 2
+
+
+def test_missing_values_in_bfloat16_can_be_found_by_comparison():
+    array = xarray_jax.DataArray(jnp.array([1.0, jnp.nan], jnp.bfloat16), dims=("x",))
+    filled = array.where(array == array, 2.0)
+    assert filled.dtype == jnp.bfloat16
+    assert filled.values.tolist() == [1, 2]

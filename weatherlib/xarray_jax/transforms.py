@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 import jax
 import xarray
 
-from weatherlib.xarray_jax.construct import Variable
 from weatherlib.xarray_jax.pytree import dims_change_on_unflatten
 from weatherlib.xarray_jax.wrapper import unwrap, wrap
 
@@ -170,14 +169,16 @@ def tree_map_with_dims(
     Args:
       func: Takes an array and its dimension names, or None outside of xarray objects.
         Returns an array with the same dimensions; their lengths may change where no
-        static coordinate has them.
+        static coordinate has them. Anything that is no array, such as a sharding, is
+        kept as a leaf.
       data: Any tree.
     """
 
     def map_leaf(leaf: Any) -> Any:
-        if _is_variable(leaf):
-            return Variable(leaf.dims, func(unwrap(leaf.data), leaf.dims))
-        return func(leaf, None)
+        if not _is_variable(leaf):
+            return func(leaf, None)
+        result = func(unwrap(leaf.data), leaf.dims)
+        return jax.tree.unflatten(jax.tree.structure(leaf), [result])
 
     return jax.tree.map(map_leaf, data, is_leaf=_is_variable)
 

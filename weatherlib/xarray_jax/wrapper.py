@@ -2,10 +2,13 @@
 
 xarray hands its work to NumPy functions. `JaxArrayWrapper` answers these through the
 two NumPy dispatch protocols, `__array_ufunc__` and `__array_function__`, and runs the
-`jax.numpy` function of the same name. It deliberately lacks `__array_namespace__`:
-xarray then takes its Array API path, which refuses vectorised indexing. It lacks
-`__jax_array__` too: JAX operators would unwrap it, and xarray would be handed a bare
-tracer, which it tries to turn into a NumPy array.
+`jax.numpy` function of the same name. It lacks `__jax_array__`: JAX operators would
+unwrap it, and xarray would be handed a bare tracer, which it tries to turn into a NumPy
+array. It lacks `__array_namespace__`: xarray would refuse pointwise indexing.
+
+Before it looks for missing values, xarray asks NumPy whether a type is floating, and
+NumPy does not know bfloat16. So `isnull`, `fillna` and reductions raise a TypeError in
+bfloat16, except reductions with `skipna=False`. `x.where(x == x, 0)` works.
 """
 
 from collections.abc import Callable, Mapping

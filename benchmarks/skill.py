@@ -150,10 +150,9 @@ def evaluate(
         expected = expected.drop_vars("hour").assign_coords(time=targets["time"])
         guesses = {"forecast": found, "climatology": expected}
         known = [name for name in names if name in inputs]
-        last = inputs[known].isel(time=-1, drop=True)
-        guesses["persistence"] = last.broadcast_like(targets[known])
+        guesses["persistence"] = inputs[known].isel(time=-1, drop=True)
         for kind, guess in guesses.items():
-            sums[kind] = sums[kind] + mean_square(guess - targets) / starts
+            sums[kind] = sums[kind] + mean_square(guess - targets[list(guess)]) / starts
     return list(_scores({kind: np.sqrt(value) for kind, value in sums.items()}))
 
 

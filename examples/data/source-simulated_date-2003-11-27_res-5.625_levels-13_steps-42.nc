@@ -1,0 +1,1 @@
+../../weatherlib/resources/sample.nc

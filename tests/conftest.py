@@ -2,8 +2,13 @@
 
 import pathlib
 
+import hypothesis
 import jaxtyping
 import pytest
+
+# A first example compiles, and a busy machine is slow: neither is a failure.
+hypothesis.settings.register_profile("weatherlib", deadline=None)
+hypothesis.settings.load_profile("weatherlib")
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
 

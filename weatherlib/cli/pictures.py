@@ -85,7 +85,7 @@ def step_suffixes(
     whole = {
         step: name
         for step, name in found.items()
-        if ((step + 1) * time_step) % day == np.timedelta64(0)
+        if ((step + 1) * time_step) % day == np.timedelta64(0, "ns")
     }
     return whole if daily and whole else found
 

@@ -1,0 +1,75 @@
+import dataclasses
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import weatherlib
+from weatherlib import simulation
+from weatherlib.cli import main, simulate
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
+def test_the_help_lists_every_command(arguments, capsys):
+    assert main.main(arguments) == 0
+    printed = capsys.readouterr().out
+    for name, command in main.COMMANDS.items():
+        assert f"  {name}" in printed and command.summary in printed
+
+
+def test_the_version_is_printed(capsys):
+    assert main.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"weatherlib {weatherlib.__version__}\n"
+
+
+def test_an_unknown_command_names_those_there_are(capsys):
+    assert main.main(["forecast"]) == 2
+    assert "no command 'forecast'; the commands are predict" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_the_help_of_a_command_explains_each_option_with_examples(name, capsys):
+    assert main.main([name, "--help"]) == 0
+    printed = capsys.readouterr().out
+    module = importlib.import_module(main.COMMANDS[name].module)
+    for example in module.EXAMPLES:
+        assert example in printed
+        assert example.split()[:2] == ["weatherlib", name]
+    for field in dataclasses.fields(module.Options):
+        flag = f"--{field.name.replace('_', '-')}"
+        hidden = name == "predict" and field.name == "truth"
+        positional = field.name in ("path", "output") and flag not in printed
+        assert (flag in printed) != (hidden or positional)
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_a_wrong_option_is_refused(name, capsys):
+    needs_file = name in ("plot", "simulate")
+    assert main.main([name, *["x.nc"] * needs_file, "--frobnicate", "3"]) == 2
+    assert "--frobnicate" in capsys.readouterr().err
+
+
+def test_help_loads_no_heavy_package():
+    code = """
+import sys
+from weatherlib.cli import main
+for name in main.COMMANDS:
+    main.main([name, "--help"])
+heavy = ("jax", "xarray", "matplotlib", "numpy", "pandas", "haiku")
+print([name for name in heavy if name in sys.modules])
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_simulation_options_are_those_of_the_simulation():
+    ours = {f.name: f.default for f in dataclasses.fields(simulate.Options)}
+    theirs = {
+        f.name: f.default for f in dataclasses.fields(simulation.SimulationConfig)
+    }
+    shared = set(ours) & set(theirs)
+    assert shared == set(ours) - {"output", "overwrite"}
+    assert {name: ours[name] for name in shared} == {n: theirs[n] for n in shared}

@@ -1,4 +1,6 @@
 import gc
+import subprocess
+import sys
 import weakref
 
 import chex
@@ -405,3 +407,16 @@ def test_an_index_variable_is_a_tree_too():
     result = jax.jit(lambda v: v * 2)(variable)
     assert result.dims == ("lat",)
     np.testing.assert_allclose(result, variable.values * 2)
+
+
+def test_a_registration_by_another_package_is_named():
+    code = """
+import jax, xarray
+jax.tree_util.register_pytree_node(xarray.Variable, lambda v: ((), v), lambda v, _: v)
+import weatherlib.xarray_jax
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert result.returncode != 0
+    assert "ImportError: another package, such as graphcast, has reg" in result.stderr

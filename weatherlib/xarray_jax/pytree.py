@@ -236,13 +236,25 @@ def _register(
     unflatten: Callable[..., Any],
     keys: Callable[[Any], list[Any]],
 ) -> None:
-    """Tells JAX how to take a type apart, put it together and name its parts."""
+    """Tells JAX how to take a type apart, put it together and name its parts.
+
+    Raises:
+      ImportError: Another package has done so.
+    """
 
     def flatten_with_keys(x: Any) -> tuple[list[tuple[Any, Any]], Any]:
         children, aux = flatten(x)
         return list(zip(keys(aux), children, strict=True)), aux
 
-    jax.tree_util.register_pytree_with_keys(kind, flatten_with_keys, unflatten, flatten)
+    try:
+        jax.tree_util.register_pytree_with_keys(
+            kind, flatten_with_keys, unflatten, flatten
+        )
+    except ValueError as error:
+        raise ImportError(
+            f"another package, such as graphcast, has registered {kind.__name__} of "
+            "xarray with JAX in this process; use one of them in a process"
+        ) from error
 
 
 _register(xarray.Variable, _flatten_variable, _unflatten_variable, _variable_keys)

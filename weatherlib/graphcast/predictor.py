@@ -9,7 +9,7 @@ import xarray as xr
 
 from weatherlib import losses, predictor_base, stacking
 from weatherlib.geometry import graph as geometry_graph
-from weatherlib.graphcast import config, message_graph, network
+from weatherlib.graphcast import checks, config, message_graph, network
 from weatherlib.task import TaskConfig
 
 __all__ = ["GraphCast"]
@@ -69,6 +69,9 @@ class GraphCast(predictor_base.Predictor):
           ValueError: The datasets do not fit the task or the architecture.
         """
         del is_training
+        checks.check_call(
+            inputs, targets_template, forcings, self._task_config, self._model_config
+        )
         sizes = {dim: inputs.sizes[dim] for dim in ("batch", "lat", "lon")}
         graph = _message_graph(
             _frozen(inputs["lat"]), _frozen(inputs["lon"]), self._model_config

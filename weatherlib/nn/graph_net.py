@@ -7,9 +7,9 @@ applied is up to each family, because what can be skipped or prepared differs.
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import haiku as hk
-import jax.numpy as jnp
 
 from weatherlib.nn import mlp
 
@@ -80,7 +80,7 @@ class GraphNet(hk.Module):
         edge_sizes: Mapping[str, int],
         node_sizes: Mapping[str, int],
         output_sizes: Mapping[str, int] | None = None,
-        dtype: jnp.dtype,
+        dtype: Any,
     ) -> GraphNetWeights:
         """Returns the weights.
 
@@ -98,7 +98,7 @@ class GraphNet(hk.Module):
         edge_sizes: Mapping[str, int],
         node_sizes: Mapping[str, int],
         output_sizes: Mapping[str, int],
-        dtype: jnp.dtype,
+        dtype: Any,
     ) -> GraphNetWeights:
         spec, latent = self._spec, self._spec.latent_size
 

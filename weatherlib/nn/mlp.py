@@ -7,7 +7,7 @@ that blocks of rows can go through `lax.map` or `jax.checkpoint`.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import haiku as hk
 import jax
@@ -60,7 +60,7 @@ class Linear(hk.Module):
         super().__init__(name=name)
         self._output_size = output_size
 
-    def weights(self, input_size: int, dtype: jnp.dtype) -> LinearWeights:
+    def weights(self, input_size: int, dtype: Any) -> LinearWeights:
         """Returns the weights for inputs of `input_size` channels."""
         # A size of zero has no fan-in; any finite spread will do for an empty matrix.
         init = hk.initializers.TruncatedNormal(stddev=max(input_size, 1) ** -0.5)
@@ -74,7 +74,7 @@ class Linear(hk.Module):
 class LayerNorm(hk.Module):
     """Creates scale and offset as `hk.LayerNorm` over the last axis does."""
 
-    def weights(self, size: int, dtype: jnp.dtype) -> NormWeights:
+    def weights(self, size: int, dtype: Any) -> NormWeights:
         """Returns the weights for `size` channels."""
         return NormWeights(
             scale=hk.get_parameter("scale", (size,), dtype, init=jnp.ones),
@@ -92,7 +92,7 @@ class Mlp(hk.Module):
             Linear(size, name=f"linear_{i}") for i, size in enumerate(output_sizes)
         ]
 
-    def weights(self, input_size: int, dtype: jnp.dtype) -> tuple[LinearWeights, ...]:
+    def weights(self, input_size: int, dtype: Any) -> tuple[LinearWeights, ...]:
         """Returns the layers for inputs of `input_size` channels, first to last."""
         sizes = (input_size, *self._output_sizes)
         return tuple(

@@ -1,6 +1,8 @@
+import functools
 import inspect
 import itertools
 
+import jax
 import jax.numpy as jnp
 import jax.scipy.spatial.transform as jax_transform
 import numpy as np
@@ -164,15 +166,15 @@ def test_rotating_nothing_is_refused():
 
 
 def test_relative_positions_work_on_jax_arrays_too():
-    arguments = (PHI, THETA, SENDERS, RECEIVERS, True, True)
-    expected = model_utils.get_relative_position_in_receiver_local_coordinates(
-        *arguments
+    def relative(phi, theta, **modules):
+        return model_utils.get_relative_position_in_receiver_local_coordinates(
+            phi, theta, SENDERS, RECEIVERS, True, True, **modules
+        )
+
+    on_jax = functools.partial(relative, np_=jnp, transform_=jax_transform)
+    np.testing.assert_allclose(
+        jax.jit(on_jax)(PHI, THETA), relative(PHI, THETA), atol=1e-6
     )
-    found = model_utils.get_relative_position_in_receiver_local_coordinates(
-        *map(jnp.asarray, arguments[:4]), True, True, np_=jnp, transform_=jax_transform
-    )
-    assert isinstance(found, jnp.ndarray)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_latitudes_of_different_precision_are_refused():

@@ -59,10 +59,15 @@ def peak_bytes(program: Any, *, least_float_bytes: int = 1) -> int:
       least_float_bytes: Size of the shortest floats the device computes with; a CPU
         widens 16-bit ones to 4 bytes.
     """
+    return _peak(program, least_float_bytes, share_results=True)
+
+
+def _peak(program: Any, least_float_bytes: int, *, share_results: bool) -> int:
     jaxpr = _open(program)
     flat = _Flat(least_float_bytes)
     names = flat.add_all(jaxpr, [flat.size(v) for v in _arguments(jaxpr)])
-    return _Liveness(flat, {name for name in names if name is not None}).peak()
+    results = {name for name in names if name is not None}
+    return _Liveness(flat, results).peak(share_results=share_results)
 
 
 def count_equations(program: Any) -> int:
@@ -101,7 +106,9 @@ class _Flat:
 
     def inside(self, body: Any) -> int:
         """Returns the peak inside the body of a loop or branch."""
-        return peak_bytes(body, least_float_bytes=self.least_float_bytes)
+        # What the body hands on takes the place of what it was given, which is still
+        # being read while the result is made.
+        return _peak(body, self.least_float_bytes, share_results=False)
 
     def add_all(self, jaxpr: Any, arguments: Iterable[int | None]) -> list[int | None]:
         """Adds a program; returns the numbers of its results, None for constants."""
@@ -159,22 +166,19 @@ class _Liveness:
         self._needs: dict[int, frozenset[int]] = {}
         self._last_use: dict[int, int] = {}
 
-    def peak(self) -> int:
+    def peak(self, *, share_results: bool) -> int:
         """Returns the largest sum of sizes."""
         operands = [self._execute(*entry) for entry in enumerate(self._flat.operations)]
+        if share_results:
+            self._share_results(operands)
         sizes = self._flat.sizes
         live = peak = 0
         for index, operation in enumerate(self._flat.operations):
-            dying = [
-                sizes[name]
-                for name in operands[index]
-                if name in self._counted and self._last_use[name] == index
-            ]
+            dying = [sizes[name] for name in self._dying(operands[index], index)]
             made = [sizes[name] for name in operation.writes if name in self._counted]
             freed = sum(dying)
             reused = 0
-            if operation.name not in _READS_WHOLE or operation.name in _LOOPS:
-                # The result may take the place of an operand of its size.
+            if _works_in_place(operation):
                 for size in made:
                     if size in dying:
                         dying.remove(size)
@@ -185,6 +189,27 @@ class _Liveness:
             unused = [w for w in operation.writes if w not in self._last_use]
             live -= sum(sizes[name] for name in unused if name in self._counted)
         return peak
+
+    def _dying(self, operands: frozenset[int], index: int) -> list[int]:
+        """Returns the operands that no later operation reads."""
+        return [
+            name
+            for name in operands
+            if name in self._counted and self._last_use[name] == index
+        ]
+
+    def _share_results(self, operands: list[frozenset[int]]) -> None:
+        """Lets operands live in the memory of the final result made of them."""
+        sizes = self._flat.sizes
+        for index, operation in reversed(list(enumerate(self._flat.operations))):
+            finals = [name for name in operation.writes if name not in self._counted]
+            if not finals or not _works_in_place(operation):
+                continue
+            for name in self._dying(operands[index], index):
+                same = [final for final in finals if sizes[final] == sizes[name]]
+                if same:
+                    finals.remove(same[0])
+                    self._counted.discard(name)
 
     def _execute(self, index: int, operation: _Operation) -> frozenset[int]:
         """Notes one operation; returns the whole arrays it reads, if it really runs."""
@@ -199,6 +224,11 @@ class _Liveness:
         for name in needs:
             self._last_use[name] = index
         return needs
+
+
+def _works_in_place(operation: _Operation) -> bool:
+    """Whether a result may take the place of an operand of its size."""
+    return operation.name not in _READS_WHOLE or operation.name in _LOOPS
 
 
 def _open(program: Any) -> Any:

@@ -195,4 +195,6 @@ def _nbytes(tree: Any) -> int:
 def _size(size: float) -> str:
     if size >= _GIB / 10:
         return f"{size / _GIB:.2f} GiB"
-    return f"{size / 2**20:.1f} MiB" if size >= 2**20 / 10 else f"{size / 2**10:.1f} KiB"
+    return (
+        f"{size / 2**20:.1f} MiB" if size >= 2**20 / 10 else f"{size / 2**10:.1f} KiB"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 from typing import Any, BinaryIO
@@ -61,11 +62,13 @@ def _open_with_xarray(path: pathlib.Path, kind: str, chunks: Any) -> xarray.Data
         if kind == "netcdf3":
             _require_complete(path)
         return xarray.open_dataset(path, engine="netcdf4", **settings)
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, KeyError, json.JSONDecodeError) as error:
         if isinstance(error, PermissionError):
             raise
         reason = _why_unreadable(path, kind) or str(error)
         raise OSError(f"{path}: damaged or cut short ({reason})") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: cannot be decoded ({error})") from error
 
 
 def _open_file_object(file: BinaryIO, chunks: Any) -> xarray.Dataset:

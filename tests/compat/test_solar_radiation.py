@@ -9,7 +9,7 @@ import xarray
 from weatherlib import solar_radiation
 from weatherlib.geometry import solar
 
-TIMES = pd.date_range("2023-09-25", periods=3, freq="6h")
+TIMES = pd.date_range("2023-09-25", periods=3, freq="6h").as_unit("ns")
 LAT, LON = np.linspace(-60, 60, 5), np.arange(8) * 45.0
 
 

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from weatherlib import simulation
@@ -10,7 +11,7 @@ def test_frames_follow_from_days_and_hours():
 
 def test_start_with_a_time_zone_becomes_utc():
     config = simulation.SimulationConfig(start="2001-01-01T06+02:00")
-    assert str(config.start_time) == "2001-01-01 04:00:00"
+    assert config.start_time == np.datetime64("2001-01-01T04")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import xarray
 
 from weatherlib import data, simulation, task, variables
-from weatherlib.simulation import config, start, stepping
+from weatherlib.simulation import config, diagnostics, driver, start, stepping
 from weatherlib.simulation import world as world_lib
 
 SETTINGS = simulation.SimulationConfig(days=2, spin_up_days=0.5, frames_per_chunk=4)
@@ -236,3 +236,38 @@ def test_without_the_core_the_message_says_how_to_install_it(monkeypatch):
     )
     with pytest.raises(ImportError, match=r"weatherlib\[sim\]"):
         world_lib.dinosaur("units")
+
+
+@pytest.mark.parametrize("rows", [4, 20, 48])
+def test_fields_on_any_output_grid_are_those_of_the_planet(world, rows):
+    diagnose = diagnostics.Diagnostics(world, rows, (300, 850))
+    random = np.random.default_rng(0)
+    rain = jnp.asarray(random.random(world.land.shape), jnp.float32)
+    state = start.load(world)
+    fields = diagnose(state, rain, jnp.float32(0), jnp.float32(0))
+    assert fields["temperature"].shape == (2, rows, 2 * rows)
+    edges = np.sin(np.deg2rad(np.linspace(-90, 90, rows + 1)))
+    area = np.diff(edges) / 2
+    found = (np.asarray(fields["total_precipitation"]).mean(axis=1) * area).sum()
+    assert found * 1000 == pytest.approx(float((rain * world.area).sum()), rel=2e-3)
+    mean = (np.asarray(fields["2m_temperature"]).mean(axis=1) * area).sum()
+    assert mean == pytest.approx(282, abs=3)
+
+
+def test_values_between_nodes_are_straight_and_constant_beyond():
+    nodes = np.array([0.0, 1.0, 3.0], np.float32)
+    values = jnp.array([0.0, 10.0, 30.0])[:, None, None]
+    position = jnp.array([-1.0, 0.5, 2.0, 9.0])[:, None, None]
+    found = diagnostics.interpolate(values, nodes, position)
+    np.testing.assert_allclose(found[:, 0, 0], [0, 5, 20, 30], rtol=1e-6)
+
+
+def test_a_spin_up_starts_from_rest_and_moves(world):
+    days = []
+    planet, state = driver.spin_up(
+        world.resolution, 2, progress=lambda *count: days.append(count)
+    )
+    assert planet is world
+    assert days == [(1, 2), (2, 2)]
+    assert float(np.abs(state.vorticity).max()) > 0
+    assert np.isfinite(np.asarray(state.temperature_variation)).all()

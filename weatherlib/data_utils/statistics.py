@@ -92,7 +92,7 @@ def compute_statistics(
     found: dict[str, dict[str, xarray.Variable]] = {kind: {} for kind in _KINDS}
     for name, array in dataset.data_vars.items():
         values, changes = _moments(str(name), array.variable, frames_per_block)
-        dims = tuple(dim for dim in array.dims if dim == "level")
+        dims = tuple(str(dim) for dim in array.dims if dim == "level")
         found["mean"][str(name)] = _variable(dims, values.mean)
         found["stddev"][str(name)] = _variable(dims, values.stddev)
         if changes.count:
@@ -121,7 +121,7 @@ def _moments(
     """Returns the moments of a variable and of its changes along time."""
     values, changes = _Moments(), _Moments()
     if "time" not in variable.dims:
-        variable = variable.expand_dims("time")
+        variable = variable.set_dims(["time", *variable.dims])
     rest = tuple(dim for dim in variable.dims if dim not in ("time", "level"))
     order = ("time", *rest, *(dim for dim in variable.dims if dim == "level"))
     variable = variable.transpose(*order)

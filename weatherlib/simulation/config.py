@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from weatherlib import config, task
@@ -101,8 +102,8 @@ class SimulationConfig(config.Mapping):
         return int(self.days * 24 // self.hours)
 
     @property
-    def start_time(self) -> pd.Timestamp:
-        """The time of the first frame.
+    def start_time(self) -> np.datetime64:
+        """The time of the first frame, UTC, in nanoseconds.
 
         Raises:
           ValueError: `start` is not a date.
@@ -113,9 +114,9 @@ class SimulationConfig(config.Mapping):
             raise ValueError(
                 f"start must be a date such as 2001-01-01T00, found {self.start!r}"
             ) from error
-        if pd.isna(time):
+        if not isinstance(time, pd.Timestamp):
             raise ValueError(f"start must be a date, found {self.start!r}")
-        return time.tz_convert(None) if time.tzinfo else time
+        return time.to_datetime64().astype("datetime64[ns]")
 
 
 def _check_levels(levels: tuple[int, ...]) -> None:

@@ -59,7 +59,6 @@ class Diagnostics:
         """
         self._world = world
         wavenumber = min(world.resolution.wavenumber, latitudes - 1)
-        self._wavenumber = wavenumber
         grid = world_lib.make_grid(wavenumber, latitudes, "equiangular")
         system = world_lib.dinosaur("coordinate_systems").CoordinateSystem
         self._coords = system(grid, world.coords.vertical)
@@ -109,7 +108,7 @@ class Diagnostics:
 
     def _nodal_height(self) -> np.ndarray:
         grid = self._coords.horizontal
-        modal = self._truncate(self._world.orography)
+        modal = self._truncate(jnp.asarray(self._world.orography))
         return np.asarray(grid.to_nodal(modal)) * self._world.units.length
 
     def _row_weights(self) -> np.ndarray:
@@ -123,11 +122,11 @@ class Diagnostics:
         """Returns the rain on the output grid; its mean stays what it was."""
         columns = len(self._world.longitude)
         half, target_half = 0.5 / columns, 0.5 / len(self.longitude)
-        source = (np.arange(-1, columns + 2)) / columns - half
+        source = np.arange(-columns, 2 * columns + 1) / columns - half
         target = np.arange(len(self.longitude) + 1) / len(self.longitude) - target_half
         weights = surface.overlaps(source, target)
-        wrapped = jnp.concatenate([rain[-1:], rain, rain[:1]])
-        return weights.astype("f4") @ wrapped @ self._rain_weights.T.astype("f4")
+        around = jnp.concatenate([rain, rain, rain])
+        return jnp.asarray(weights, "f4") @ around @ self._rain_weights.T.astype("f4")
 
     def _on_layers(self, state: Any) -> dict[str, jax.Array]:
         """Returns fields on the layers of the core, output columns, SI units."""

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 import xarray
 
 from weatherlib import data_utils, variables
@@ -33,6 +32,8 @@ ATTRIBUTES = {
     ),
     "license": "CC0-1.0",
 }
+_HOUR = np.timedelta64(3_600_000_000_000, "ns")
+_DAY = 24 * _HOUR
 _DIAGNOSED = {
     "2m_temperature": "lowest layer, standard lapse rate, daily cycle over land",
     "10m_u_component_of_wind": "lowest layer, logarithmic profile",
@@ -114,7 +115,7 @@ def simulate(
             count = skip - done
         state, rain, fields = machine.advance(state, rain, done, count)
         if not all(np.isfinite(value).all() for value in fields.values()):
-            time = settings.start_time + pd.Timedelta(hours=settings.hours * done)
+            time = settings.start_time + settings.hours * done * _HOUR
             raise FloatingPointError(
                 f"the simulation became unstable after {time}; use a smaller "
                 "resolution or another seed"
@@ -142,7 +143,7 @@ def spin_up(
     state = start.perturb(world, start.at_rest(world), seed=0)
     advance = jax.jit(_steps(world, 24))
     rain = jnp.zeros(world.land.shape, jnp.float32)
-    noon = _declination(pd.Timestamp("2001-03-20"))
+    noon = _declination(np.datetime64("2001-03-20"))
     for day in range(days):
         state, _ = advance(state, rain, jnp.float32(0), noon)
         if progress is not None:
@@ -196,18 +197,15 @@ class _Machine:
         return state, rain, {name: np.asarray(v) for name, v in fields.items()}
 
     def _sun(self, frame: int) -> tuple[jax.Array, jax.Array]:
-        time = self._settings.start_time + pd.Timedelta(
-            hours=frame * self._settings.hours
-        )
-        fraction = (time - time.normalize()) / pd.Timedelta(days=1)
+        time = self._settings.start_time + frame * self._settings.hours * _HOUR
+        fraction = (time - time.astype("datetime64[D]")) / _DAY
         return jnp.float32(fraction), _declination(time)
 
     def dataset(self, fields: dict[str, np.ndarray], first: int) -> xarray.Dataset:
         """Returns fields of frames, the first of index `first`, as a dataset."""
         settings = self._settings
         count = len(fields["2m_temperature"])
-        hours = np.arange(first, first + count) * settings.hours
-        lead = (hours * np.timedelta64(3_600_000_000_000, "ns")).astype("m8[ns]")
+        lead = np.arange(first, first + count) * settings.hours * _HOUR
         fields = dict(fields)
         rain = fields.pop("total_precipitation")
         fields[f"total_precipitation_{settings.hours}hr"] = np.maximum(rain, 0)
@@ -227,7 +225,7 @@ class _Machine:
                 "time": lead,
                 "datetime": (
                     ("batch", "time"),
-                    [np.datetime64(settings.start_time, "ns") + lead],
+                    [settings.start_time + lead],
                 ),
             },
             attrs=self._attributes(),
@@ -301,16 +299,16 @@ def _steps(world: world_lib.World, hours: int) -> Callable[..., tuple[Any, jax.A
             return (state, total + fallen), None
 
         carry, _ = jax.lax.scan(
-            body, (state, jnp.zeros_like(rain)), offsets.astype(np.float32)
+            body, (state, jnp.zeros_like(rain)), jnp.asarray(offsets, jnp.float32)
         )
         return carry
 
     return steps
 
 
-def _declination(time: pd.Timestamp) -> jax.Array:
+def _declination(time: np.datetime64) -> jax.Array:
     """Returns the declination of the sun, radians, within a degree."""
-    days = (time - pd.Timestamp("2000-03-20")) / pd.Timedelta(days=1)
+    days = (time - np.datetime64("2000-03-20")) / _DAY
     return jnp.float32(np.deg2rad(23.44) * np.sin(2 * np.pi * days / 365.2422))
 
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 __all__ = [
+    "Field",
     "condense",
     "equilibrium_temperature",
     "evaporate",
@@ -33,6 +34,9 @@ HEAT_CAPACITY = 1004.6
 LATENT_HEAT = 2.5e6
 REFERENCE_PRESSURE = 1e5
 LAPSE_RATE = 0.0065
+
+# What the functions take: traced or not.
+Field = jax.Array | np.ndarray | float
 
 _KAPPA = GAS_CONSTANT / HEAT_CAPACITY
 _DAY = 86400.0
@@ -64,7 +68,7 @@ def friction_rate(sigma: np.ndarray) -> np.ndarray:
     return np.maximum(0.0, (sigma - _BOUNDARY) / (1 - _BOUNDARY)) / _DAY
 
 
-def equilibrium_temperature(pressure: jax.Array, sin_lat: np.ndarray) -> jax.Array:
+def equilibrium_temperature(pressure: Field, sin_lat: np.ndarray) -> jax.Array:
     """Returns the temperature of radiative equilibrium, K.
 
     Args:
@@ -84,7 +88,7 @@ def sea_surface_temperature(sin_lat: np.ndarray) -> np.ndarray:
     return 271.0 + 29.0 * np.exp(-(latitude**2) / (2 * width**2))
 
 
-def saturation_humidity(temperature: jax.Array, pressure: jax.Array) -> jax.Array:
+def saturation_humidity(temperature: Field, pressure: Field) -> jax.Array:
     """Returns the specific humidity of saturated air, kg kg-1, at most 0.1.
 
     Args:
@@ -100,7 +104,7 @@ def saturation_humidity(temperature: jax.Array, pressure: jax.Array) -> jax.Arra
 
 
 def condense(
-    temperature: jax.Array, humidity: jax.Array, pressure: jax.Array
+    temperature: Field, humidity: Field, pressure: Field
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns temperature and humidity after vapour above saturation has rained out.
 
@@ -117,14 +121,14 @@ def condense(
     excess = jnp.maximum(humidity - saturated, 0.0)
     rain = excess / (1 + LATENT_HEAT / HEAT_CAPACITY * slope)
     warmer = temperature + LATENT_HEAT / HEAT_CAPACITY * rain
-    return warmer, humidity - rain, rain
+    return jnp.asarray(warmer), jnp.asarray(humidity - rain), rain
 
 
 def evaporate(
-    humidity: jax.Array,
-    surface_humidity: jax.Array,
-    wind_speed: jax.Array,
-    depth: jax.Array,
+    humidity: Field,
+    surface_humidity: Field,
+    wind_speed: Field,
+    depth: Field,
     seconds: float,
 ) -> jax.Array:
     """Returns the humidity of the lowest layer after evaporation, never lower.
@@ -138,7 +142,7 @@ def evaporate(
     """
     share = _EXCHANGE * jnp.sqrt(wind_speed**2 + _GUST**2) * seconds / depth
     gain = share / (1 + share) * (surface_humidity - humidity)
-    return humidity + jnp.maximum(gain, 0.0)
+    return jnp.asarray(humidity + jnp.maximum(gain, 0.0))
 
 
 def mix_humidity(
@@ -167,8 +171,8 @@ def mix_humidity(
 def sun_anomaly(
     sin_lat: np.ndarray,
     longitude: np.ndarray,
-    day_fraction: jax.Array,
-    declination: jax.Array,
+    day_fraction: Field,
+    declination: Field,
 ) -> jax.Array:
     """Returns how far sunlight is above its mean of the day, over the solar constant.
 

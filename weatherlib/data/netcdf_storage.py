@@ -11,6 +11,7 @@ from typing import Any, final
 
 import numpy as np
 import xarray
+from xarray.backends import locks
 
 from weatherlib.data import storage
 
@@ -19,6 +20,11 @@ __all__ = ["NetcdfStorage"]
 # Room for the index of the chunks, which grows with them.
 _SPARE_BYTES = 2**16
 _SPARE_BYTES_PER_VARIABLE = 2**14
+
+# The NetCDF and HDF5 libraries crash when two threads are in them. A forecast is
+# written by a thread of its own while xarray may read other files: its locks keep both
+# apart.
+_LIBRARY = locks.combine_locks([locks.NETCDFC_LOCK, locks.HDF5_LOCK])
 
 
 @final
@@ -58,17 +64,20 @@ class NetcdfStorage(storage.Storage):
             unlimited_dims=["time"],
             encoding=encoding,
         )
-        self._connect()
-        self._mark(first.sizes["time"])
+        with _LIBRARY:
+            self._connect()
+            self._mark(first.sizes["time"])
 
     def append(self, frames: xarray.Dataset) -> None:
         """Adds frames and flushes them to the file."""
         start, stop = self._frames, self._frames + frames.sizes["time"]
         rounded = self._compression.round_dataset(frames)
         self._reserve(rounded)
-        for name in storage.growing(rounded):
-            self._file[name][start:stop] = rounded[name].values
-        self._mark(stop)
+        arrays = {name: rounded[name].values for name in storage.growing(rounded)}
+        with _LIBRARY:
+            for name, array in arrays.items():
+                self._file[name][start:stop] = array
+            self._mark(stop)
 
     def open(self) -> xarray.Dataset:
         """Opens an unfinished file and cuts off a frame that was not completed."""
@@ -96,15 +105,17 @@ class NetcdfStorage(storage.Storage):
 
     def finish(self) -> None:
         """Takes the mark of an unfinished file away and closes it."""
-        self._file.delncattr(storage.FRAMES)
         file, self._file = self._file, None
-        file.close()
+        with _LIBRARY:
+            file.delncattr(storage.FRAMES)
+            file.close()
 
     def close(self) -> None:
         """Closes the file as it is."""
         file, self._file = self._file, None
-        if file is not None and file.isopen():
-            file.close()
+        with _LIBRARY:
+            if file is not None and file.isopen():
+                file.close()
 
     @staticmethod
     def remove(path: pathlib.Path) -> None:

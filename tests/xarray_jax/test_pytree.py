@@ -117,7 +117,9 @@ def test_variables_in_another_order_are_the_same_structure():
 
 
 def test_names_that_cannot_be_ordered_are_allowed():
-    dataset = xarray.Dataset({1: ("x", np.ones(2)), "a": ("x", np.zeros(2))})
+    dataset = xarray.Dataset({1: ("x", np.ones(2)), "1": ("x", np.zeros(2))})
+    other = dataset[["1", 1]]
+    assert jax.tree.structure(dataset) == jax.tree.structure(other)
     xarray.testing.assert_identical(jax.tree.map(lambda x: x, dataset), dataset)
 
 
@@ -320,6 +322,18 @@ def test_trees_of_variables_may_be_mapped_to_other_things():
         is_leaf=lambda x: isinstance(x, xarray.Variable),
     )
     assert array.item() == 1
+
+
+def test_jax_coords_may_be_mapped_to_arrays_too():
+    for x in (_weather(), _weather().temperature.isel(lat=0, drop=True)):
+        x = xarray_jax.assign_jax_coords(x, lon=jnp.arange(4))
+        result = jax.tree.map(
+            lambda v: v.data if v.dims == ("lon",) else v,
+            x,
+            is_leaf=lambda y: isinstance(y, xarray.Variable),
+        )
+        assert result.lon.dims == ("lon",)
+        assert set(xarray_jax.get_jax_coords(result)) == {"lon"}
 
 
 def test_a_lost_axis_is_explained():

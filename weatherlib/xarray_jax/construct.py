@@ -113,7 +113,7 @@ def assign_coords(
     # A jax_coord must be out of the way while xarray makes indexes of the others.
     x = x.drop_vars(present.keys()).assign_coords(static)
     dynamic = {n: value for n, value in present.items() if n not in (static or {})}
-    dynamic |= {name: _jax_coord(name, value) for name, value in given.items()}
+    dynamic |= {name: as_jax_coord(name, value) for name, value in given.items()}
     # Stating that there are no indexes keeps xarray from making any.
     return x.assign_coords(xarray.Coordinates(dynamic, indexes={}))
 
@@ -147,10 +147,27 @@ def is_jax_coord(variable: xarray.Variable | xarray.DataArray) -> bool:
     return isinstance(variable.data, JaxArrayWrapper)
 
 
-def mark_jax_coord(variable: xarray.Variable) -> xarray.Variable:
-    """Returns the coordinate marked as data; the given one is not changed."""
-    attrs = {**variable.attrs, _JAX_COORD_ATTRIBUTE: True}
-    return xarray.Variable(variable.dims, variable.data, attrs, fastpath=True)
+def as_jax_coord(name: Hashable, value: Any) -> xarray.Variable:
+    """Returns any accepted form of a jax_coord as a Variable that is marked as one.
+
+    Raises:
+      ValueError: `value` is none of the forms that `assign_coords` lists.
+    """
+    if isinstance(value, xarray.DataArray):
+        value = value.variable
+    elif isinstance(value, tuple):
+        value = Variable(*value)
+    elif not isinstance(value, xarray.Variable):
+        data = np.asarray(value) if isinstance(value, list) else unwrap(value)
+        if not isinstance(data, _ARRAYS) or np.ndim(data) > 1:
+            raise ValueError(
+                f"Unsupported value for coordinate {name}: give a Variable, a "
+                f"DataArray, (dims, data), a scalar or a one-dimensional array, "
+                f"not {type(value).__name__}"
+            )
+        value = Variable((name,) if np.ndim(data) else (), data)
+    attrs = {**value.attrs, _JAX_COORD_ATTRIBUTE: True}
+    return xarray.Variable(value.dims, value.data, attrs, fastpath=True)
 
 
 def unwrap_data(
@@ -196,26 +213,6 @@ def jax_vars(dataset: Mapping[Hashable, xarray.DataArray]) -> dict[str, jax.Arra
       TypeError: The data of one is something else.
     """
     return cast(dict[str, jax.Array], unwrap_vars(dataset, require_jax=True))
-
-
-def _jax_coord(name: Hashable, value: Any) -> xarray.Variable:
-    """Returns any accepted form of a jax_coord as a marked Variable."""
-    if isinstance(value, xarray.DataArray):
-        variable = value.variable
-    elif isinstance(value, xarray.Variable):
-        variable = value
-    elif isinstance(value, tuple):
-        variable = Variable(*value)
-    else:
-        data = np.asarray(value) if isinstance(value, list) else unwrap(value)
-        if not isinstance(data, _ARRAYS) or np.ndim(data) > 1:
-            raise ValueError(
-                f"Unsupported value for coordinate {name}: give a Variable, a "
-                f"DataArray, (dims, data), a scalar or a one-dimensional array, "
-                f"not {type(value).__name__}"
-            )
-        variable = Variable((name,) if np.ndim(data) else (), data)
-    return mark_jax_coord(variable)
 
 
 def _split_coords(

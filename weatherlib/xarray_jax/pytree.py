@@ -7,7 +7,7 @@ they differ. Attributes of variables and Datasets are not kept.
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -18,8 +18,8 @@ from weatherlib.xarray_jax import build
 from weatherlib.xarray_jax.construct import (
     DataArray,
     Dataset,
+    as_jax_coord,
     is_jax_coord,
-    mark_jax_coord,
 )
 from weatherlib.xarray_jax.static_coords import StaticCoords
 from weatherlib.xarray_jax.wrapper import JaxArrayWrapper, unwrap, wrap
@@ -120,10 +120,9 @@ def _unflatten_data_array(aux: Any, children: tuple[Any, ...]) -> xarray.DataArr
     variable, *coords = children
     if not isinstance(variable, xarray.Variable):
         variable = DataArray(variable).variable
-    dynamic = dict(zip(coord_names, map(mark_jax_coord, coords)))
-    gone = _change_of_dims.get() is not None
-    variables, indexes = static.restore(set(variable.dims) if gone else None)
-    variables |= dynamic
+    dims_left = set(variable.dims) if _change_of_dims.get() else None
+    variables, indexes = static.restore(dims_left)
+    variables |= _jax_coords(coord_names, coords)
     _check_sizes({name: variable}, variables)
     for coord_name, coord in variables.items():
         if not set(coord.dims) <= set(variable.dims):
@@ -144,14 +143,13 @@ def _flatten_dataset(dataset: xarray.Dataset) -> tuple[tuple[Any, ...], Any]:
 def _unflatten_dataset(aux: Any, children: tuple[Any, ...]) -> xarray.Dataset:
     names, coord_names, static = aux
     variables = dict(zip(names, children))
-    dynamic = dict(zip(coord_names, map(mark_jax_coord, children[len(names) :])))
     if not all(isinstance(v, xarray.Variable) for v in variables.values()):
         variables = dict(Dataset(variables).variables)
-    gone = None
-    if _change_of_dims.get() is not None:
-        gone = {dim for variable in variables.values() for dim in variable.dims}
-    coords, indexes = static.restore(gone)
-    coords |= dynamic
+    dims_left = None
+    if _change_of_dims.get():
+        dims_left = {dim for variable in variables.values() for dim in variable.dims}
+    coords, indexes = static.restore(dims_left)
+    coords |= _jax_coords(coord_names, children[len(names) :])
     sizes = _check_sizes(variables, coords)
     return build.dataset(variables, coords, indexes, sizes)
 
@@ -172,8 +170,21 @@ def _sorted_items(
     mapping: Mapping[Any, Any],
 ) -> tuple[tuple[Hashable, ...], list[Any]]:
     """Returns keys and values in an order that depends on the keys only."""
-    names = tuple(sorted(mapping, key=str))
+    try:
+        names = tuple(sorted(mapping))
+    except TypeError:
+        names = tuple(sorted(mapping, key=lambda name: (str(type(name)), str(name))))
     return names, [mapping[name] for name in names]
+
+
+def _jax_coords(
+    names: Iterable[Hashable], values: Iterable[Any]
+) -> dict[Hashable, xarray.Variable]:
+    """Returns jax_coords by name. Values are Variables unless a user mapped those."""
+    return {
+        name: as_jax_coord(name, value)
+        for name, value in zip(names, values, strict=True)
+    }
 
 
 def _split_coords(

@@ -226,13 +226,12 @@ _FORCING = {
 VARIABLES: Mapping[str, Variable] = types.MappingProxyType(
     {
         variable.name: variable
-        for kind, rows in (
-            ("atmospheric", _ATMOSPHERIC),
-            ("surface", _SURFACE),
-            ("static", _STATIC),
-            ("forcing", _FORCING),
+        for variable in (
+            *_variables("atmospheric", _ATMOSPHERIC),
+            *_variables("surface", _SURFACE),
+            *_variables("static", _STATIC),
+            *_variables("forcing", _FORCING),
         )
-        for variable in _variables(kind, rows)
     }
 )
 

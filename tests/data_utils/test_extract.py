@@ -187,6 +187,8 @@ def _extract(data, lead_times="6h", **changes):
         (weather(4), slice("30h", "6h"), "time: the data lacks any lead time"),
         (weather(4), slice("6h", None), "has no end"),
         (weather(4), [], "target_lead_times is empty"),
+        (weather(4), "soon", "'soon' is not a length of time"),
+        (weather(4), "NaT", "'NaT' is a missing time"),
         (
             weather(4).assign_coords(time=weather(4)["datetime"].values[0]),
             "6h",
@@ -202,6 +204,11 @@ def _extract(data, lead_times="6h", **changes):
 def test_what_is_missing_is_named(data, lead_times, message):
     with pytest.raises(ValueError, match=message):
         _extract(data, lead_times)
+
+
+def test_a_past_that_is_no_length_of_time_is_refused():
+    with pytest.raises(ValueError, match="'long ago' is not a length of time"):
+        _extract(weather(3), input_duration="long ago")
 
 
 def test_a_forcing_cannot_be_a_target():

@@ -169,7 +169,9 @@ class ZarrStorage(storage.Storage):
         if level == 0:
             return {keyword: None}
         if self._format == 3:
-            return {keyword: (zarr.codecs.GzipCodec(level=level),)}
+            from zarr import codecs
+
+            return {keyword: (codecs.GzipCodec(level=level),)}
         from numcodecs import Zlib
 
         return {keyword: Zlib(level)}
@@ -177,7 +179,9 @@ class ZarrStorage(storage.Storage):
 
 def _new_group(path: pathlib.Path, zarr_format: int) -> Any:
     """Returns a new group in an empty folder."""
-    version = {"zarr_format": zarr_format} if _has_version_3() else {}
+    version: dict[str, Any] = {}
+    if _has_version_3():
+        version["zarr_format"] = zarr_format
     return zarr.open_group(str(path), mode="w-", **version)
 
 
@@ -195,7 +199,9 @@ def _open_group(path: pathlib.Path) -> Any:
     Consolidated metadata are left aside: they would give arrays their earlier length,
     and zarr cuts what is written behind it without a word.
     """
-    aside = {"use_consolidated": False} if _has_version_3() else {}
+    aside: dict[str, Any] = {}
+    if _has_version_3():
+        aside["use_consolidated"] = False
     return zarr.open_group(str(path), mode="r+", **aside)
 
 

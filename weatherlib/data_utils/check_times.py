@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -63,7 +64,7 @@ def check_times(
         problems = list(_check_steps(values))
         yield from problems
         if not problems and values.size > 1:
-            step = pd.Timedelta(values[1] - values[0])
+            step = times.as_timedelta(values[1] - values[0])
             yield from _check_step_length(step, task, time_step)
     yield from _check_frames(dataset, task, step or time_step, frames, truth)
     yield from _check_datetime(dataset, step, needs_dates=needs_dates)
@@ -124,7 +125,7 @@ def _check_steps(values: np.ndarray) -> Iterator[Problem]:
         )
     elif (steps != steps[0]).any():
         smallest = steps.min()
-        odd = np.flatnonzero(steps != smallest)[0]
+        odd = int(np.flatnonzero(steps != smallest)[0])
         yield Problem(
             kind="time",
             variable="time",
@@ -138,7 +139,7 @@ def _check_step_length(
     step: pd.Timedelta, task: TaskConfig, time_step: pd.Timedelta | None
 ) -> Iterator[Problem]:
     """Yields a problem where the step does not suit the model."""
-    duration = pd.Timedelta(task.input_duration)
+    duration = times.as_timedelta(task.input_duration)
     if time_step is not None and step != time_step:
         yield Problem(
             kind="step",
@@ -146,7 +147,7 @@ def _check_step_length(
             found=f"frames are {step} apart, the model steps by {time_step}",
             fix="take every n-th frame, or get data at this step",
         )
-    elif duration % step != pd.Timedelta(0):
+    elif duration / step % 1:
         yield Problem(
             kind="step",
             variable="time",
@@ -165,7 +166,7 @@ def _check_frames(
     """Yields a problem where there are too few frames."""
     found = dataset.sizes.get("time", 0)
     if frames is None:
-        past = round(pd.Timedelta(task.input_duration) / step) if step else 2
+        past = round(times.as_timedelta(task.input_duration) / step) if step else 2
         frames = max(1, past) + truth
     if found < frames:
         purpose = "to read and compare with" if truth else "for the model to read"
@@ -217,8 +218,8 @@ def _check_datetime(
             )
 
 
-def _time(value: np.datetime64 | np.timedelta64) -> str:
-    """Returns a time in words."""
+def _time(value: Any) -> str:
+    """Returns a datetime64 or timedelta64 in words."""
     if value.dtype.kind == "M":
         return str(pd.Timestamp(value))
     return str(pd.Timedelta(value))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-import pandas as pd
 import xarray
 
 from weatherlib.data_utils import (
@@ -16,6 +15,7 @@ from weatherlib.data_utils import (
     lexicon,
     problems,
     progress,
+    times,
 )
 from weatherlib.task import TaskConfig
 
@@ -60,7 +60,7 @@ def check(
     """
     names = _names(task)
     view, renamed = lexicon.rename(dataset, names)
-    step = None if time_step is None else pd.Timedelta(time_step)
+    step = None if time_step is None else times.as_timedelta(time_step)
     present = [name for name in names if name in view]
     computed = progress.COMPUTABLE_FORCINGS.intersection(names).difference(present)
     found = [

@@ -42,7 +42,7 @@ def extract_input_target_times(
             "weatherlib.data.conform turns dates into lead times"
         )
     dataset = dataset.assign_coords(time=time + duration - time[-1])
-    past = pd.Timedelta(input_duration)
+    past = times.as_timedelta(input_duration)
     # Slices by label hold both ends; one nanosecond leaves the earlier end out.
     open_start = -past + pd.Timedelta(1, "ns")
     inputs = dataset.sel(time=slice(open_start, pd.Timedelta(0)))
@@ -67,11 +67,10 @@ def _lead_time_selection(
                 'slice("6h", "24h")'
             )
         start = pd.Timedelta(1, "ns") if lead_times.start is None else lead_times.start
-        return slice(start, lead_times.stop, lead_times.step), pd.Timedelta(
-            lead_times.stop
-        )
+        stop = times.as_timedelta(lead_times.stop)
+        return slice(start, stop, lead_times.step), stop
     several = isinstance(lead_times, list | tuple | set)
-    wanted = sorted(pd.Timedelta(t) for t in (lead_times if several else [lead_times]))
+    wanted = sorted(map(times.as_timedelta, lead_times if several else [lead_times]))
     if not wanted:
         raise ValueError("target_lead_times is empty; give at least one lead time")
     return wanted, wanted[-1]
@@ -97,9 +96,9 @@ def _describe_missing(
 
 def _require_inputs(time: xarray.DataArray, found: int, past: pd.Timedelta) -> None:
     """Raises a ValueError where fewer input frames exist than the past needs."""
-    steps = pd.to_timedelta(np.diff(time.values))
-    even = steps.size and (steps == steps[0]).all() and steps[0] > pd.Timedelta(0)
-    expected = max(1, int(past / steps[0])) if even else 1
+    steps = np.diff(time.values).astype("timedelta64[ns]").astype(np.int64)
+    even = steps.size > 0 and bool((steps == steps[0]).all()) and steps[0] > 0
+    expected = max(1, int(past.as_unit("ns").value // steps[0])) if even else 1
     if found < expected:
         raise ValueError(
             f"time: {found} input frame(s) in the {past} before the first target, "

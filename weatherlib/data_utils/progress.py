@@ -221,7 +221,7 @@ def _radiation(
 
     blocks = dask.array.map_blocks(
         radiation,
-        dask.array.from_array(times, chunks=1),
+        dask.array.from_array(times).rechunk(1),
         dtype=np.float32,
         new_axis=[times.ndim, times.ndim + 1],
         chunks=(*((1,) * size for size in times.shape), lat.shape, lon.shape),

@@ -44,7 +44,7 @@ def split_initial(
     """
     dataset = times.decode_time(dataset)
     step = _time_step(dataset, time_step)
-    duration = pd.Timedelta(task.input_duration)
+    duration = times.as_timedelta(task.input_duration)
     frames = round(duration / step)
     if frames < 1 or frames * step != duration:
         raise ValueError(
@@ -72,7 +72,7 @@ def split_initial(
     inputs = extract.select_levels(dataset[present], task.pressure_levels, dataset)
     inputs = inputs.isel(time=slice(found - frames, None))
     inputs = extract.with_forcings(inputs, sorted(computable))
-    lead_times = pd.to_timedelta(np.arange(1 - frames, 1) * step)
+    lead_times = times.lead_times(step, 1 - frames, 1)
     inputs = inputs.drop_vars("datetime", errors="ignore")
     return inputs.assign_coords(time=lead_times)[list(task.input_variables)]
 
@@ -188,7 +188,7 @@ def _time_step(
         if "time" not in dataset.coords:
             raise ValueError("time: the data has no such coordinate; give a time step")
         return times.infer_time_step(dataset.coords["time"])
-    step = pd.Timedelta(time_step)
+    step = times.as_timedelta(time_step)
     if step <= pd.Timedelta(0):
         raise ValueError(f"time_step must be positive, not {step}")
     return step
@@ -201,7 +201,7 @@ def _lead_times(
     if steps < 1:
         raise ValueError(f"steps must be at least 1, not {steps}")
     step = _time_step(initial, time_step)
-    return pd.to_timedelta(np.arange(1, steps + 1) * step)
+    return times.lead_times(step, 1, steps + 1)
 
 
 def _target_dims(
@@ -276,7 +276,7 @@ def _at_valid_times(
         row = min(member, len(members) - 1)
         index = pd.Index(members[row]).get_indexer(pd.Index(when))
         if (index < 0).any():
-            absent = pd.Timestamp(when[np.flatnonzero(index < 0)[0]])
+            absent = pd.DatetimeIndex(when[index < 0])[0]
             raise ValueError(f"{name}: no known value at {absent}, a valid time")
         values = known[name].variable.isel(time=index)
         if "batch" in values.dims:

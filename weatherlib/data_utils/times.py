@@ -12,8 +12,10 @@ import xarray
 __all__ = [
     "TargetLeadTimes",
     "TimedeltaLike",
+    "as_timedelta",
     "decode_time",
     "infer_time_step",
+    "lead_times",
     "valid_times",
 ]
 
@@ -43,6 +45,27 @@ _UNITS = {
     "microseconds": "us",
     "nanoseconds": "ns",
 }
+
+
+def as_timedelta(value: TimedeltaLike) -> pd.Timedelta:
+    """Returns a length of time, such as "6h", as a Timedelta.
+
+    Raises:
+      ValueError: The value is no length of time, or a missing one.
+    """
+    try:
+        length = pd.Timedelta(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{value!r} is not a length of time such as '6h'") from error
+    if not isinstance(length, pd.Timedelta):
+        raise ValueError(f"{value!r} is a missing time, expected one such as '6h'")
+    return length
+
+
+def lead_times(step: pd.Timedelta, first: int, stop: int) -> pd.TimedeltaIndex:
+    """Returns multiples of a time step from `first` up to, not including, `stop`."""
+    nanoseconds = np.arange(first, stop) * pd.Timedelta(step).as_unit("ns").value
+    return pd.TimedeltaIndex(nanoseconds.astype("timedelta64[ns]"))
 
 
 def decode_time(
@@ -111,7 +134,7 @@ def infer_time_step(time: xarray.DataArray) -> pd.Timedelta:
             f"time: holds {values.dtype}, expected timedelta64 (see decode_time)"
         )
     steps = np.diff(values).astype("timedelta64[ns]")
-    first = pd.Timedelta(steps[0])
+    first = as_timedelta(steps[0])
     odd = np.flatnonzero(steps != steps[0])
     if odd.size:
         raise ValueError(

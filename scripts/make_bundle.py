@@ -18,12 +18,11 @@ import numpy as np
 import pandas as pd
 import xarray
 
-from weatherlib import bundled, data
+from weatherlib import bundled, data, simulation
 from weatherlib.task import TASK_13
 
 # Largest rounding step, as a share of the typical change from frame to frame.
 _STEP = 0.02
-_VARIABLES = {*TASK_13.input_variables, *TASK_13.target_variables}
 
 
 def rounded(values: np.ndarray, step: np.ndarray) -> np.ndarray:
@@ -34,10 +33,10 @@ def rounded(values: np.ndarray, step: np.ndarray) -> np.ndarray:
 
 def make_sample(archive: pathlib.Path, stats: pathlib.Path, frames: slice) -> None:
     """Writes the rounded and compressed frames."""
-    dataset = data.open_dataset(archive)
-    names = [name for name in dataset.data_vars if name in _VARIABLES]
-    dataset = dataset[names].isel(time=frames).load()
+    dataset, _ = data.conform(data.open_dataset(archive), TASK_13)
+    dataset = dataset.isel(time=frames).load()
     dataset["time"] = dataset["time"] - dataset["time"][0]
+    dataset.attrs |= {**simulation.ATTRIBUTES, "simulated": "true"}
     changes = xarray.load_dataset(stats / "diffs_stddev_by_level.nc")
     encoding = {}
     for name, array in dataset.data_vars.items():
@@ -70,8 +69,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--archive", type=pathlib.Path, help="file of the simulation")
-    parser.add_argument("--run", type=pathlib.Path, help="output folder of the training")
-    parser.add_argument("--first", type=int, default=4080 + 160, help="frame of archive")
+    parser.add_argument(
+        "--run", type=pathlib.Path, help="output folder of the training"
+    )
+    parser.add_argument(
+        "--first", type=int, default=4080 + 160, help="frame of archive"
+    )
     parser.add_argument("--frames", type=int, default=44)
     words = parser.parse_args()
     if words.run is not None:

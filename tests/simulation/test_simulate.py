@@ -271,3 +271,16 @@ def test_a_spin_up_starts_from_rest_and_moves(world):
     assert days == [(1, 2), (2, 2)]
     assert float(np.abs(state.vorticity).max()) > 0
     assert np.isfinite(np.asarray(state.temperature_variation)).all()
+
+
+@pytest.mark.parametrize("suffix", ["nc", "zarr"])
+def test_a_written_run_is_read_back_with_its_dates(weather, tmp_path, suffix):
+    path = tmp_path / f"weather.{suffix}"
+    with data.open_writer(path) as writer:
+        simulation.run(dataclasses.replace(SETTINGS, days=1), writer)
+    found, _ = data.conform(data.open_dataset(path), task.TASK_13)
+    expected = weather.isel(time=slice(0, 4))
+    for name in ("geopotential", "total_precipitation_6hr", "land_sea_mask"):
+        np.testing.assert_array_equal(found[name].values, expected[name].values)
+    assert found["datetime"].dims == ("batch", "time")
+    np.testing.assert_array_equal(found["datetime"], expected["datetime"])

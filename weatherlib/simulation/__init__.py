@@ -6,9 +6,10 @@ to learn in it: jets, travelling storms, fronts, rain, and a daily cycle over la
 """
 
 from weatherlib.simulation.config import RESOLUTIONS, Resolution, SimulationConfig
-from weatherlib.simulation.driver import Writer, run, simulate
+from weatherlib.simulation.driver import ATTRIBUTES, Writer, run, simulate
 
 __all__ = [
+    "ATTRIBUTES",
     "RESOLUTIONS",
     "Resolution",
     "SimulationConfig",

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+import xarray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -155,6 +156,8 @@ def test_a_factor_divides_the_features_of_mesh2grid_alone():
 def test_equal_arguments_return_the_same_object_however_they_are_written(builds):
     first = build()
     assert build(LAT.tolist(), LON.astype(int), np.int64(2), np.float64(0.6)) is first
+    rows = xarray.DataArray(LAT, dims="lat").astype(np.float32)
+    assert build(rows, tuple(LON)) is first
     assert len(builds) == 1
 
 

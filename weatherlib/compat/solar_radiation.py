@@ -2,6 +2,9 @@
 
 The published function returns JAX arrays with and without `use_jit`, so this one does
 too; the numbers come from NumPy, which is faster here than the published jitted code.
+They are also more exact: the published code counts days in float32, which shifts times
+that are no multiple of three hours by up to 42 s and sums by up to 0.2 % of the largest
+(0.4 % after 2044).
 """
 
 from __future__ import annotations

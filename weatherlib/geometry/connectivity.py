@@ -7,6 +7,7 @@ order, in a fraction of its time and memory.
 from __future__ import annotations
 
 import itertools
+from typing import SupportsFloat
 
 import numpy as np
 from jaxtyping import Float, Int, Num
@@ -25,7 +26,7 @@ def radius_query_indices(
     grid_latitude: Num[np.ndarray, " lat"],
     grid_longitude: Num[np.ndarray, " lon"],
     mesh: icosahedral_mesh.TriangularMesh,
-    radius: float,
+    radius: SupportsFloat,
 ) -> tuple[Int[np.ndarray, " edge"], Int[np.ndarray, " edge"]]:
     """Returns the edges between grid points and all mesh nodes within a distance.
 
@@ -46,7 +47,7 @@ def radius_query_indices(
     counts, neighbours = [], []
     for start in range(0, len(positions), _CHUNK):
         chunk = positions[start : start + _CHUNK]
-        found = tree.query_ball_point(chunk, radius, return_sorted=True)
+        found = tree.query_ball_point(chunk, float(radius), return_sorted=True)
         counts.append(np.fromiter(map(len, found), np.int64, len(found)))
         total = int(counts[-1].sum())
         flat = itertools.chain.from_iterable(found)

@@ -10,11 +10,10 @@ import functools
 import hashlib
 import math
 import threading
-from typing import SupportsFloat, SupportsIndex
+from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int32
-from numpy.typing import ArrayLike
 
 from weatherlib.geometry import (
     edge_features,
@@ -185,8 +184,8 @@ _memory_lock = threading.Lock()
 
 
 def build_graph(
-    latitude: ArrayLike,
-    longitude: ArrayLike,
+    latitude: Any,
+    longitude: Any,
     *,
     mesh_size: SupportsIndex | float,
     radius_query_fraction_edge_length: SupportsFloat,

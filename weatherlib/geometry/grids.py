@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 
 __all__ = ["check_latitude", "check_longitude"]
 
@@ -16,7 +17,7 @@ _UNEVEN = 0.02
 _SLACK = 1e-4
 
 
-def check_latitude(values: ArrayLike) -> Float[np.ndarray, " lat"]:
+def check_latitude(values: Any) -> Float[np.ndarray, " lat"]:
     """Returns the latitudes of grid rows in float64.
 
     Args:
@@ -36,7 +37,7 @@ def check_latitude(values: ArrayLike) -> Float[np.ndarray, " lat"]:
     return lat
 
 
-def check_longitude(values: ArrayLike) -> Float[np.ndarray, " lon"]:
+def check_longitude(values: Any) -> Float[np.ndarray, " lon"]:
     """Returns the longitudes of grid columns in float64.
 
     Args:
@@ -61,7 +62,7 @@ def check_longitude(values: ArrayLike) -> Float[np.ndarray, " lon"]:
     return lon
 
 
-def _check_finite(name: str, values: ArrayLike) -> Float[np.ndarray, " point"]:
+def _check_finite(name: str, values: Any) -> Float[np.ndarray, " point"]:
     array = np.asarray(values)
     if array.ndim != 1 or not array.size:
         raise ValueError(

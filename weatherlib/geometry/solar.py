@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32
-from numpy.typing import ArrayLike
 
 from weatherlib.geometry import sphere
 
@@ -187,8 +186,8 @@ def sun_path(j2000_days: Float[np.ndarray, "*instant"]) -> SunPath:
 
 def get_toa_incident_solar_radiation(
     timestamps: Any,
-    latitude: ArrayLike,
-    longitude: ArrayLike,
+    latitude: Any,
+    longitude: Any,
     irradiance: SolarIrradiance | None = None,
     integration_period: Any = "1h",
     num_integration_bins: int = 360,
@@ -274,7 +273,7 @@ def _sum_of_daylight(
     return total
 
 
-def _places(latitude: ArrayLike, longitude: ArrayLike) -> Float[np.ndarray, "place 5"]:
+def _places(latitude: Any, longitude: Any) -> Float[np.ndarray, "place 5"]:
     """Returns x, y, z and the distances from the axis and the equatorial plane."""
     lat, lon = (np.asarray(values, np.float64) for values in (latitude, longitude))
     for name, values in (("latitude", lat), ("longitude", lon)):

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Num
-from numpy.typing import ArrayLike
 
 from weatherlib.geometry import grids
 
@@ -92,7 +91,7 @@ def grid_positions(
     return np.stack(np.broadcast_arrays(*xyz), axis=-1)
 
 
-def latitude_weights(lat: ArrayLike) -> Float[np.ndarray, " lat"]:
+def latitude_weights(lat: Any) -> Float[np.ndarray, " lat"]:
     """Returns weights in proportion to the area of grid cells, scaled to mean 1.
 
     Rows that reach both poles count half a cell there. All other grids, windows

@@ -97,6 +97,13 @@ class GraphCastFile(config.Mapping):
     license: str
 
 
+class Stubborn:
+    """Something that refuses to become an array."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("it will not")
+
+
 def dumped(value, extras=None):
     buffer = io.BytesIO()
     checkpoint.dump(buffer, value, extras)
@@ -273,6 +280,7 @@ def test_extras_are_read_back_and_invisible_to_load():
         ({"a": np.zeros(2, ml_dtypes.float8_e5m2)}, "dtype float8_e5m2 cannot be sto"),
         ({"a": np.zeros(2, "f4,i4")}, "a: a ndarray of dtype .* cannot be stored"),
         ({"a": [[1], [1, 2], None]}, "a:2: None can be stored only"),
+        ({"a": Stubborn()}, "a: cannot be stored as an array: it will not"),
         ({1: np.zeros(1), "1": np.zeros(1)}, "two keys are the same text: '1', '1'"),
         ({"weatherlib": np.zeros(1)}, "the key 'weatherlib' is kept for extras"),
         (np.zeros(3), "must be a dataclass, dict, list or tuple, found ndarray"),
@@ -447,6 +455,14 @@ def test_an_array_that_is_not_what_it_claims_is_refused(content, message):
         loaded(archive_of(a_dot_npy=content), dict[str, Any])
 
 
+def test_arrays_with_a_header_of_the_second_version_are_read():
+    array = np.arange(3.0)
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, array, version=(2, 0))
+    back = loaded(archive_of(a_dot_npy=buffer.getvalue()), dict[str, Any])
+    assert_same_tree(back["a"], array)
+
+
 def test_pickled_objects_are_never_read(tmp_path):
     class Trap:
         def __reduce__(self):
@@ -485,6 +501,15 @@ def test_types_that_cannot_be_read_are_a_type_error():
         loaded(data, dict[bytes, int])
     with pytest.raises(TypeError, match="cannot be made from 1"):
         loaded(data, dict[str, Trapless])
+
+
+def test_a_schema_with_unresolved_types_is_a_type_error():
+    @dataclasses.dataclass
+    class Schema:
+        a: "NowhereDefined"  # noqa: F821
+
+    with pytest.raises(TypeError, match=r"Schema.* unknown types: .*NowhereDefined"):
+        loaded(dumped({"a": 1}), Schema)
 
 
 class Trapless:

@@ -230,6 +230,13 @@ def test_the_wrapped_predictor_sees_normalised_inputs_and_forcings():
     assert inner.seen["kwargs"] == {"key": "value"}
 
 
+def test_forcings_may_be_absent():
+    inputs, targets, _ = toy.example(1)
+    inner = Recorder()
+    wrapped(inner)(inputs, targets, None)
+    assert inner.seen["forcings"] is None
+
+
 def test_predictions_are_changes_from_the_last_frame_or_values():
     inputs, targets, forcings = toy.example(1)
     answer = xr.ones_like(targets)

@@ -116,9 +116,15 @@ def _same_times(truth: xarray.Dataset, forecast: xarray.Dataset) -> xarray.Datas
 
     dates = []
     for name, dataset in (("truth", truth), ("forecast", forecast)):
-        if "datetime" not in dataset.coords:
+        known = [
+            coord
+            for coord in ("datetime", "valid_time", "time")
+            if coord in dataset.coords and dataset[coord].dtype.kind == "M"
+        ]
+        if not known:
             raise ValueError(f"the {name} has no dates, so the two cannot be compared")
-        dates.append(np.atleast_2d(dataset["datetime"].values)[0])
+        found = dataset[known[0]]
+        dates.append(found.isel(batch=0, missing_dims="ignore").values)
     held, wanted = dates
     missing = wanted[~np.isin(wanted, held)]
     if missing.size:

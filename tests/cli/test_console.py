@@ -1,0 +1,67 @@
+import io
+
+import pytest
+import rich.console
+
+from weatherlib.cli import console
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.001, "0 s"),
+        (0.42, "0.42 s"),
+        (9.96, "10 s"),
+        (12.4, "12 s"),
+        (200, "3 min 20 s"),
+        (7260, "2 h 1 min"),
+    ],
+)
+def test_times_are_written_for_people(seconds, text):
+    assert console.format_seconds(seconds) == text
+
+
+def test_progress_in_a_log_is_a_few_lines(capsys):
+    with console.Console().progress("Forecast", 1000) as progress:
+        for step in range(1001):
+            progress(step, 1000, step / 10)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 8
+    assert lines[-1] == "Forecast: 1000 of 1000, 1 min 40 s"
+
+
+def test_progress_on_a_terminal_is_a_bar(monkeypatch):
+    out = console.Console()
+    terminal = io.StringIO()
+    out._rich = rich.console.Console(file=terminal, force_terminal=True, width=100)
+    with out.progress("Forecast", 4) as progress:
+        progress(4, 4, 1.0)
+    assert "4/4" in terminal.getvalue()
+
+
+def test_stages_add_up_and_can_be_split(capsys, monkeypatch):
+    clock = iter([0.0, 5.0, 10.0, 11.0])
+    monkeypatch.setattr(console.time, "perf_counter", lambda: next(clock))
+    out = console.Console()
+    for _ in range(2):
+        with out.stage("forecast"):
+            pass
+    out.split_stage("forecast", "compile", 2.0)
+    assert out.seconds == {"compile": 2.0, "forecast": 4.0}
+    out.print_times()
+    assert capsys.readouterr().out == "Time: compile 2 s, forecast 4 s; 6 s in all\n"
+
+
+def test_tables_are_aligned_and_never_cut(capsys):
+    console.Console().table(["name", "value"], [["x" * 150, "1"], ["y", "2000"]])
+    heading, first, second = capsys.readouterr().out.splitlines()
+    assert "x" * 150 in first
+    assert len(heading) == len(first) == len(second)
+    assert second.endswith(" 2000") and first.endswith("    1")
+
+
+def test_text_in_brackets_is_no_markup(capsys):
+    out = console.Console()
+    out.print("[bold] 280 [K]")
+    out.facts([("levels", "[500, 850]")])
+    assert capsys.readouterr().out == "[bold] 280 [K]\n  levels  [500, 850]\n"

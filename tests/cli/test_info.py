@@ -1,0 +1,76 @@
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli import cases
+from weatherlib.cli import main
+
+
+@pytest.fixture
+def case(tmp_path):
+    return cases.Case.create(tmp_path)
+
+
+def test_weather_is_described(case, capsys):
+    assert main.main(["info", str(case.dataset)]) == 0
+    printed = capsys.readouterr().out
+    for part in (
+        "13x24, latitude -90 to 90, longitude 0 to 345",
+        "2022-07-14 12:00 to 2022-07-15 06:00 UTC, 4 in all",
+        "50, 100, 150",
+        "specific_humidity",
+        "kg kg-1",
+        "batch, time, level, lat, lon",
+    ):
+        assert part in printed
+    assert "Checkpoint" not in printed
+
+
+def test_a_checkpoint_is_described(case, capsys):
+    assert main.main(["info", str(case.checkpoint)]) == 0
+    printed = capsys.readouterr().out
+    for part in (
+        "18,195 in 94 arrays",
+        "mesh_size 1",
+        "over 12h",
+        "8889e9ce743cba4ab06a8a88739877509b7ac054e01036e704de7883cc506c6c",
+        "CC0-1.0",
+    ):
+        assert part in printed
+    assert "Data" not in printed
+
+
+def test_what_keeps_them_apart_is_listed(case, capsys):
+    arguments = ["info", str(case.dataset), "--checkpoint", str(case.checkpoint)]
+    assert main.main(arguments) == 0
+    assert "Do they fit?\n  yes\n" in capsys.readouterr().out
+    case.change(lambda data: data.drop_sel(level=850).drop_vars("temperature"))
+    assert main.main(arguments) == 0
+    printed = capsys.readouterr().out.partition("Do they fit?")[2]
+    assert "850 hPa missing" in printed and "temperature" in printed
+
+
+def test_the_bundled_files_are_described_without_arguments(capsys):
+    assert main.main(["info"]) == 0
+    printed = capsys.readouterr().out
+    assert "the bundled sample" in printed and "Do they fit?\n  yes\n" in printed
+
+
+def test_two_checkpoints_are_not_compared(case, capsys):
+    arguments = ["info", str(case.checkpoint), "--checkpoint", str(case.checkpoint)]
+    assert main.main(arguments) == 2
+    assert "name a weather file to compare" in capsys.readouterr().err
+
+
+def test_describing_weather_does_not_load_jax(case):
+    code = f"""
+import sys
+from weatherlib.cli import main
+assert main.main(["info", {str(case.dataset)!r}]) == 0
+print("jax" in sys.modules)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines()[-1] == "False"

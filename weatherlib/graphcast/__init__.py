@@ -4,7 +4,7 @@ Lam et al. (2023), doi:10.1126/science.adi2336. The public names are those of mo
 `graphcast` in the published package.
 """
 
-from weatherlib.graphcast.config import CheckPoint, ModelConfig
+from weatherlib.graphcast.config import CheckPoint, MemoryConfig, ModelConfig
 from weatherlib.graphcast.predictor import GraphCast
 from weatherlib.task import (
     ALL_ATMOSPHERIC_VARS,
@@ -45,6 +45,7 @@ __all__ = [
     "TASK_13_PRECIP_OUT",
     "CheckPoint",
     "GraphCast",
+    "MemoryConfig",
     "ModelConfig",
     "TaskConfig",
 ]

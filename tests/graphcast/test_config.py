@@ -1,0 +1,67 @@
+import dataclasses
+
+import pytest
+
+from weatherlib.graphcast import CheckPoint, ModelConfig
+from weatherlib.graphcast.config import MemoryConfig
+
+FIELDS = {
+    "resolution": 0.25,
+    "mesh_size": 6,
+    "latent_size": 512,
+    "gnn_msg_steps": 16,
+    "hidden_layers": 1,
+    "radius_query_fraction_edge_length": 0.6,
+    "mesh2grid_edge_normalization_factor": None,
+}
+
+
+def test_a_model_config_is_a_mapping_of_the_published_fields_in_order():
+    config = ModelConfig(**FIELDS)
+    assert list(config.keys()) == list(FIELDS)
+    assert {**config} == FIELDS == dataclasses.asdict(config)
+    assert config["mesh_size"] == 6
+    assert ModelConfig(**config) == config
+    assert hash(ModelConfig(**config)) == hash(config)
+
+
+def test_the_edge_normalization_is_optional():
+    fields = {k: v for k, v in FIELDS.items() if v is not None}
+    assert ModelConfig(**fields).mesh2grid_edge_normalization_factor is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("resolution", -1, "resolution must not be negative, found -1"),
+        ("mesh_size", -1, "mesh_size must not be negative"),
+        ("hidden_layers", -1, "hidden_layers must not be negative"),
+        ("latent_size", 0, "latent_size must be positive, found 0"),
+        ("gnn_msg_steps", 0, "gnn_msg_steps must be positive"),
+        ("radius_query_fraction_edge_length", 0.0, "edge_length must be positive"),
+        ("mesh2grid_edge_normalization_factor", 0.0, "factor must be positive"),
+    ],
+)
+def test_impossible_sizes_are_refused(field, value, message):
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(**{**FIELDS, field: value})
+
+
+def test_a_checkpoint_has_the_published_fields_in_order():
+    names = [field.name for field in dataclasses.fields(CheckPoint)]
+    assert names == ["params", "model_config", "task_config", "description", "license"]
+
+
+def test_small_graphs_are_worked_on_at_once_and_large_ones_in_blocks():
+    small = MemoryConfig.for_size(edges=2000, batch=1, latent_size=32, item_size=4)
+    assert small == MemoryConfig()
+    quarter_degree = {"edges": 3_114_720, "latent_size": 512}
+    large = MemoryConfig.for_size(**quarter_degree, batch=1, item_size=2)
+    assert large == MemoryConfig(block=2**18, remat=True, store_static=True)
+    batch = MemoryConfig.for_size(**quarter_degree, batch=4, item_size=4)
+    assert batch == MemoryConfig(block=2**15, remat=True, store_static=False)
+
+
+def test_an_empty_block_is_refused():
+    with pytest.raises(ValueError, match="block must be positive or None, found 0"):
+        MemoryConfig(block=0)

@@ -42,7 +42,6 @@ class ChunkKey:
       steps: Most steps of one call.
       members: Members of one call, None without members.
       sampled: Static inputs and forcings that differ between members.
-      guarded: Whether readings are taken.
       rng: Abstract random key: the old kind (uint32) or a typed one.
     """
 
@@ -50,7 +49,6 @@ class ChunkKey:
     steps: int
     members: int | None
     sampled: frozenset[str]
-    guarded: bool
     rng: jax.ShapeDtypeStruct
 
 
@@ -162,8 +160,9 @@ def matmul_precision(
 
 def bound_structs(key: ChunkKey) -> dict[str, jax.ShapeDtypeStruct]:
     """Returns the abstract bounds of the guard."""
-    names = [name for name, _ in key.layout.targets] if key.guarded else []
-    return {name: jax.ShapeDtypeStruct((2,), jnp.float32) for name in names}
+    return {
+        name: jax.ShapeDtypeStruct((2,), jnp.float32) for name, _ in key.layout.targets
+    }
 
 
 def output_structs(key: ChunkKey) -> dict[str, jax.ShapeDtypeStruct]:
@@ -176,8 +175,6 @@ def output_structs(key: ChunkKey) -> dict[str, jax.ShapeDtypeStruct]:
 
 def reading_structs(key: ChunkKey) -> dict[str, guard.Readings]:
     """Returns the abstract readings of one chunk of one member."""
-    if not key.guarded:
-        return {}
     return {
         name: guard.reading_structs(field, key.steps)
         for name, field in key.layout.targets
@@ -198,9 +195,9 @@ def _one_step(
         layout.forcings_dataset(forced),
     )
     predicted = layout.prediction_arrays(predictions)
-    readings = {}
-    if key.guarded:
-        readings = guard.measure(predicted, window, given.bounds, layout)
+    # Taken whether there is a guard or not: a forecast with one and a forecast without
+    # share an executable, and the cost is a few passes over the results.
+    readings = guard.measure(predicted, window, given.bounds, layout)
     return layout.next_window(window, predicted, forced), predicted, readings
 
 

@@ -214,10 +214,9 @@ class Execution:
         return [{**shared, **jax.device_put(part, self.device)} for part in own]
 
     def _put_bounds(self) -> dict[str, jax.Array]:
-        if self.guard is None:
-            return {}
+        watching = self.guard or Guard()
         bounds = {
-            name: np.array(self.guard.bounds_of(name), np.float32)
+            name: np.array(watching.bounds_of(name), np.float32)
             for name, _ in self.request.layout.targets
         }
         return jax.device_put(bounds, self.device)

@@ -31,20 +31,24 @@ class Forecaster:
     finished steps leave it while the next are computed, and memory does not grow with
     the number of steps.
 
-        import matplotlib.pyplot as plt
-        from weatherlib import checkpoint, data, graphcast, rollout
+        from weatherlib import data, graphcast, normalization, rollout
 
-        model = checkpoint.load(open("checkpoint.npz", "rb"), graphcast.CheckPoint)
-        ...
-        forecaster = rollout.Forecaster(make_predictor, model.params, task=task)
-        forecast = forecaster.predict(initial_state, steps=40)
+        def make_predictor():  # one step, with all wrappers but the autoregressive one
+            model = graphcast.GraphCast(model_config, graphcast.TASK_13)
+            return normalization.InputsAndResiduals(model, stddev, mean, diffs_stddev)
+
+        forecaster = rollout.Forecaster(make_predictor, params, task=graphcast.TASK_13)
+        state = data.open_dataset("era5.nc").isel(time=slice(2))
+        forecast = forecaster.predict(state, steps=40)
         forecast["2m_temperature"].isel(batch=0, time=-1).plot()
 
-    A forecast too long for memory goes to a file chunk by chunk, and continues where an
+    `weatherlib.cli.forecasting.load_forecaster` makes one from a checkpoint file. A
+    forecast too long for memory goes to a file chunk by chunk, and continues where an
     interrupted one ended:
 
-        with writers.open_writer("forecast.zarr") as writer:
-            forecaster.run(initial_state, writer, steps=1460)
+        print(forecaster.fits(state, steps=1460))
+        with data.open_writer("forecast.zarr") as writer:
+            forecaster.run(state, writer, steps=1460)
 
     Random numbers: step k (from 0) draws from `fold_in(rng, k)`, and in an ensemble
     member m from `fold_in(fold_in(rng, m), k)`, so results do not depend on chunks,
@@ -289,7 +293,7 @@ class Forecaster:
         request = self._request(inputs, forcings, steps, targets_template, members)
         return memory.report(
             self._model,
-            self._key(request, _key_of(None), guarded=True),
+            self._key(request, _key_of(None)),
             request,
             compiled=compiled,
             available=available_bytes,
@@ -313,16 +317,13 @@ class Forecaster:
             members=members,
         )
 
-    def _key(
-        self, request: Request, rng: jax.Array, *, guarded: bool
-    ) -> engine.ChunkKey:
+    def _key(self, request: Request, rng: jax.Array) -> engine.ChunkKey:
         members = request.members
         return engine.ChunkKey(
             layout=request.layout,
             steps=self._steps_per_chunk,
             members=members and min(self._members_per_batch, members),
             sampled=request.sampled,
-            guarded=guarded,
             rng=jax.ShapeDtypeStruct(rng.shape, rng.dtype),
         )
 
@@ -330,7 +331,7 @@ class Forecaster:
         self, request: Request, rng: Any, guard: Guard | None
     ) -> execution.Execution:
         random_key = _key_of(rng)
-        key = self._key(request, random_key, guarded=guard is not None)
+        key = self._key(request, random_key)
         return execution.Execution(
             request=request,
             key=key,

@@ -81,26 +81,31 @@ class NetcdfStorage(storage.Storage):
 
     def open(self) -> xarray.Dataset:
         """Opens an unfinished file and cuts off a frame that was not completed."""
-        self._connect()
-        if storage.FRAMES not in self._file.ncattrs():
+        with _LIBRARY:
+            self._connect()
+            attrs = self._attributes()
+            held = len(self._file.dimensions.get("time", ()))
+        if storage.FRAMES not in attrs:
             self.close()
             raise ValueError(
                 f"{self._path}: not an unfinished forecast of this library"
             )
-        self._frames = int(self._file.getncattr(storage.FRAMES))
-        if len(self._file.dimensions["time"]) > self._frames > 0:
-            self._cut()
-        return self.read(0, 0).assign_attrs(self._attributes())
+        self._frames = int(attrs[storage.FRAMES])
+        if held > self._frames > 0:
+            self._cut(attrs)
+        return self.read(0, 0).assign_attrs(attrs)
 
     def read(self, start: int, stop: int) -> xarray.Dataset:
         """Returns the frames from `start` up to `stop`."""
         data = {}
-        for name, variable in self._file.variables.items():
-            part = slice(start, stop) if "time" in variable.dimensions else slice(None)
-            values = variable[part] if variable.ndim else variable[...]
-            attrs = {key: variable.getncattr(key) for key in variable.ncattrs()}
-            attrs.pop("coordinates", None)
-            data[name] = xarray.Variable(variable.dimensions, np.asarray(values), attrs)
+        with _LIBRARY:
+            for name, variable in self._file.variables.items():
+                dims = variable.dimensions
+                part = slice(start, stop) if "time" in dims else slice(None)
+                values = np.asarray(variable[part] if dims else variable[...])
+                attrs = {key: variable.getncattr(key) for key in variable.ncattrs()}
+                attrs.pop("coordinates", None)
+                data[name] = xarray.Variable(dims, values, attrs)
         return storage.with_coordinates(data)
 
     def finish(self) -> None:
@@ -157,12 +162,12 @@ class NetcdfStorage(storage.Storage):
             end = file.seek(0, os.SEEK_END)
             os.posix_fallocate(file.fileno(), end, needed)
 
-    def _cut(self) -> None:
+    def _cut(self, attrs: Mapping[str, Any]) -> None:
         """Makes the file anew without the frame at its end that was not completed.
 
         An unlimited axis of NetCDF cannot shrink.
         """
-        attrs = self._attributes()
+        kept = {key: value for key, value in attrs.items() if key != storage.FRAMES}
         shorter = self._path.with_name(self._path.name + ".cut")
         whole = NetcdfStorage(shorter, self._compression)
         for frame in range(self._frames):
@@ -170,10 +175,9 @@ class NetcdfStorage(storage.Storage):
             if frame:
                 whole.append(part)
             else:
-                whole.create(
-                    part, {k: v for k, v in attrs.items() if k != storage.FRAMES}
-                )
+                whole.create(part, kept)
         self.close()
         whole.close()
         shorter.replace(self._path)
-        self._connect()
+        with _LIBRARY:
+            self._connect()

@@ -117,6 +117,11 @@ def test_no_file_is_no_topology(tmp_path):
     assert topology.read(tmp_path / "absent.npz") is None
 
 
+def test_what_cannot_be_opened_is_no_topology_and_stays(tmp_path):
+    assert topology.read(tmp_path) is None
+    assert tmp_path.exists()
+
+
 @settings(
     max_examples=40,
     deadline=None,

@@ -157,7 +157,7 @@ class GraphGeometry:
     radius: float
     digest: str
 
-    @property
+    @functools.cached_property
     def topology(self) -> topology.Topology:
         """The index arrays that depend on rounding, for a checkpoint to keep."""
         return topology.Topology(
@@ -286,7 +286,8 @@ def _assemble(
     found: topology.Topology,
 ) -> GraphGeometry:
     """Returns the geometry with the features of all nodes and edges."""
-    # Angles are rounded to float32 as published, then all is float64 but positions.
+    # Degrees, angles and positions are float32 as published. Rotations are float64, and
+    # so are the features of edges until they are finished.
     mesh_lat, mesh_lon = sphere.degrees_from_angles(
         *sphere.angles_from_positions(*meshes[-1].vertices.T)
     )

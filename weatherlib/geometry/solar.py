@@ -77,12 +77,11 @@ def era5_solar_irradiance() -> SolarIrradiance:
     Source: total solar irradiance of the ECMWF model, cycle 41r2, scaled down to
     later observations as in ERA5.
     """
-    hundredths_of_percent = 0.9965
     values = np.concatenate([_BEFORE_1996, np.tile(_FROM_1996_TO_2008, 3)])
-    return SolarIrradiance(
-        1951.5 + np.arange(len(values)), hundredths_of_percent * values
-    )
+    return SolarIrradiance(1951.5 + np.arange(len(values)), _ERA5_SCALE * values)
 
+
+_ERA5_SCALE = 0.9965
 
 # W m-2 before scaling, one value a year, a row for five years.
 _BEFORE_1996 = np.array(

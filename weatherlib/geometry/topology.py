@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib.metadata
+import io
 import logging
 import os
 import pathlib
@@ -235,22 +236,24 @@ def cache_path(cache_dir: PathLike, *arguments: object) -> pathlib.Path:
 
 
 def read(path: pathlib.Path) -> Topology | None:
-    """Returns the topology in a file, or None where there is none.
+    """Returns the topology in a file, or None where there is none to be read.
 
     A damaged file is removed, so that the next `write` replaces it.
     """
     try:
-        # Opened here, because np.load leaves a file that it cannot read open.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             found = Topology.from_arrays(file)
             if str(file["digest"]) == found.digest:
                 return found
-    except FileNotFoundError:
-        return None
     # Damage can raise nearly anything in the zip and npy readers; all of it means that
     # the file has to be made again.
     except Exception:
-        _logger.info("%s is damaged and will be made again", path, exc_info=True)
+        _logger.debug("cannot read %s", path, exc_info=True)
+    _logger.info("%s is damaged and will be made again", path)
     with contextlib.suppress(OSError):
         path.unlink()
     return None
@@ -275,5 +278,5 @@ def write(path: pathlib.Path, topology: Topology) -> None:
             partial.unlink(missing_ok=True)
     except OSError as error:
         warnings.warn(
-            f"the graph is not kept on disk: {error}", RuntimeWarning, stacklevel=2
+            f"the graph is not kept on disk: {error}", RuntimeWarning, stacklevel=3
         )

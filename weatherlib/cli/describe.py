@@ -77,10 +77,11 @@ def setup_facts(setup: forecasting.Setup) -> Facts:
         dates = setup.start["datetime"].isel(time=-1).values
         start = np.ravel(dates)[0]
         facts.append(("starts", f"{_stamp(start)} UTC"))
+    many = "step" if setup.steps == 1 else "steps"
     facts += [
         ("inputs", _sizes(setup.inputs)),
         ("targets", _sizes(setup.template)),
-        ("forecast", f"{setup.steps} steps of {hours:g} h, {known} with truth"),
+        ("forecast", f"{setup.steps} {many} of {hours:g} h, {known} with truth"),
     ]
     return facts
 

@@ -1,0 +1,64 @@
+"""The first things a newcomer tries: no arguments, and a random model."""
+
+import dataclasses
+import socket
+
+import numpy as np
+import pytest
+
+from tests.cli import cases
+from weatherlib import data
+from weatherlib.cli import models
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def test_without_arguments_the_bundled_model_beats_persistence(
+    tmp_path, monkeypatch, offline, capfd
+):
+    monkeypatch.chdir(tmp_path)
+    assert cases.SCRIPT.main(["--steps", "4"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "2m_temperature_all_leads.png",
+        "2m_temperature_step04.png",
+        "forecast.nc",
+        "rmse.csv",
+        "rmse.png",
+    ]
+    with data.open_dataset("forecast.nc") as forecast:
+        assert forecast.sizes["time"] == 4
+        assert np.isfinite(forecast["geopotential"]).all()
+    lines = (tmp_path / "rmse.csv").read_text().splitlines()
+    rows = [line.split(",") for line in lines[1:]]
+    errors = {(row[0], row[2]): float(row[4]) for row in rows if row[3] == "24"}
+    for name in ("geopotential_500", "temperature_850", "2m_temperature"):
+        assert errors[name, "forecast"] < errors[name, "persistence"]
+    assert "the bundled sample" in capfd.readouterr().out
+
+
+def test_ten_days_are_the_default_of_the_bare_run_only():
+    from weatherlib.cli import forecasting, predict
+
+    assert forecasting.DEFAULT_STEPS == 40
+    assert predict._steps(predict.Options()) == 40
+    assert predict._steps(predict.Options(dataset="x.nc")) == 1
+    assert predict._steps(predict.Options(pretrained="x.npz")) == 1
+    assert predict._steps(predict.Options(dataset="x.nc", steps=7)) == 7
+
+
+def test_a_random_model_makes_a_forecast(tmp_path, monkeypatch, offline, capfd):
+    monkeypatch.chdir(tmp_path)
+    small = dataclasses.replace(models._DEMONSTRATION, mesh_size=1, latent_size=4)
+    monkeypatch.setattr(models, "_DEMONSTRATION", small)
+    case = cases.Case.create(tmp_path)
+    arguments = ["--mode", "Random", "--dataset", str(case.dataset)]
+    assert cases.SCRIPT.main([*arguments, "--out-dir", "out"]) == 0
+    assert (tmp_path / "out" / "2m_temperature.png").exists()
+    printed = capfd.readouterr().out
+    assert "random parameters" in printed and "1 step of 6 h" in printed

@@ -1,7 +1,13 @@
 """Skill of a GraphCast checkpoint against persistence and climatology.
 
     python benchmarks/skill.py --data archive.nc --train-end 2003-09-28 \
-        --held-out 2003-10-18 --json skill.json
+        --held-out 2003-10-18 --climatology climatology.nc --json skill.json
+
+or, for weather of another seed, with the climatology that the first command kept:
+
+    weatherlib simulate other.nc --days 60 --seed 3 --start 2005-06-10
+    python benchmarks/skill.py --data other.nc --train-end 2005-06-10 \
+        --held-out 2005-06-10 --climatology climatology.nc
 
 Root-mean-square errors, weighted by area, over forecasts that start at even distances
 in the held-out period. Climatology is the mean of the training period at each grid
@@ -88,6 +94,8 @@ def load_forecast(path: pathlib.Path, stats: pathlib.Path) -> tuple[Any, Any]:
 def climatology(dataset: xarray.Dataset) -> xarray.Dataset:
     """Returns the mean at each grid point and hour of the day, as `hour`."""
     hours = pd.DatetimeIndex(dataset["datetime"].values.ravel()).hour
+    if hours.empty:
+        raise ValueError("the data has no frames before --train-end for a climatology")
     found = []
     for hour in sorted(set(hours)):
         part = dataset.isel(time=np.flatnonzero(hours == hour))
@@ -207,7 +215,11 @@ def main() -> int:
     parser.add_argument("--starts", type=int, default=32)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--ratio", type=float, default=0.9)
-    parser.add_argument("--climatology", type=pathlib.Path, help="file to keep it in")
+    parser.add_argument(
+        "--climatology",
+        type=pathlib.Path,
+        help="file to keep the climatology in, or to read it from",
+    )
     parser.add_argument("--json", type=pathlib.Path, help="file of all scores")
     words = parser.parse_args()
     began = time.monotonic()

@@ -11,6 +11,7 @@ import xarray
 from weatherlib import (
     bundled,
     checkpoint,
+    data,
     data_utils,
     graphcast,
     normalization,
@@ -31,7 +32,7 @@ HEADLINES = {
 
 @pytest.fixture(scope="module")
 def sample():
-    return xarray.load_dataset(bundled.sample_path(), decode_timedelta=True)
+    return data.open_dataset(bundled.sample_path()).load()
 
 
 @pytest.fixture(scope="module")

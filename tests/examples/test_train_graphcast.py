@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray
 
-from weatherlib import bundled, checkpoint, graphcast
+from weatherlib import bundled, checkpoint, data, graphcast
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 CONFIG = """
@@ -51,7 +51,7 @@ def training():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("training")
-    sample = xarray.load_dataset(bundled.sample_path(), decode_timedelta=True)
+    sample = data.open_dataset(bundled.sample_path()).load()
     coarse = sample.isel(lat=slice(2, None, 4), lon=slice(0, None, 4))
     coarse[["mean_sea_level_pressure"]].to_netcdf(folder / "weather.nc")
     (folder / "train.yaml").write_text(CONFIG.format(folder=folder))
@@ -98,7 +98,7 @@ def test_training_makes_forecasts_better(finished):
 
 
 def test_statistics_leave_out_what_comes_after_the_training_period(finished, folder):
-    weather = xarray.load_dataset(folder / "weather.nc", decode_timedelta=True)
+    weather = data.open_dataset(folder / "weather.nc").load()
     early = weather["datetime"].values[0] < np.datetime64("2003-12-05")
     expected = weather["mean_sea_level_pressure"].isel(time=early).mean()
     found = xarray.load_dataset(finished.output / "stats" / "mean_by_level.nc")
@@ -130,7 +130,7 @@ def test_an_interrupted_run_repeats_an_unbroken_one(training, folder, finished):
 def test_batches_are_cut_where_the_starts_say(training, finished, folder):
     frames = training.load_frames(finished)
     inputs, targets, forcings = frames.batch(np.array([3, 7]), 2)
-    weather = xarray.load_dataset(folder / "weather.nc", decode_timedelta=True)
+    weather = data.open_dataset(folder / "weather.nc").load()
     pressure = weather["mean_sea_level_pressure"].values[0]
     np.testing.assert_array_equal(inputs["mean_sea_level_pressure"][1], pressure[7:9])
     np.testing.assert_array_equal(targets["mean_sea_level_pressure"][0], pressure[5:7])

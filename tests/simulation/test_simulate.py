@@ -12,6 +12,8 @@ from weatherlib import data, simulation, task, variables
 from weatherlib.simulation import config, diagnostics, driver, start, stepping
 from weatherlib.simulation import world as world_lib
 
+pytest.importorskip("dinosaur", reason="the core of the simulation is optional")
+
 SETTINGS = simulation.SimulationConfig(days=2, spin_up_days=0.5, frames_per_chunk=4)
 
 

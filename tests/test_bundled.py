@@ -114,6 +114,7 @@ def test_the_checkpoint_is_a_small_graphcast(model):
     count = sum(array.size for part in model.params.values() for array in part.values())
     assert count < 1.5e6
     assert model.license
+    assert model.model_config.resolution == 5.625
     assert "simul" in model.description.lower()
 
 

@@ -47,7 +47,7 @@ def _rename(
     dataset: xarray.Dataset, task: TaskConfig
 ) -> tuple[xarray.Dataset, list[str]]:
     """Gives axes and variables our names."""
-    dataset, renamed = lexicon.rename(dataset, _names(task))
+    dataset, renamed = lexicon.rename(dataset, lexicon.task_variables(task))
     # Files of our writers carry the dates as CF has them, beside lead times.
     valid = dataset.coords.get("valid_time")
     if valid is not None and "time" in valid.dims and "datetime" not in dataset.coords:
@@ -60,7 +60,7 @@ def _drop_extra(
     dataset: xarray.Dataset, task: TaskConfig
 ) -> tuple[xarray.Dataset, list[str]]:
     """Leaves out variables, coordinates and dimensions of length 1 that have no use."""
-    names = [name for name in _names(task) if name in dataset.data_vars]
+    names = [name for name in lexicon.task_variables(task) if name in dataset.data_vars]
     extra = [str(name) for name in dataset.data_vars if name not in names]
     changes = [f"left out {', '.join(extra)}: not in the task"] if extra else []
     datetimes = dataset.coords.get("datetime")
@@ -298,15 +298,6 @@ def _position(dim: Any) -> int:
     """Returns the place of a dimension in the order of models, others at the end."""
     order = check_fields.DIMS
     return order.index(dim) if dim in order else len(order)
-
-
-def _names(task: TaskConfig) -> list[str]:
-    """Returns every variable of the task once."""
-    return list(
-        dict.fromkeys(
-            (*task.input_variables, *task.target_variables, *task.forcing_variables)
-        )
-    )
 
 
 _STEPS: tuple[_Step, ...] = (

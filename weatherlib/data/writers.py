@@ -13,85 +13,21 @@ import os
 import pathlib
 import tempfile
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, final
 
 import numpy as np
 import xarray
 
 import weatherlib
-from weatherlib.data import layout, netcdf_storage, storage
+from weatherlib.data import continuity, layout, memory, netcdf_storage, storage
 
 __all__ = ["Compression", "ForecastWriter", "MemoryWriter", "open_writer"]
 
 Compression = storage.Compression
+MemoryWriter = memory.MemoryWriter
 
 _NETCDF_SUFFIXES = (".nc", ".nc4", ".netcdf")
-# These may differ between the parts of one forecast.
-_FREE_ATTRS = ("history", "date_created", storage.FRAMES)
-
-
-@final
-class MemoryWriter:
-    """Keeps a forecast in memory, under the protocol of the file writers."""
-
-    def __init__(self) -> None:
-        self._chunks: list[xarray.Dataset] = []
-        self._closed = False
-
-    @property
-    def frames_written(self) -> int:
-        """How many frames there are."""
-        return sum(chunk.sizes["time"] for chunk in self._chunks)
-
-    @property
-    def dataset(self) -> xarray.Dataset:
-        """All frames written so far.
-
-        Raises:
-          ValueError: There is none.
-        """
-        if not self._chunks:
-            raise ValueError("the writer holds no frames yet")
-        if len(self._chunks) > 1:
-            merged = xarray.concat(
-                self._chunks, dim="time", data_vars="minimal", coords="minimal",
-                compat="override", join="exact",
-            )  # fmt: skip
-            self._chunks = [merged]
-        return self._chunks[0]
-
-    def write(self, chunk: xarray.Dataset) -> None:
-        """Adds frames along `time`.
-
-        Raises:
-          ValueError: The writer is closed, the chunk has no frames, or they do not
-            follow those before.
-        """
-        if self._closed:
-            raise ValueError("the writer is closed")
-        last = self._chunks[-1]["time"].values[-1] if self._chunks else None
-        _require_order(chunk, last)
-        self._chunks.append(chunk.map(_on_host, keep_attrs=True))
-
-    def last_frames(self, n: int) -> xarray.Dataset:
-        """Returns the last n frames.
-
-        Raises:
-          ValueError: There are fewer.
-        """
-        _require_frames(n, self.frames_written)
-        return self.dataset.isel(time=slice(self.frames_written - n, None))
-
-    def close(self) -> None:
-        """Ends the forecast; what was written stays."""
-        self._closed = True
-
-    def __enter__(self) -> MemoryWriter:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
 
 @final
@@ -143,11 +79,11 @@ class ForecastWriter:
         """
         if self._closed:
             raise ValueError(f"{self._path}: the writer is closed")
-        _require_order(chunk, self._last)
+        continuity.require_order(chunk, self._last)
         unit = None if self._header is None else self._header["time"].attrs["units"]
         encoded = layout.encode(chunk, self._reference_time, unit)
         if self._header is not None:
-            _require_same_forecast(self._partial, self._header, encoded)
+            continuity.require_same_forecast(self._partial, self._header, encoded)
         try:
             if self._header is None:
                 self._store.create(encoded, self._attrs)
@@ -170,7 +106,7 @@ class ForecastWriter:
         """
         if self._closed:
             raise ValueError(f"{self._path}: the writer is closed")
-        _require_frames(n, self.frames_written)
+        continuity.require_frames(n, self.frames_written)
         frames = self._store.read(self.frames_written - n, self.frames_written)
         return layout.decode(frames)
 
@@ -225,7 +161,7 @@ class ForecastWriter:
             self._store.remove(self._partial)
             return
         try:
-            _require_same_start(
+            continuity.require_same_start(
                 self._partial, header, self._attrs, self._reference_time
             )
         except ValueError:
@@ -309,11 +245,6 @@ def _partial(path: pathlib.Path) -> pathlib.Path:
     return path.with_name(path.name + ".partial")
 
 
-def _on_host(array: xarray.DataArray) -> xarray.DataArray:
-    """Returns the array with its values in host memory."""
-    return array.copy(data=np.asarray(array.values))
-
-
 def _as_dates(reference_time: Any) -> np.ndarray | None:
     """Returns one or several dates as datetime64, None as None."""
     if reference_time is None:
@@ -359,80 +290,6 @@ def _require_writable_folder(path: pathlib.Path) -> None:
             f"{folder}: cannot write {path.name} in this folder ({error.strerror}); "
             "choose another one",
         ) from error
-
-
-def _require_order(chunk: xarray.Dataset, last: np.timedelta64 | None) -> None:
-    """Raises a ValueError where frames do not follow the last one written."""
-    times = chunk["time"].values if "time" in chunk.coords else np.empty(0)
-    if not times.size:
-        raise ValueError("time: the chunk has no frames with lead times")
-    found = times if last is None else np.concatenate([[last], times])
-    if (np.diff(found) <= np.timedelta64(0, "ns")).any():
-        before = "none" if last is None else np.timedelta64(last, "h")
-        raise ValueError(
-            f"time: frames must follow each other; last written {before}, then "
-            f"{', '.join(str(t.astype('timedelta64[m]')) for t in times[:4])}"
-        )
-
-
-def _require_frames(wanted: int, found: int) -> None:
-    """Raises a ValueError where fewer frames were written than are wanted."""
-    if not 0 < wanted <= found:
-        raise ValueError(f"{wanted} frames wanted, {found} written")
-
-
-def _require_same_start(
-    partial: pathlib.Path,
-    header: xarray.Dataset,
-    attrs: Mapping[str, Any],
-    reference_time: np.ndarray | None,
-) -> None:
-    """Raises a ValueError where an unfinished file holds another forecast."""
-    differences = []
-    held_keys = set(header.attrs) | set(attrs)
-    for key in sorted(held_keys - set(_FREE_ATTRS)):
-        held, now = header.attrs.get(key), attrs.get(key)
-        if not np.array_equal(np.asarray(held), np.asarray(now)):
-            differences.append(f"{key} is {held!r}, now {now!r}")
-    if reference_time is not None:
-        now = reference_time.astype("datetime64[s]")
-        if layout.REFERENCE_TIME in header:
-            held = header[layout.REFERENCE_TIME].values.astype("datetime64[s]")
-        else:
-            held = np.asarray("NaT", "datetime64[s]")
-        if not np.array_equal(held, now):
-            differences.append(f"it starts at {held}, now {now}")
-    if differences:
-        raise _other_forecast(partial, differences)
-
-
-def _require_same_forecast(
-    partial: pathlib.Path, header: xarray.Dataset, encoded: xarray.Dataset
-) -> None:
-    """Raises a ValueError where a chunk does not fit the frames in the file."""
-    differences = []
-    for name in sorted({*map(str, header.variables), *map(str, encoded.variables)}):
-        if name not in header.variables or name not in encoded.variables:
-            where = "the file" if name in header.variables else "the chunk"
-            differences.append(f"{name} is only in {where}")
-            continue
-        held, now = header[name].variable, encoded[name].variable
-        if held.dims != now.dims or held.shape[1:] != now.shape[1:]:
-            differences.append(f"{name} has {dict(held.sizes)}, now {dict(now.sizes)}")
-        elif held.dtype != now.dtype:
-            differences.append(f"{name} is {held.dtype}, now {now.dtype}")
-        elif "time" not in held.dims and not np.array_equal(held.values, now.values):
-            differences.append(f"{name} has other values")
-    if differences:
-        raise _other_forecast(partial, differences)
-
-
-def _other_forecast(partial: pathlib.Path, differences: Sequence[str]) -> ValueError:
-    """Returns the error for an unfinished file that holds another forecast."""
-    return ValueError(
-        f"{partial}: holds another forecast: {'; '.join(differences)}. Delete it, "
-        "choose another name, or start afresh with resume=False"
-    )
 
 
 def _storage_error(

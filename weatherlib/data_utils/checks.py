@@ -58,7 +58,7 @@ def check(
     Returns:
       Errors first, then notes. Empty where all is well.
     """
-    names = _names(task)
+    names = lexicon.task_variables(task)
     view, renamed = lexicon.rename(dataset, names)
     step = None if time_step is None else times.as_timedelta(time_step)
     present = [name for name in names if name in view]
@@ -116,15 +116,6 @@ def require(dataset: xarray.Dataset, task: TaskConfig, **options: Any) -> None:
             f"{problems.listed(names)}"
         )
     raise ValueError("\n".join(lines))
-
-
-def _names(task: TaskConfig) -> list[str]:
-    """Returns every variable of the task once."""
-    return list(
-        dict.fromkeys(
-            (*task.input_variables, *task.target_variables, *task.forcing_variables)
-        )
-    )
 
 
 def _check_names(renamed: Mapping[str, str]) -> Iterator[Problem]:

@@ -8,8 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 import xarray
 
 from weatherlib import variables
+from weatherlib.task import TaskConfig
 
-__all__ = ["AXES", "axis_names", "closest", "find_source", "rename", "stored_levels"]
+__all__ = [
+    "AXES",
+    "axis_names",
+    "closest",
+    "find_source",
+    "rename",
+    "stored_levels",
+    "task_variables",
+]
 
 # Names of axes in ERA5, GRIB, CMIP and other files, ours first.
 AXES: Mapping[str, tuple[str, ...]] = {
@@ -112,6 +121,12 @@ def find_source(name: str, dataset: xarray.Dataset) -> str | None:
             continue
         return candidate
     return None
+
+
+def task_variables(task: TaskConfig) -> list[str]:
+    """Returns every variable of the task once."""
+    names = (*task.input_variables, *task.target_variables, *task.forcing_variables)
+    return list(dict.fromkeys(names))
 
 
 def closest(name: str, names: Iterable[str]) -> str | None:

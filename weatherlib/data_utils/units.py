@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from weatherlib import variables
 
-__all__ = ["Conversion", "conversion", "is_same", "plausible_conversions"]
+__all__ = ["Conversion", "conversion", "plausible_conversions"]
 
 # Water of 1 kg m-2 stands 1 mm high.
 _WATER = "kg m-2"
@@ -84,11 +84,6 @@ _SPELLINGS: dict[str, str] = {
     }.items()
     for spelling in spellings.split()
 }
-
-
-def is_same(found: str, wanted: str) -> bool:
-    """Tells whether two spellings mean one unit."""
-    return _canonical(found, wanted) == wanted
 
 
 def conversion(found: str, wanted: str) -> Conversion | None:

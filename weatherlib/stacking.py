@@ -159,7 +159,8 @@ def unstack(
         result[variable.name] = xarray_jax.DataArray(
             data, original.coords, variable.dims, original.name
         )
-    return type(template)(result)
+    make: Any = type(template)
+    return make(result)
 
 
 def lat_lon_to_leading_axes(grid_xarray: xr.DataArray) -> xr.DataArray:
@@ -210,7 +211,7 @@ def dataset_to_stacked(
         variable_to_stacked(
             dataset.variables[name], sizes or dataset.sizes, preserved_dims
         )
-        for name in sorted(dataset.data_vars)
+        for name in sorted(dataset.data_vars, key=str)
     ]
     coords = {
         name: coord for name, coord in dataset.coords.items() if name in preserved_dims
@@ -236,7 +237,7 @@ def stacked_to_dataset(
     Raises:
       ValueError: A variable lacks a preserved dimension, or the channels do not add up.
     """
-    names = sorted(template_dataset.keys())
+    names = sorted(template_dataset.keys(), key=str)
     folded = {}
     for name in names:
         sizes = template_dataset[name].sizes
@@ -250,7 +251,8 @@ def stacked_to_dataset(
         part = stacked_array.isel(channels=slice(start, stop))
         part = part.unstack(channels=folded[name]).transpose(*original.dims)
         result[name] = xr.DataArray(part, original.coords, name=original.name)
-    return type(template_dataset)(result)
+    make: Any = type(template_dataset)
+    return make(result)
 
 
 def _require_dims(

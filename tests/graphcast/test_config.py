@@ -1,7 +1,10 @@
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 
+from weatherlib import graphcast
 from weatherlib.graphcast import CheckPoint, ModelConfig
 from weatherlib.graphcast.config import MemoryConfig
 
@@ -65,3 +68,20 @@ def test_small_graphs_are_worked_on_at_once_and_large_ones_in_blocks():
 def test_an_empty_block_is_refused():
     with pytest.raises(ValueError, match="block must be positive or None, found 0"):
         MemoryConfig(block=0)
+
+
+def test_configurations_can_be_read_without_loading_jax_or_xarray():
+    program = (
+        "import sys; from weatherlib.graphcast import config, ModelConfig, TASK; "
+        "import weatherlib.graphcast as g; assert 'GraphCast' in dir(g); "
+        "print(sorted({'jax', 'haiku', 'xarray'} & set(sys.modules)))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "[]"
+
+
+def test_names_that_do_not_exist_are_attribute_errors():
+    with pytest.raises(AttributeError, match="has no attribute 'GraphCost'"):
+        graphcast.GraphCost  # noqa: B018

@@ -2,10 +2,15 @@
 
 Lam et al. (2023), doi:10.1126/science.adi2336. The public names are those of module
 `graphcast` in the published package.
+
+The predictor, and JAX with it, is loaded when it is first asked for, so that
+configurations can be read without.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from weatherlib.graphcast.config import CheckPoint, MemoryConfig, ModelConfig
-from weatherlib.graphcast.predictor import GraphCast
 from weatherlib.task import (
     ALL_ATMOSPHERIC_VARS,
     EXTERNAL_FORCING_VARS,
@@ -25,6 +30,9 @@ from weatherlib.task import (
     TASK_13_PRECIP_OUT,
     TaskConfig,
 )
+
+if TYPE_CHECKING:
+    from weatherlib.graphcast.predictor import GraphCast
 
 __all__ = [
     "ALL_ATMOSPHERIC_VARS",
@@ -49,3 +57,15 @@ __all__ = [
     "ModelConfig",
     "TaskConfig",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the predictor when it is first asked for."""
+    if name == "GraphCast":
+        return importlib.import_module("weatherlib.graphcast.predictor").GraphCast
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Lists the public names."""
+    return __all__

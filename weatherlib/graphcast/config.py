@@ -8,7 +8,7 @@ from weatherlib import config, task
 __all__ = ["CheckPoint", "MemoryConfig", "ModelConfig"]
 
 _BLOCK_BYTES = 2**28
-_STATIC_BYTES = 6 * 2**30
+_STATIC_BYTES = 4 * 2**30
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

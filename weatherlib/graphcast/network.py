@@ -6,7 +6,7 @@ its weights are created as published.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import jax.numpy as jnp
@@ -335,7 +335,7 @@ def _updated_nodes(update: passing.NodeUpdate, rows: _Arrays) -> Array:
     return nodes + update.update(update.node_part(nodes), rows["received"])
 
 
-def _to_device(arrays: dict[str, np.ndarray], dtype: Any) -> _Arrays:
+def _to_device(arrays: Mapping[str, np.ndarray], dtype: Any) -> _Arrays:
     return {
         name: jnp.asarray(
             value, dtype if np.issubdtype(value.dtype, np.floating) else value.dtype

@@ -59,9 +59,11 @@ class NodeUpdate(NamedTuple):
 
 def fold_edges(perceptron: mlp.MlpWeights, latent: int) -> EdgeUpdate:
     """Returns the perceptron over [edge, sender, receiver] in parts."""
-    return EdgeUpdate(*mlp.split_rows(perceptron, [latent] * 3), perceptron)
+    edge, sender, receiver = mlp.split_rows(perceptron, [latent] * 3)
+    return EdgeUpdate(edge, sender, receiver, perceptron)
 
 
 def fold_nodes(perceptron: mlp.MlpWeights, latent: int) -> NodeUpdate:
     """Returns the perceptron over [node, sum of messages] in parts."""
-    return NodeUpdate(*mlp.split_rows(perceptron, [latent] * 2), perceptron)
+    node, received = mlp.split_rows(perceptron, [latent] * 2)
+    return NodeUpdate(node, received, perceptron)

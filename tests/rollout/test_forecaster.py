@@ -98,6 +98,16 @@ def test_new_parameters_need_no_new_trace(inputs, forecaster):
     assert not before.equals(after)
 
 
+def test_parameters_of_another_type_are_compiled_anew(inputs):
+    own = rollout.Forecaster(models.Linear, models.params())
+    forcings = models.forcings(1, inputs)
+    before = own.predict(inputs, forcings, steps=1)
+    own.update(jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), models.params()))
+    after = own.predict(inputs, forcings, steps=1)
+    assert own.traces == 2
+    np.testing.assert_allclose(before["wind"], after["wind"], rtol=0.02, atol=0.02)
+
+
 def test_inputs_stay_as_they_were(inputs):
     forecaster = rollout.Forecaster(models.Linear, models.params())
     before = inputs.copy(deep=True)

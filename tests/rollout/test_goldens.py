@@ -41,7 +41,6 @@ def forecaster(name, precision, per_chunk):
         ("a", "f32", 2),
         ("a", "bf16", 1),
         ("a", "bf16", 2),
-        ("b", "f32", 1),
     ],
 )
 def test_chunked_prediction_gives_the_published_forecast(name, precision, per_chunk):
@@ -76,7 +75,6 @@ def test_chunked_prediction_gives_the_published_forecast(name, precision, per_ch
         ("a", "bf16", 1),
         ("a", "bf16", 2),
         ("b", "f32", 2),
-        ("b", "bf16", 1),
     ],
 )
 def test_the_forecaster_gives_the_published_forecast(name, precision, per_chunk):

@@ -314,3 +314,36 @@ def test_a_killed_process_leaves_a_forecast_to_continue(inputs, forcings, tmp_pa
         run(inputs, forcings, writer)
     with xarray.open_zarr(path, consolidated=False, decode_timedelta=True) as found:
         assert_same_numbers(found)
+
+
+def test_forcings_may_be_read_from_netcdf_while_netcdf_is_written(tmp_path):
+    # The library crashes the process where two threads are in it.
+    script = """
+        import sys
+        import numpy as np, xarray
+        from tests.rollout import models
+        from weatherlib import rollout
+        from weatherlib.data import writers
+
+        steps, (source, path) = 60, sys.argv[1:]
+        inputs = models.initial(lat=40, lon=80).drop_vars("mask")
+        suns = models.forcings(steps, inputs)
+        suns["sun"] = suns["sun"].expand_dims(lat=40, lon=80, axis=(2, 3))
+        suns.to_netcdf(source, engine="netcdf4")
+        lazy = xarray.open_dataset(
+            source, engine="netcdf4", cache=False, decode_timedelta=True)
+        inputs["sun"] = inputs["sun"].expand_dims(lat=40, lon=80, axis=(2, 3))
+        forecaster = rollout.Forecaster(models.Linear, models.params())
+        with writers.open_writer(path) as writer:
+            forecaster.run(inputs, writer, lazy, steps=steps)
+        print("survived")
+    """
+    arguments = [str(tmp_path / "sun.nc"), str(tmp_path / "forecast.nc")]
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(pathlib.Path.cwd())},
+    )
+    assert "survived" in done.stdout, (done.returncode, done.stderr)

@@ -64,9 +64,14 @@ class Model:
 
     def update(self, params: Any, state: Any) -> None:
         """Replaces parameters and state."""
+        before = getattr(self, "_params", None), getattr(self, "_state", None)
         self._params = jax.device_put(params, self.device)
         self._state = jax.device_put({} if state is None else state, self.device)
         self._parts = None
+        if self._abstract(before) != self._abstract((self._params, self._state)):
+            # What was compiled takes other shapes.
+            for kept in (self._traced, self._chunks, self._preparers):
+                kept.clear()
 
     @property
     def frames_per_step(self) -> int:

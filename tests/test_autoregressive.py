@@ -527,6 +527,7 @@ def cast_outside_everything(half):
     return casting.Bfloat16Cast(published_order(False), enabled=half)
 
 
+@pytest.mark.usefixtures("strict_numerics")
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize(
     "order",

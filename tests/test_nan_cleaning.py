@@ -156,6 +156,23 @@ def test_frames_per_step_is_that_of_the_wrapped_predictor():
     assert nan_cleaning.NaNCleaner(Recorder(), SEA, 0.0).frames_per_step == 2
 
 
+@pytest.mark.usefixtures("strict_numerics")
+@pytest.mark.parametrize("fill", FILLS)
+def test_bfloat16_is_cleaned_in_bfloat16(fill):
+    data = data_with_nans()
+
+    def make():
+        cleaner = nan_cleaning.NaNCleaner(toy.ToyPredictor(2), SEA, fill, True)
+        return casting.Bfloat16Cast(cleaner)
+
+    predictions = toy.run(make, (*data[:2], data[2].drop_vars(SEA)))
+    assert predictions[SEA].dtype == np.float32
+    missing = np.isnan(predictions[SEA].transpose("batch", "lat", "lon", "time"))
+    assert missing.values[0, 2, 3].all()
+    assert missing.values.sum() == 2
+    assert not np.isnan(predictions["geopotential"].values).any()
+
+
 @pytest.mark.parametrize("half", [False, True])
 def test_loss_and_gradients_are_finite_through_all_wrappers(half):
     inputs, targets, forcings = toy.example(2)

@@ -108,8 +108,8 @@ class NaNCleaner(predictor_base.Predictor):
         if dataset is None or self._var_to_clean not in dataset:
             return dataset
         field = dataset[self._var_to_clean]
-        # A float64 fill value would otherwise raise the whole field to float64. Only
-        # NaN differs from itself; `fillna` does not know bfloat16.
+        # Not `fillna`: xarray cannot look for NaNs in bfloat16. And a float64 fill
+        # value would raise the whole field to float64.
         filled = field.where(field == field, self._fill_value_for(field))
         return dataset.assign({self._var_to_clean: filled.transpose(*field.dims)})
 

@@ -4,7 +4,9 @@ import sys
 import pytest
 
 from tests.cli import cases
-from weatherlib.cli import main
+from weatherlib import checkpoint, graphcast
+from weatherlib.cli import main, models
+from weatherlib.geometry import graph
 
 
 @pytest.fixture
@@ -44,17 +46,38 @@ def test_a_checkpoint_is_described(case, capsys):
 def test_what_keeps_them_apart_is_listed(case, capsys):
     arguments = ["info", str(case.dataset), "--checkpoint", str(case.checkpoint)]
     assert main.main(arguments) == 0
-    assert "Do they fit?\n  yes\n" in capsys.readouterr().out
+    assert "Do they fit?\n  yes" in capsys.readouterr().out
     case.change(lambda data: data.drop_sel(level=850).drop_vars("temperature"))
     assert main.main(arguments) == 0
     printed = capsys.readouterr().out.partition("Do they fit?")[2]
     assert "850 hPa missing" in printed and "temperature" in printed
 
 
+def test_stored_edges_are_compared_with_those_found_here(case, capsys):
+    model = models.load_model(case.checkpoint)
+    weather = case.read()
+    here = graph.build_graph(
+        weather["lat"].values,
+        weather["lon"].values,
+        mesh_size=1,
+        radius_query_fraction_edge_length=0.6,
+    ).topology.to_arrays()
+    whole = checkpoint.open_checkpoint(case.checkpoint, graphcast.CheckPoint)
+    arguments = ["info", str(case.dataset), "--checkpoint", str(case.checkpoint)]
+    assert main.main(arguments) == 0
+    assert "mesh: not stored in the checkpoint" in capsys.readouterr().out
+    for change, message in ((0, "mesh: same edges"), (1, "1 mesh2grid edges differ")):
+        edges = {name: array.copy() for name, array in here.items()}
+        edges["mesh2grid_senders"][0] += change
+        checkpoint.save(model.path, whole, extras={"topology": edges})
+        assert main.main(arguments) == 0
+        assert message in capsys.readouterr().out
+
+
 def test_the_bundled_files_are_described_without_arguments(capsys):
     assert main.main(["info"]) == 0
     printed = capsys.readouterr().out
-    assert "the bundled sample" in printed and "Do they fit?\n  yes\n" in printed
+    assert "the bundled sample" in printed and "Do they fit?\n  yes" in printed
 
 
 def test_two_checkpoints_are_not_compared(case, capsys):
@@ -66,7 +89,9 @@ def test_two_checkpoints_are_not_compared(case, capsys):
 def test_describing_weather_does_not_load_jax(case):
     code = f"""
 import sys
-from weatherlib.cli import main
+from weatherlib import checkpoint, graphcast
+from weatherlib.cli import main, models
+from weatherlib.geometry import graph
 assert main.main(["info", {str(case.dataset)!r}]) == 0
 print("jax" in sys.modules)
 """

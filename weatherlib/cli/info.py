@@ -2,7 +2,9 @@
 
 A weather file is listed with its grid, times, levels and variables; a checkpoint with
 its architecture, its variables, its licence and its hash. Named together, they are
-compared, and every problem is listed with its remedy.
+compared, and every problem is listed with its remedy. Where the checkpoint stores the
+edges between grid and mesh that it was trained with, they are compared with those that
+this version finds.
 """
 
 from __future__ import annotations
@@ -100,8 +102,31 @@ def print_contents(
     out.facts(describe.model_facts(model))
     if opened is not None:
         out.heading("Do they fit?")
-        for line in _problems(opened, model) or ["yes"]:
+        problems = _problems(opened, model)
+        for line in problems or ["yes"]:
             out.print(f"  {line}")
+        if not problems:
+            out.print(f"  edges between grid and mesh: {_edges(opened, model)}")
+
+
+def _edges(dataset: xarray.Dataset, model: models.Model) -> str:
+    """Returns how the edges stored with a checkpoint differ from those found here."""
+    from weatherlib import checkpoint
+    from weatherlib.geometry import graph, topology
+
+    assert model.path is not None
+    with model.path.open("rb") as file:
+        stored = checkpoint.load_extras(file).get("topology")
+    if stored is None:
+        return "not stored in the checkpoint, so found anew"
+    settings = model.model_config
+    here = graph.build_graph(
+        dataset["lat"].values,
+        dataset["lon"].values,
+        mesh_size=settings.mesh_size,
+        radius_query_fraction_edge_length=settings.radius_query_fraction_edge_length,
+    ).topology
+    return str(topology.compare(topology.Topology.from_arrays(stored), here))
 
 
 def _problems(dataset: xarray.Dataset, model: models.Model) -> list[str]:

@@ -274,6 +274,20 @@ def test_what_has_no_use_is_left_out_and_named():
     assert _errors(conformed) == []
 
 
+def test_the_dates_of_a_forecast_file_are_used(tmp_path):
+    path = tmp_path / "weather.nc"
+    with data.open_writer(path) as writer:
+        writer.write(_GOOD)
+    with data.open_dataset(path) as opened:
+        found = data_utils.check(opened, TASK)
+        assert ("name", "datetime") in [(p.kind, p.variable) for p in found]
+        conformed, changes = data.conform(opened, TASK)
+        assert "renamed valid_time to datetime" in changes
+        assert data_utils.check(conformed, TASK) == []
+        np.testing.assert_array_equal(conformed["datetime"], _GOOD["datetime"])
+        np.testing.assert_array_equal(conformed["temperature"], _GOOD["temperature"])
+
+
 def test_dimensions_are_put_in_order():
     turned = _GOOD.assign(temperature=_GOOD["temperature"].transpose("lon", ...))
     conformed, changes = data.conform(turned, TASK)

@@ -48,11 +48,6 @@ def _rename(
 ) -> tuple[xarray.Dataset, list[str]]:
     """Gives axes and variables our names."""
     dataset, renamed = lexicon.rename(dataset, lexicon.task_variables(task))
-    # Files of our writers carry the dates as CF has them, beside lead times.
-    valid = dataset.coords.get("valid_time")
-    if valid is not None and "time" in valid.dims and "datetime" not in dataset.coords:
-        dataset = dataset.rename(valid_time="datetime")
-        renamed = {**renamed, "datetime": "valid_time"}
     return dataset, [f"renamed {old} to {new}" for new, old in renamed.items()]
 
 

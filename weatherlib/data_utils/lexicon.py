@@ -90,6 +90,11 @@ def rename(
                     dataset = dataset.set_xindex(ours)
         else:
             dataset = dataset.rename_vars({theirs: ours})
+    # Forecast files carry the dates as CF has them, beside lead times.
+    valid = dataset.coords.get("valid_time")
+    if valid is not None and "time" in valid.dims and "datetime" not in dataset.coords:
+        dataset = dataset.rename_vars(valid_time="datetime")
+        renamed["datetime"] = "valid_time"
     return dataset, renamed
 
 

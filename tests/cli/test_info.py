@@ -89,9 +89,7 @@ def test_two_checkpoints_are_not_compared(case, capsys):
 def test_describing_weather_does_not_load_jax(case):
     code = f"""
 import sys
-from weatherlib import checkpoint, graphcast
-from weatherlib.cli import main, models
-from weatherlib.geometry import graph
+from weatherlib.cli import main
 assert main.main(["info", {str(case.dataset)!r}]) == 0
 print("jax" in sys.modules)
 """

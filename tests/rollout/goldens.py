@@ -49,7 +49,9 @@ class Case:
         self.inputs, self.targets, self.forcings = extracted
 
     def _open(self, name):
-        return xarray.load_dataset(self._folder / name, decode_timedelta=True)
+        # xarray 2024.10 cannot decode lead times with every version of pandas.
+        raw = xarray.load_dataset(self._folder / name, decode_timedelta=False)
+        return data_utils.decode_time(raw)
 
     def make_predictor(self, precision="f32"):
         predictor = graphcast.GraphCast(self.checkpoint.model_config, self.task)

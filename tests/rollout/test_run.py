@@ -11,7 +11,7 @@ import pytest
 import xarray
 
 from tests.rollout import models
-from weatherlib import rollout
+from weatherlib import data, rollout
 from weatherlib.data import writers
 
 STEPS = 7
@@ -267,11 +267,7 @@ def test_files_are_written_and_continued(inputs, forcings, tmp_path, suffix):
         assert 4 <= first <= STEPS
         summary = run(inputs, forcings, writer)
     assert summary.first_step == first
-    engine = {"nc": {"engine": "netcdf4"}, "zarr": {"engine": "zarr"}}[suffix]
-    options = {"decode_timedelta": True, **engine}
-    if suffix == "zarr":
-        options["consolidated"] = False
-    with xarray.open_dataset(path, **options) as found:
+    with data.open_dataset(path) as found:
         assert_same_numbers(found)
 
 
@@ -312,7 +308,7 @@ def test_a_killed_process_leaves_a_forecast_to_continue(inputs, forcings, tmp_pa
     with writers.open_writer(path) as writer:
         assert writer.frames_written >= 2
         run(inputs, forcings, writer)
-    with xarray.open_zarr(path, consolidated=False, decode_timedelta=True) as found:
+    with data.open_dataset(path) as found:
         assert_same_numbers(found)
 
 
@@ -331,7 +327,7 @@ def test_forcings_may_be_read_from_netcdf_while_netcdf_is_written(tmp_path):
         suns["sun"] = suns["sun"].expand_dims(lat=40, lon=80, axis=(2, 3))
         suns.to_netcdf(source, engine="netcdf4")
         lazy = xarray.open_dataset(
-            source, engine="netcdf4", cache=False, decode_timedelta=True)
+            source, engine="netcdf4", cache=False, decode_timedelta=False)
         inputs["sun"] = inputs["sun"].expand_dims(lat=40, lon=80, axis=(2, 3))
         forecaster = rollout.Forecaster(models.Linear, models.params())
         with writers.open_writer(path) as writer:

@@ -7,15 +7,15 @@ The lines are those of Natural Earth at 1:110 million, in the public domain, as 
 from __future__ import annotations
 
 import functools
-import importlib.resources
 
 import matplotlib.axes
 import matplotlib.collections
 import numpy as np
 
+from weatherlib import bundled
+
 __all__ = ["draw", "lines", "rings"]
 
-_RESOURCE = "resources/coastline_110m.npz"
 _DATE_LINE = 179.99
 _SOUTH_POLE = -89.99
 
@@ -31,8 +31,7 @@ def rings() -> tuple[np.ndarray, ...]:
     Raises:
       FileNotFoundError: The installation lacks the file.
     """
-    resource = importlib.resources.files("weatherlib").joinpath(_RESOURCE)
-    with resource.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+    with np.load(bundled.coastline_path(), allow_pickle=False) as arrays:
         return tuple(np.split(arrays["points"], arrays["starts"][1:-1]))
 
 

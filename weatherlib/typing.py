@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-__all__ = ["Params", "PathLike", "PyTree"]
+__all__ = ["PathLike", "PyTree"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 """A file or folder on this machine."""
 
 PyTree: TypeAlias = Any
 """Nested containers whose leaves are arrays."""
-
-Params: TypeAlias = Mapping[str, Mapping[str, Any]]
-"""Haiku parameters: module path to parameter name to array."""

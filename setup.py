@@ -16,6 +16,7 @@ _CORE = [
     "optax>=0.2.5",
     "chex>=0.1.90",
     "jaxtyping>=0.2.36",
+    "ml_dtypes>=0.4",
     "numpy>=1.26",
     "scipy>=1.11",
     "pandas>=2.1",

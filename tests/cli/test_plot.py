@@ -43,6 +43,27 @@ def test_a_forecast_is_drawn_beside_the_truth_of_its_dates(files, monkeypatch):
         np.testing.assert_allclose(field.values - truth.values, 1.0, rtol=1e-3)
 
 
+def test_files_under_other_names_are_drawn_and_described(files, tmp_path, capsys):
+    weather, _, out = files
+    with xarray.open_dataset(weather, decode_timedelta=True) as dataset:
+        other = dataset[["mean_sea_level_pressure"]].isel(batch=0)
+        other = other.drop_vars("time").swap_dims(time="datetime")
+        other = other.rename(
+            datetime="valid_time",
+            lat="latitude",
+            lon="longitude",
+            mean_sea_level_pressure="msl",
+        )
+        other.to_netcdf(tmp_path / "cds.nc")
+    arguments = ["plot", str(tmp_path / "cds.nc"), "--out-dir", str(out)]
+    assert main.main([*arguments, "--var", "mean_sea_level_pressure"]) == 0
+    assert _names(out) == ["mean_sea_level_pressure_all_leads.png"]
+    assert main.main(["info", str(tmp_path / "cds.nc")]) == 0
+    printed = capsys.readouterr().out
+    assert "13x24, latitude -90 to 90" in printed
+    assert "2022-07-14 12:00 to 2022-07-15 06:00 UTC, 4 in all" in printed
+
+
 def test_chosen_times_and_animations(files):
     weather, _, out = files
     arguments = ["plot", str(weather), "--out-dir", str(out)]

@@ -9,6 +9,7 @@ import numpy as np
 import xarray
 
 from weatherlib import variables as vocabulary
+from weatherlib.data_utils import lexicon
 from weatherlib.task import TaskConfig
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def setup_facts(setup: forecasting.Setup) -> Facts:
 def dataset_facts(dataset: xarray.Dataset) -> Facts:
     """Returns grid, times and levels of a dataset."""
     facts = [("dimensions", _sizes(dataset))]
+    dataset, _ = lexicon.rename(dataset, [])
     if {"lat", "lon"} <= set(dataset.coords):
         facts.append(("grid", _grid(dataset)))
     if "level" in dataset.coords:

@@ -65,12 +65,20 @@ def run(options: Options) -> None:
     from weatherlib.cli import files
 
     out_dir = files.writable_folder(options.out_dir)
-    forecast = files.open_weather(options.path)
+    forecast = _open(options.path, options.var)
     truth = None
     if options.truth is not None:
-        truth = _same_times(files.open_weather(options.truth), forecast)
+        truth = _same_times(_open(options.truth, options.var), forecast)
     for path in _draw(options, forecast, truth, out_dir):
         print(path)
+
+
+def _open(path: str, variable: str) -> xarray.Dataset:
+    """Returns a weather file with its axes and one variable under our names."""
+    from weatherlib.cli import files
+    from weatherlib.data_utils import lexicon
+
+    return lexicon.rename(files.open_weather(path), [variable])[0]
 
 
 def _draw(

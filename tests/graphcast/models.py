@@ -69,13 +69,18 @@ def transform(model_config=CONFIG, task_config=TASK, method="__call__", **kwargs
 def init(data, *args, **kwargs):
     """Returns parameters whose biases and norms are not the trivial initial ones."""
     params = jax.jit(transform(*args, **kwargs).init)(jax.random.PRNGKey(0), *data)
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.PRNGKey(1), len(leaves))
-    noisy = [
-        leaf + 0.1 * jax.random.normal(key, leaf.shape)
-        for leaf, key in zip(leaves, keys)
-    ]
-    return jax.tree.unflatten(structure, noisy)
+    return noisy(params)
+
+
+def noisy(params):
+    """Returns parameters with small random numbers added to each."""
+    rng = np.random.default_rng(1)
+    return jax.tree.map(
+        lambda p: jax.device_put(
+            np.asarray(p) + np.float32(0.1) * rng.standard_normal(p.shape, np.float32)
+        ),
+        params,
+    )
 
 
 def values(dataset):

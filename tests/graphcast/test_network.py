@@ -42,11 +42,7 @@ def make(kind="globe", mesh_size=1, batch=1, memory=None, dtype=jnp.float32, **c
         jax.random.PRNGKey(2), (len(shape.grid_node_features), batch, 7)
     )
     params = jax.jit(transformed.init)(jax.random.PRNGKey(0), x)
-    params = jax.tree.map(
-        lambda p: p + 0.1 * jax.random.normal(jax.random.PRNGKey(p.size), p.shape),
-        params,
-    )
-    return transformed, params, x.astype(dtype)
+    return transformed, models.noisy(params), x.astype(dtype)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +63,7 @@ def test_folding_changes_nothing(kind, mesh_size, batch, changes):
         config.gnn_msg_steps,
     )
     found = jax.jit(transformed.apply)(params, x)
-    np.testing.assert_allclose(found, plain(x), atol=2e-5, rtol=1e-4)
+    np.testing.assert_allclose(found, jax.jit(plain)(x), atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -120,9 +116,13 @@ def test_prepared_parts_give_the_same_and_depend_on_weights_only(store_static):
 
 def test_parts_of_another_graph_are_refused():
     first, params, x = make()
-    with prepared.record() as parts:
-        jax.eval_shape(lambda: None)
-        first.apply(params, x)
+
+    def prepare(params, x):
+        with prepared.record() as parts:
+            first.apply(params, x)
+        return parts
+
+    parts = jax.eval_shape(prepare, params, x)
     other, other_params, other_x = make("window", 2)
     with (
         prepared.use(parts),
@@ -145,7 +145,7 @@ def test_the_network_passes_strict_numerics_in_bfloat16(strict_numerics):
     low = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
     found = jax.jit(transformed.apply)(low, x)
     assert found.dtype == jnp.bfloat16
-    precise = transformed.apply(params, x.astype(jnp.float32))
+    precise = jax.jit(transformed.apply)(params, x.astype(jnp.float32))
     assert jnp.abs(found.astype(jnp.float32) - precise).max() < 0.1
 
 

@@ -1,5 +1,6 @@
-"""Makes the bundled sample, statistics and checkpoint of `weatherlib/resources`.
+"""Makes the starting state, sample, statistics and checkpoint of `weatherlib/resources`.
 
+    python scripts/make_bundle.py --spin-up 260
     weatherlib simulate archive.nc --days 1120
     python examples/train_graphcast.py --config examples/configs/simulation.yaml
     python scripts/make_bundle.py --archive archive.nc --run runs/simulation
@@ -19,6 +20,7 @@ import pandas as pd
 import xarray
 
 from weatherlib import bundled, data, simulation
+from weatherlib.simulation import driver, start
 from weatherlib.task import TASK_13
 
 # Largest rounding step, as a share of the typical change from frame to frame.
@@ -76,7 +78,14 @@ def main() -> None:
         "--first", type=int, default=4080 + 160, help="frame of archive"
     )
     parser.add_argument("--frames", type=int, default=44)
+    parser.add_argument("--spin-up", type=int, help="days from rest to the start state")
     words = parser.parse_args()
+    if words.spin_up is not None:
+        resolution = simulation.RESOLUTIONS["T21"]
+        start.save(
+            bundled.simulation_start_path(),
+            *driver.spin_up(resolution, words.spin_up),
+        )
     if words.run is not None:
         shutil.copytree(
             words.run / "stats", bundled.statistics_path(), dirs_exist_ok=True

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from weatherlib import bundled
-from weatherlib.simulation import config, physics, stepping
+from weatherlib.simulation import physics, stepping
 from weatherlib.simulation import world as world_lib
 
 __all__ = ["at_rest", "load", "perturb", "save"]
@@ -115,11 +115,6 @@ def load(world: world_lib.World, path: str | pathlib.Path | None = None) -> Any:
         log_surface_pressure=jnp.asarray(fields["log_surface_pressure"]),
         tracers={stepping.HUMIDITY: values[stepping.HUMIDITY]},
     )
-
-
-def spin_up_resolution() -> config.Resolution:
-    """Returns the resolution of the shipped state."""
-    return config.RESOLUTIONS["T21"]
 
 
 def _modal(grid: Any, nodal: Any) -> jax.Array:

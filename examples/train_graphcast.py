@@ -444,7 +444,7 @@ class Run:
 class _Loader(yaml.SafeLoader):
     """Reads YAML and leaves dates as text."""
 
-    yaml_implicit_resolvers = {
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as the parent class has it
         key: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
         for key, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }

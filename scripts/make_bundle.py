@@ -1,4 +1,4 @@
-"""Makes the starting state, sample, statistics and checkpoint of `weatherlib/resources`.
+"""Makes the start, sample, statistics and checkpoint of `weatherlib/resources`.
 
     python scripts/make_bundle.py --spin-up 260
     weatherlib simulate archive.nc --days 1120

@@ -72,7 +72,7 @@ def test_every_problem_is_reported_at_once():
         "land_sea_mask: missing",
         "look like degC, expected K",
         "look like hPa, expected Pa",
-        "look like m, expected m2 s-2",
+        "look like m of geopotential height, expected m2 s-2",
         "values are NaN",
         "fix: multiply by 9.80665",
         "weatherlib.data.conform(dataset, task) does this for",

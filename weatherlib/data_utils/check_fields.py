@@ -238,7 +238,8 @@ def _check_range(
     guess = guess_conversion(known, array, found)
     if guess is not None:
         contradicted = f" although the attribute says {stated!r}" if stated else ""
-        quantity = f"{span} look like {guess.found}{contradicted}"
+        height = " of geopotential height" if known.name == "geopotential" else ""
+        quantity = f"{span} look like {guess.found}{height}{contradicted}"
         yield _unit_problem(known, quantity, guess, lossless=not stated)
         return
     low, high = known.bounds
@@ -275,7 +276,7 @@ def _height_conversion(array: xarray.DataArray, found: Scan) -> units.Conversion
         return None
     levels = np.asarray(lexicon.stored_levels(array["level"])[0])
     highest = int(np.argmin(levels))
-    if levels[highest] > _HIGH_ENOUGH_HPA:
+    if not 0 < levels[highest] <= _HIGH_ENOUGH_HPA:
         return None
     # Source: barometric formula of the troposphere, scale height 7.4 km above 100 hPa.
     pressure = max(levels[highest], 100.0)

@@ -47,6 +47,7 @@ from weatherlib import (
     xarray_jax,
 )
 from weatherlib.data_utils import statistics
+from weatherlib.graphcast import message_graph
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -331,6 +332,10 @@ class Run:
         self.settings = settings
         self.frames = load_frames(settings)
         self.model = Model(settings, make_statistics(settings, self.frames))
+        grid = self.frames.dataset
+        self._topology = message_graph.build_geometry(
+            grid["lat"].values, grid["lon"].values, settings.model
+        ).topology.to_arrays()
         self._state = settings.output / "state.npz"
         self._metrics = settings.output / "metrics.jsonl"
 
@@ -397,6 +402,7 @@ class Run:
                 description=settings.description,
                 license=settings.license,
             ),
+            extras={"topology": self._topology},
         )
         state = {"leaves": jax.tree.leaves(host), "stage": index, "count": count}
         checkpoint.save(self._state, state)

@@ -17,6 +17,7 @@ from weatherlib import (
     normalization,
     rollout,
 )
+from weatherlib.graphcast import message_graph
 from weatherlib.simulation import config as simulation_config
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -173,3 +174,13 @@ def test_the_bundled_model_beats_persistence_at_every_lead_to_three_days(
     for name, (forecast, persistence) in squares.items():
         ratio = np.sqrt(forecast / persistence)
         assert (ratio < 0.9).all(), (name, ratio.round(2))
+
+
+def test_the_checkpoint_carries_the_edges_it_was_trained_with(sample, model):
+    with bundled.checkpoint_path().open("rb") as file:
+        stored = checkpoint.load_extras(file)["topology"]
+    here = message_graph.build_geometry(
+        sample["lat"].values, sample["lon"].values, model.model_config
+    )
+    for name, found in here.topology.to_arrays().items():
+        assert (stored[name] != found).mean() < 0.01, name

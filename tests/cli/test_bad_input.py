@@ -245,7 +245,7 @@ MISTAKES = {
     _hectopascals: "mean_sea_level_pressure.*hPa",
     _hectopascals_unsaid: "mean_sea_level_pressure.*hPa",
     _celsius: "2m_temperature: .*look like degC, expected K",
-    _geopotential_height: "geopotential: .*look like m, expected m2 s-2",
+    _geopotential_height: "geopotential: .*look like m of geopotential height",
     _missing_values: "2m_temperature: .*NaN",
     _unknown_variable: "no variable 'snow_on_mars' to draw; there is 10m_u",
     _unknown_level: "no level 333 hPa to draw; it has 50, 100",

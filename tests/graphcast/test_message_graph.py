@@ -1,6 +1,8 @@
+import jax
 import numpy as np
 import pytest
 
+from tests.graphcast import models
 from weatherlib.geometry import graph
 from weatherlib.graphcast import message_graph
 
@@ -63,3 +65,10 @@ def test_the_digest_tells_features_apart(geometry):
     first = message_graph.make_message_graph(geometry).digest
     assert first == message_graph.make_message_graph(geometry).digest
     assert first != message_graph.make_message_graph(scaled).digest
+
+
+def test_the_predictor_keeps_its_edges_in_the_folder_it_is_given(tmp_path):
+    inputs, targets, forcings = models.make_data()
+    transformed = models.transform(graph_cache=tmp_path)
+    jax.eval_shape(transformed.init, jax.random.key(0), inputs, targets, forcings)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".npz"]

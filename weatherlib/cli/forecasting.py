@@ -136,6 +136,7 @@ def build_forecaster(
     *,
     precision: str = "auto",
     steps_per_chunk: int = 1,
+    cache: str | os.PathLike[str] | None = None,
 ) -> rollout.Forecaster:
     """Returns the compiled-once engine for a model.
 
@@ -144,16 +145,19 @@ def build_forecaster(
       statistics: What it normalises with.
       precision: One of `models.PRECISIONS`.
       steps_per_chunk: Steps between two transfers from the device.
+      cache: Folder that keeps compiled programs and graphs for later processes.
 
     Raises:
       ValueError: `precision` is not known.
     """
+    resolved = models.resolve_precision(precision)
     return rollout.Forecaster(
-        _predictor_maker(model, statistics, models.resolve_precision(precision)),
+        _predictor_maker(model, statistics, resolved, graph_cache=cache),
         model.params,
         model.state,
         task=model.task_config,
         num_steps_per_chunk=steps_per_chunk,
+        compilation_cache=cache,
     )
 
 
@@ -162,6 +166,7 @@ def load_forecaster(
     stats: str | os.PathLike[str] | None = None,
     *,
     precision: str = "auto",
+    cache: str | os.PathLike[str] | None = None,
 ) -> rollout.Forecaster:
     """Returns a model ready to forecast, compiled when it is first used.
 
@@ -170,6 +175,7 @@ def load_forecaster(
         model.
       stats: Folder of its statistics. Default: `stats` beside the checkpoint.
       precision: One of `models.PRECISIONS`.
+      cache: Folder that keeps compiled programs and graphs for later processes.
 
     Raises:
       FileNotFoundError: The checkpoint or its statistics are missing.
@@ -179,7 +185,7 @@ def load_forecaster(
     """
     model = models.load_model(checkpoint)
     statistics = models.find_statistics(model, stats)
-    return build_forecaster(model, statistics, precision=precision)
+    return build_forecaster(model, statistics, precision=precision, cache=cache)
 
 
 def initialise(
@@ -258,11 +264,19 @@ def run(
 
 
 def _predictor_maker(
-    model: models.Model, statistics: models.Statistics, precision: str
+    model: models.Model,
+    statistics: models.Statistics,
+    precision: str,
+    *,
+    graph_cache: str | os.PathLike[str] | None = None,
 ) -> Callable[[], predictor_base.Predictor]:
     def make_predictor() -> predictor_base.Predictor:
         return models.build_predictor(
-            model.model_config, model.task_config, statistics, precision=precision
+            model.model_config,
+            model.task_config,
+            statistics,
+            precision=precision,
+            graph_cache=graph_cache,
         )
 
     return make_predictor

@@ -112,19 +112,16 @@ def print_contents(
 def _edges(dataset: xarray.Dataset, model: models.Model) -> str:
     """Returns how the edges stored with a checkpoint differ from those found here."""
     from weatherlib import checkpoint
-    from weatherlib.geometry import graph, topology
+    from weatherlib.geometry import topology
+    from weatherlib.graphcast import message_graph
 
     assert model.path is not None
     with model.path.open("rb") as file:
         stored = checkpoint.load_extras(file).get("topology")
     if stored is None:
         return "not stored in the checkpoint, so found anew"
-    settings = model.model_config
-    here = graph.build_graph(
-        dataset["lat"].values,
-        dataset["lon"].values,
-        mesh_size=settings.mesh_size,
-        radius_query_fraction_edge_length=settings.radius_query_fraction_edge_length,
+    here = message_graph.build_geometry(
+        dataset["lat"].values, dataset["lon"].values, model.model_config
     ).topology
     return str(topology.compare(topology.Topology.from_arrays(stored), here))
 

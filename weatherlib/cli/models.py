@@ -252,6 +252,7 @@ def build_predictor(
     *,
     precision: str = "auto",
     autoregressive_steps: bool = False,
+    graph_cache: str | os.PathLike[str] | None = None,
 ) -> predictor_base.Predictor:
     """Returns GraphCast in its wrappers, to be called inside a Haiku transform.
 
@@ -265,11 +266,12 @@ def build_predictor(
       precision: As for `resolve_precision`.
       autoregressive_steps: Whether to add `autoregressive.Predictor` with gradient
         checkpointing, which makes several steps at once, as training needs.
+      graph_cache: Folder that keeps the edges of graphs between processes.
 
     Raises:
       ValueError: `precision` is not known.
     """
-    predictor = graphcast.GraphCast(model_config, task_config)
+    predictor = graphcast.GraphCast(model_config, task_config, graph_cache=graph_cache)
     if resolve_precision(precision) == "bfloat16":
         predictor = casting.Bfloat16Cast(predictor)
     predictor = normalization.InputsAndResiduals(

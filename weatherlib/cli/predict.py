@@ -80,6 +80,10 @@ class Options:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto is bfloat16 on an accelerator and float32 on a CPU."""
 
+    cache: _OptionalPath = None
+    """Folder that keeps compiled programs and graphs, so that later runs start sooner.
+    """
+
     on_violation: Literal["warn", "raise", "ignore"] = "warn"
     """What to do when a field becomes NaN or leaves its physical bounds."""
 
@@ -137,7 +141,7 @@ def make_forecast(
     with out.stage("forecast"):
         model = forecasting.initialise(model, statistics, setup)
         forecaster = forecasting.build_forecaster(
-            model, statistics, precision=options.precision
+            model, statistics, precision=options.precision, cache=options.cache
         )
         with out.progress("Forecast", setup.steps) as progress:
             forecast = forecasting.run(

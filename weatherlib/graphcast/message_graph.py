@@ -6,10 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from weatherlib.geometry.graph import GraphGeometry
+from weatherlib.geometry.graph import GraphGeometry, build_graph
+from weatherlib.graphcast.config import ModelConfig
 from weatherlib.nn import segments
+from weatherlib.typing import PathLike
 
-__all__ = ["CORNERS", "MessageGraph", "make_message_graph"]
+__all__ = ["CORNERS", "MessageGraph", "build_geometry", "make_message_graph"]
 
 # Corners of the triangle around a grid node, each of which sends one edge.
 CORNERS = 3
@@ -45,6 +47,34 @@ class MessageGraph:
             len(self.arrays["mesh_senders"]),
             len(self.arrays["grid2mesh_senders"]),
         )
+
+
+def build_geometry(
+    latitude: np.ndarray,
+    longitude: np.ndarray,
+    config: ModelConfig,
+    *,
+    cache_dir: PathLike | None = None,
+) -> GraphGeometry:
+    """Returns the graphs of a model on a grid.
+
+    Args:
+      latitude: Grid rows, degrees north, shape [lat].
+      longitude: Grid columns, degrees east, shape [lon].
+      config: The architecture.
+      cache_dir: A folder that keeps the edges between processes.
+
+    Raises:
+      ValueError: As `geometry.graph.build_graph`.
+    """
+    return build_graph(
+        latitude,
+        longitude,
+        mesh_size=config.mesh_size,
+        radius_query_fraction_edge_length=config.radius_query_fraction_edge_length,
+        mesh2grid_edge_normalization_factor=config.mesh2grid_edge_normalization_factor,
+        cache_dir=cache_dir,
+    )
 
 
 def make_message_graph(geometry: GraphGeometry) -> MessageGraph:

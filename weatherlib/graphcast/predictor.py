@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+import os
 
 import numpy as np
 import xarray as xr
 
 from weatherlib import losses, predictor_base, stacking
-from weatherlib.geometry import graph as geometry_graph
 from weatherlib.graphcast import checks, config, message_graph, network
 from weatherlib.task import TaskConfig
+from weatherlib.typing import PathLike
 
 __all__ = ["GraphCast"]
 
@@ -38,6 +39,7 @@ class GraphCast(predictor_base.Predictor):
         task_config: TaskConfig,
         *,
         memory: config.MemoryConfig | None = None,
+        graph_cache: PathLike | None = None,
     ) -> None:
         """Creates the graph networks.
 
@@ -45,9 +47,11 @@ class GraphCast(predictor_base.Predictor):
           model_config: The architecture.
           task_config: What is read and predicted.
           memory: What to keep and what to compute again; by default chosen by size.
+          graph_cache: Folder that keeps the edges of graphs between processes.
         """
         self._model_config = model_config
         self._task_config = task_config
+        self._graph_cache = None if graph_cache is None else os.fspath(graph_cache)
         self._network = network.GraphCastNetwork(model_config, memory)
 
     def __call__(
@@ -74,7 +78,10 @@ class GraphCast(predictor_base.Predictor):
         )
         sizes = {dim: inputs.sizes[dim] for dim in ("batch", "lat", "lon")}
         graph = _message_graph(
-            _frozen(inputs["lat"]), _frozen(inputs["lon"]), self._model_config
+            _frozen(inputs["lat"]),
+            _frozen(inputs["lon"]),
+            self._model_config,
+            self._graph_cache,
         )
         channels = stacking.stack((inputs, forcings), sizes)
         output_size = stacking.plan_channels(targets_template)[-1].stop
@@ -108,12 +115,12 @@ def _message_graph(
     latitude: tuple[float, ...],
     longitude: tuple[float, ...],
     model_config: config.ModelConfig,
+    graph_cache: str | None,
 ) -> message_graph.MessageGraph:
-    geometry = geometry_graph.build_graph(
+    geometry = message_graph.build_geometry(
         np.array(latitude),
         np.array(longitude),
-        mesh_size=model_config.mesh_size,
-        radius_query_fraction_edge_length=model_config.radius_query_fraction_edge_length,
-        mesh2grid_edge_normalization_factor=model_config.mesh2grid_edge_normalization_factor,
+        model_config,
+        cache_dir=graph_cache,
     )
     return message_graph.make_message_graph(geometry)

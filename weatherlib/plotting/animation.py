@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import subprocess
 from collections.abc import Iterator, Mapping
 
 import matplotlib.backends.backend_agg
@@ -118,21 +120,29 @@ def _write_gif(
 def _write_mp4(
     path: pathlib.Path, frames: Iterator[np.ndarray], frames_per_second: float
 ) -> None:
-    ffmpeg = optional.require("imageio_ffmpeg", extra="plot")
+    ffmpeg = optional.require("imageio_ffmpeg", extra="plot").get_ffmpeg_exe()
     frame = next(frames)
-    size = (frame.shape[1], frame.shape[0])
-    writer = ffmpeg.write_frames(
-        str(path), size, fps=frames_per_second, macro_block_size=2
-    )
-    writer.send(None)
-    try:
-        writer.send(frame)
-        for frame in frames:
-            writer.send(frame)
-        for _ in range(max(1, round(frames_per_second))):
-            writer.send(frame)
-    finally:
-        writer.close()
+    rows, columns, _ = frame.shape
+    command = [ffmpeg, "-y", "-loglevel", "error"]
+    command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{columns}x{rows}"]
+    command += ["-r", str(frames_per_second), "-i", "-", "-an"]
+    command += ["-vcodec", "libx264", "-pix_fmt", "yuv420p", "-crf", "20", str(path)]
+    # The package's own writer forks, which processes that use JAX must not.
+    with subprocess.Popen(  # noqa: S603 (our own arguments, no shell)
+        command, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        if process.stdin is None or process.stderr is None:
+            raise RuntimeError("the encoder was started without pipes")
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(frame.tobytes())
+            for frame in frames:
+                process.stdin.write(frame.tobytes())
+            for _ in range(max(1, round(frames_per_second))):
+                process.stdin.write(frame.tobytes())
+            process.stdin.close()
+        said = process.stderr.read().decode(errors="replace").strip()
+    if process.returncode:
+        raise OSError(f"{path.name} could not be encoded: {said or 'no reason given'}")
 
 
 _NO_DITHER = PIL.Image.Dither.NONE

@@ -146,7 +146,9 @@ def test_the_network_passes_strict_numerics_in_bfloat16(strict_numerics):
     found = jax.jit(transformed.apply)(low, x)
     assert found.dtype == jnp.bfloat16
     precise = jax.jit(transformed.apply)(params, x.astype(jnp.float32))
-    assert jnp.abs(found.astype(jnp.float32) - precise).max() < 0.1
+    error = np.asarray(found, np.float32) - np.asarray(precise)
+    # A single output of an untrained network may be far off; the bulk may not.
+    assert np.sqrt(np.mean(error**2)) < 0.03 * np.std(precise)
 
 
 def test_batch_members_and_vmap_see_the_same_network():

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -60,6 +61,7 @@ class GraphCastNetwork:
             batch=grid_inputs.shape[1],
             latent_size=self._latent,
             item_size=grid_inputs.dtype.itemsize,
+            on_cpu=jax.default_backend() == "cpu",
         )
         key = f"graphcast/{graph.digest}/{self._latent}/{grid_inputs.dtype.name}"
         runner = _Runner(graph, grid_inputs.dtype, memory, key)

@@ -179,7 +179,19 @@ def check_levels(dataset: xarray.Dataset, task: TaskConfig) -> Iterator[Problem]
             fix="divide by 100",
             lossless=True,
         )
-    wanted = [float(level) for level in task.pressure_levels]
+    yield from _compare_levels(levels, [float(x) for x in task.pressure_levels])
+    if "level" not in dataset.dims:
+        yield Problem(
+            kind="dims",
+            variable="level",
+            found="a single level without an axis",
+            fix="give it an axis of length 1",
+            lossless=True,
+        )
+
+
+def _compare_levels(levels: list[float], wanted: list[float]) -> Iterator[Problem]:
+    """Yields how the levels of the data differ from those of the model, in hPa."""
     missing = [level for level in wanted if level not in levels]
     extra = [level for level in levels if level not in wanted]
     has_repeated = len(set(levels)) != len(levels)
@@ -214,12 +226,4 @@ def check_levels(dataset: xarray.Dataset, task: TaskConfig) -> Iterator[Problem]
             fix="reorder the levels",
             lossless=True,
             severity="note",
-        )
-    if "level" not in dataset.dims:
-        yield Problem(
-            kind="dims",
-            variable="level",
-            found="a single level without an axis",
-            fix="give it an axis of length 1",
-            lossless=True,
         )

@@ -126,3 +126,8 @@ def test_the_excluded_jax_versions_stay_excluded():
     for path in (_ROOT / "constraints").glob("py3*.txt"):
         found = re.search(r"^jax==(.*)$", path.read_text(encoding="utf8"), re.M)[1]
         assert found not in ("0.10.2", "0.11.0")
+
+
+def test_every_folder_with_code_is_a_package_so_that_a_wheel_holds_it():
+    folders = {path.parent for path in (_ROOT / "weatherlib").rglob("*.py")}
+    assert [f.name for f in folders if not (f / "__init__.py").exists()] == []

@@ -32,10 +32,16 @@ _CORE = [
     "rich>=13",
     "tyro>=0.9",
     "pyyaml>=6",
+    "xarray-regrid>=0.4",
+    "cf_xarray>=0.9",
+    "pooch>=1.8",
+    "safetensors>=0.4.3",
 ]
 _EXTRAS = {
     "grib": ["cfgrib>=0.9.15", "eccodes>=2.39", "pyproj>=3.6"],
     "cloud": ["fsspec>=2024.9", "gcsfs>=2024.9", "s3fs>=2024.9", "aiohttp>=3.9"],
+    "cluster": ["distributed>=2024.8"],
+    "open-data": ["ecmwf-opendata>=0.3.3"],
     "train": ["orbax-checkpoint>=0.11,<1", "tensorboardX>=2.6", "grain>=0.2.3"],
     "plot": ["cartopy>=0.23", "imageio-ffmpeg>=0.5"],
     "sim": ["dinosaur>=1.5"],
@@ -55,6 +61,7 @@ _EXTRAS = {
         "pytest>=8.2",
         "pytest-xdist>=3.6",
         "ruff>=0.7",
+        "scores>=2.0",
     ],
 }
 

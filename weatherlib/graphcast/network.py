@@ -143,11 +143,6 @@ class _Runner:
             remat=self._memory.remat,
         )
 
-    # The mesh is small beside the grid, and the buffers of sixteen loops over it would
-    # all be allocated at the start.
-    def _map_mesh(self, function: Callable[[_Arrays], Any], rows: _Arrays) -> Any:
-        return blocks.map_rows(function, rows, remat=self._memory.remat)
-
     def _static(
         self,
         name: str,
@@ -240,44 +235,60 @@ class _Runner:
             )
             for step in weights.steps
         ]
+        first, rest = updates[0], updates[1:]
 
         def first_edges() -> _Arrays:
             edges = mlp.apply(
                 weights.edge_encoders["mesh"],
                 self._arrays["mesh_edge_features"][:, None],
             )
-            return {"edges": edges, "part": updates[0][0].edge_part(edges)}
+            return {"edges": edges, "part": first[0].edge_part(edges)}
 
         static = self._once("mesh_edges", first_edges)
-        edges = static["edges"]
-        for i, (edge_update, node_update) in enumerate(updates):
-            rows = {"edges": edges} if i else {"part": static["part"]}
-            messages = self._mesh_messages(edge_update, rows, mesh)
-            received = segments.segment_sum(messages, self._graph.mesh_plan)
-            mesh = self._map_mesh(
-                functools.partial(_updated_nodes, node_update),
-                {"nodes": mesh, "received": received},
-            )
-            # Nothing reads the edges after the last round.
-            if i + 1 < len(updates):
-                edges = edges + messages
+        mesh, messages = self._mesh_round(first, mesh, {"part": static["part"]})
+        if not rest:
+            return mesh
+        # One loop over the rounds, so that they share their buffers and are compiled
+        # once; written out, a CPU would allocate those of all rounds at the start.
+        stacked = self._once(
+            "mesh_rounds", lambda: jax.tree.map(lambda *w: jnp.stack(w), *rest)
+        )
+
+        def one_round(state: tuple[Array, Array], update: Any) -> tuple[Any, None]:
+            mesh, edges = state
+            mesh, messages = self._mesh_round(update, mesh, {"edges": edges})
+            return (mesh, edges + messages), None
+
+        (mesh, _), _ = jax.lax.scan(
+            one_round, (mesh, static["edges"] + messages), stacked
+        )
         return mesh
 
-    def _mesh_messages(
-        self, update: passing.EdgeUpdate, rows: _Arrays, mesh: Array
-    ) -> Array:
-        sent, to_receive = mesh @ update.sender, mesh @ update.receiver
+    def _mesh_round(
+        self,
+        updates: tuple[passing.EdgeUpdate, passing.NodeUpdate],
+        mesh: Array,
+        rows: _Arrays,
+    ) -> tuple[Array, Array]:
+        """Returns the mesh nodes after one round, and the messages of its edges."""
+        edge_update, node_update = updates
+        sent, to_receive = mesh @ edge_update.sender, mesh @ edge_update.receiver
 
-        def messages(rows: _Arrays) -> Array:
-            part = rows["part"] if "part" in rows else update.edge_part(rows["edges"])
+        def message(rows: _Arrays) -> Array:
+            part = (
+                rows["part"] if "part" in rows else edge_update.edge_part(rows["edges"])
+            )
             ends = sent[rows["senders"]], to_receive[rows["receivers"]]
-            return update.messages(part, *ends)
+            return edge_update.messages(part, *ends)
 
-        senders = self._arrays["mesh_senders"]
-        receivers = self._arrays["mesh_receivers"]
-        return self._map_mesh(
-            messages, {**rows, "senders": senders, "receivers": receivers}
+        ends = {end: self._arrays[f"mesh_{end}"] for end in ("senders", "receivers")}
+        messages = self._map(message, {**rows, **ends})
+        received = segments.segment_sum(messages, self._graph.mesh_plan)
+        mesh = self._map(
+            functools.partial(_updated_nodes, node_update),
+            {"nodes": mesh, "received": received},
         )
+        return mesh, messages
 
     def mesh_to_grid(
         self,

@@ -352,6 +352,9 @@ def _plan(
         truncation=chosen.truncation
         or max(1, min((rows - 1) // 2, (columns - 1) // 2)),
         seed=chosen.seed,
+        stored_starts=max(
+            reading.stored_starts(dataset) for dataset in aligned.forecasts.values()
+        ),
     )
 
 

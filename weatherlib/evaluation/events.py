@@ -59,15 +59,15 @@ def parse_threshold(text: str | float) -> Threshold:
     """
     if isinstance(text, int | float):
         return Threshold(value=float(text))
+    is_quantile = text.startswith("q")
     try:
-        if text.startswith("q"):
-            return Threshold(quantile=float(text[1:]))
-        return Threshold(value=float(text))
+        number = float(text.removeprefix("q"))
     except ValueError as error:
         raise ValueError(
             f"threshold {text!r}: write a value in the unit of the variable, such as "
             "0.001, or a quantile of the climatology, such as q0.99"
         ) from error
+    return Threshold(quantile=number) if is_quantile else Threshold(value=number)
 
 
 def contingency_scores(

@@ -158,7 +158,7 @@ def common_units(forecast: xarray.DataArray, truth: xarray.DataArray, name: str)
     found = [str(array.attrs.get("units", "")) for array in (forecast, truth)]
     same = [
         expected
-        if expected and (way := units.conversion(unit, expected)) and way.scale == 1
+        if expected and (way := units.conversion(unit, expected)) and way[1:] == (1, 0)
         else unit.strip()
         for unit in found
     ]
@@ -243,7 +243,8 @@ def _hindcast(dataset: xarray.Dataset, lead: str, name: str) -> xarray.Dataset:
         if old not in dataset.dims:
             dataset = dataset.drop_vars(old).expand_dims({new: np.atleast_1d(values)})
         else:
-            dataset = dataset.drop_vars(old).rename_dims({old: new})
+            dataset = dataset.drop_vars(old)
+            dataset = dataset if old == new else dataset.rename_dims({old: new})
             dataset = dataset.assign_coords({new: values})
     extra = [n for n in ("valid_time", "datetime", "time") if n in dataset.coords]
     dataset = dataset.drop_vars(extra).isel(batch=0, drop=True, missing_dims="ignore")

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import xarray
 
-__all__ = ["ForecastReader", "Source", "TruthReader"]
+__all__ = ["ForecastReader", "Source", "TruthReader", "stored_starts"]
 
 
 class Source(Protocol):
@@ -103,6 +103,20 @@ class ForecastReader:
         return _values(
             array.isel(init_time=_as_slice(starts), lead_time=_as_slice(steps))
         )
+
+
+def stored_starts(dataset: xarray.Dataset) -> int:
+    """Returns how many starts one chunk of the stored forecasts holds."""
+    found = [1]
+    for array in dataset.data_vars.values():
+        shape = array.encoding.get("chunks") or array.encoding.get("chunksizes")
+        original = array.encoding.get("original_shape")
+        if array.chunks is not None and "init_time" in array.dims:
+            found.append(max(array.chunksizes["init_time"]))
+        elif shape and (original is None or len(original) == len(shape)):
+            places = dict(zip(array.dims, shape)) if len(shape) == array.ndim else {}
+            found.append(int(places.get("init_time", 1)))
+    return max(found)
 
 
 def _on_levels(array: xarray.DataArray, levels: np.ndarray | None) -> xarray.DataArray:

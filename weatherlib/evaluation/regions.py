@@ -23,8 +23,9 @@ __all__ = [
 
 Weighting = Literal["area", "cosine", "none"]
 
-# A grid whose first and last rows are this near to the poles covers the globe.
-_NEAR_POLE = 80.0
+# A grid whose first and last cells reach this near to the poles covers the globe; those
+# of Gaussian grids end a little before them.
+_NEAR_POLE = 88.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,7 +118,10 @@ class Grid:
         """Whether it covers the sphere."""
         if self.lat is None or not self.is_periodic:
             return False
-        return bool(self.lat[0] < -_NEAR_POLE and self.lat[-1] > _NEAR_POLE)
+        if len(self.lat) < 2:
+            return False
+        half = np.median(np.diff(self.lat)) / 2
+        return bool(min(-self.lat[0], self.lat[-1]) + half > _NEAR_POLE)
 
 
 def parse_box(text: str) -> tuple[str, Box]:

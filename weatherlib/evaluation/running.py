@@ -58,6 +58,7 @@ class Plan:
       neighbourhoods: Sides of squares, in points.
       truncation: Highest total wavenumber.
       seed: Of random ranks.
+      stored_starts: Starts in one chunk of the forecasts' files.
     """
 
     models: Mapping[str, Model]
@@ -72,6 +73,7 @@ class Plan:
     neighbourhoods: tuple[int, ...]
     truncation: int
     seed: int
+    stored_starts: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,6 +210,10 @@ def _blocks(plan: Plan, memory: int) -> Iterator[Block]:
         for size in sizes:
             chunks.append(max(1, min(size, left)))
             left //= chunks[-1]
+        # A chunk of the file that is cut would be read more than once.
+        stored = plan.stored_starts
+        if chunks[2] > stored:
+            chunks[2] -= chunks[2] % stored
         for init in range(0, sizes[2], chunks[2]):
             for lead in range(0, sizes[1], chunks[1]):
                 for level in range(0, sizes[0], chunks[0]):

@@ -265,17 +265,20 @@ def test_real_ensembles_can_be_scored():
     eda = data.open_dataset(
         samples.real("grib/era5_eda_10members_3deg_z_t_500_850_20170101-02.grib")
     )
-    truth = eda.isel(number=0, drop=True)
-    found = _run(eda.isel(number=slice(1, None)), truth, metrics=_ENSEMBLE)
+    # Any perturbed member may stand for the truth of the others.
+    truth = eda.isel(number=3, drop=True)
+    others = eda.isel(number=[1, 2, 4, 5, 6, 7, 8, 9])
+    found = _run(others, truth, metrics=_ENSEMBLE)
     values = found["geopotential"].sel(model="forecast", region="global")
     crps = values.sel(metric="crps_fair")
     spread = values.sel(metric="ensemble_spread")
     assert ((crps > 4) & (crps < 50)).all() and (spread > crps).all()
     ratio = values.sel(metric="spread_skill_ratio")
-    assert ((ratio > 0.7) & (ratio < 1.4)).all()
+    np.testing.assert_allclose(ratio, 1, atol=0.15)
     ranks = found["rank_histogram.geopotential"]
+    assert ranks.sizes["rank"] == 9
     np.testing.assert_allclose(ranks.mean("rank"), 1)
-    assert ranks.sizes["rank"] == 10 and (ranks < 3).all()
+    np.testing.assert_allclose(ranks, 1, atol=0.35)
 
 
 def test_a_plane_without_degrees_can_be_scored():

@@ -101,7 +101,9 @@ def as_truth(dataset: xarray.Dataset, name: str = "truth") -> xarray.Dataset:
             f"{name}: has {dataset.sizes[members[0]]} members along {members[0]}; "
             "truth is one, such as the control or the mean"
         )
-    return _named(dataset.assign_coords(time=moments))
+    named = _named(dataset.assign_coords(time=moments))
+    _require_dims(named, ("time", "level", "lat", "lon"), name)
+    return named
 
 
 def canonical(dataset: xarray.Dataset, name: str) -> xarray.Dataset:
@@ -281,12 +283,25 @@ def _forecast_file(dataset: xarray.Dataset, name: str) -> xarray.Dataset:
     return _sorted(_named(held), name)
 
 
+def _require_dims(dataset: xarray.Dataset, known: tuple[str, ...], name: str) -> None:
+    """Raises a ValueError where a variable has a dimension that is not known."""
+    for label, array in dataset.data_vars.items():
+        odd = [str(dim) for dim in array.dims if dim not in known]
+        if odd:
+            raise ValueError(
+                f"{name}: {label} has the dimension {odd[0]}, expected none but "
+                f"{', '.join(known)}"
+            )
+
+
 def _sorted(dataset: xarray.Dataset, name: str) -> xarray.Dataset:
     """Returns the forecasts in the order of start and lead time.
 
     Raises:
-      ValueError: A start or a lead time occurs twice.
+      ValueError: A start or a lead time occurs twice, or a dimension is not known.
     """
+    known = ("init_time", "lead_time", "number", "level", "lat", "lon")
+    _require_dims(dataset, known, name)
     for dim in ("init_time", "lead_time"):
         values = dataset[dim].values
         order = np.argsort(values, kind="stable")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -284,9 +284,8 @@ def _list(dataset: xarray.Dataset) -> str:
     return ", ".join(map(str, dataset.data_vars)) or "no field on a grid"
 
 
-def _span(values: Iterable[Any]) -> str:
-    array = np.asarray(list(values))
+def _span(array: np.ndarray) -> str:
     if array.dtype.kind == "M":
         return intake.describe_times(array)
-    hours = array / np.timedelta64(1, "h")
+    hours = array.astype("timedelta64[ns]") / np.timedelta64(1, "h")
     return f"{hours.min():g} to {hours.max():g} h"

@@ -30,7 +30,10 @@ _ENOUGH_DAYS = 700
 class Climatology(Protocol):
     """What is normal for a date."""
 
-    description: str
+    @property
+    def description(self) -> str:
+        """What it is, for the result."""
+        ...
 
     def at(
         self, variable: str, moments: np.ndarray, levels: np.ndarray | None

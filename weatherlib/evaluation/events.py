@@ -110,9 +110,9 @@ def fractions(events: np.ndarray, size: int, *, periodic: bool) -> np.ndarray:
     if size == 1:
         return filled
     if not periodic:
-        size_per_axis = [1] * (filled.ndim - 2) + [size, size]
-        return scipy.ndimage.uniform_filter(filled, size_per_axis, mode="constant")
-    across = scipy.ndimage.uniform_filter1d(filled, size, axis=-1, mode="wrap")
+        across = scipy.ndimage.uniform_filter1d(filled, size, axis=-1, mode="constant")
+    else:
+        across = scipy.ndimage.uniform_filter1d(filled, size, axis=-1, mode="wrap")
     return scipy.ndimage.uniform_filter1d(across, size, axis=-2, mode="constant")
 
 

@@ -140,6 +140,13 @@ def _fss(means: Means) -> np.ndarray:
         return 1 - means["fss_error"] / means["fss_reference"]
 
 
+_EVENT_SCORES: tuple[tuple[str, Better, str], ...] = (
+    ("csi", "higher", "critical success index"),
+    ("pod", "higher", "probability of detection"),
+    ("sucr", "higher", "success ratio"),
+    ("far", "lower", "false alarm ratio"),
+    ("frequency_bias", "one", "frequency bias"),
+)
 _TABLE = ("hits", "misses", "false_alarms")
 _ACTIVITY = "activity, the spatial standard deviation of the anomaly, of the"
 
@@ -207,13 +214,7 @@ METRICS: Mapping[str, Metric] = {
                long_name="share of forecasts in the bin", scale=0),
         *(
             Metric(name, _TABLE, _event_score(name), better, long_name=title, scale=0)
-            for name, better, title in (
-                ("csi", "higher", "critical success index"),
-                ("pod", "higher", "probability of detection"),
-                ("sucr", "higher", "success ratio"),
-                ("far", "lower", "false alarm ratio"),
-                ("frequency_bias", "one", "frequency bias"),
-            )
+            for name, better, title in _EVENT_SCORES
         ),
         Metric("fss", ("fss_error", "fss_reference"), _fss, "higher",
                long_name="fractions skill score", scale=0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import xarray
@@ -131,7 +131,7 @@ def score_rows(
             place = {"region": region or chosen["region"].values[0]}
             place = place if "region" in chosen.dims else {}
             for model in dataset["model"].values:
-                values = chosen.sel(model=model, **place).values[shown]
+                values = chosen.sel({"model": model, **place}).values[shown]
                 if np.isnan(values).all():
                     continue
                 stars = _stars(dataset, name, metric, model, label, place)
@@ -158,7 +158,7 @@ def _stars(
     ends = []
     for end in ("lower", "upper"):
         array = dataset[f"difference_{end}.{name}"]
-        at = {"metric": metric, "model": model, **place}
+        at: dict[str, object] = {"metric": metric, "model": model, **place}
         if level is not None:
             at["level"] = level
         if model not in array["model"].values:
@@ -234,7 +234,7 @@ def _lines(dataset: xarray.Dataset) -> Iterator[list[str]]:
             yield [str(found.get(c) or "") for c in (*_COLUMNS, *_EXTRA)]
 
 
-def _texts(at: dict[str, object]) -> dict[str, str]:
+def _texts(at: Mapping[str, object]) -> dict[str, str]:
     """Returns coordinates as a spreadsheet shows them."""
     found = {}
     for dim, value in at.items():

@@ -42,17 +42,18 @@ class Totals:
             )
         if set(self.dataset.data_vars) != set(other.dataset.data_vars):
             odd = set(self.dataset.data_vars) ^ set(other.dataset.data_vars)
+            first = min(map(str, odd))
             raise ValueError(
-                f"totals of different statistics do not merge: {sorted(odd)[0]} is in "
+                f"totals of different statistics do not merge: {first} is in "
                 "one of them only"
             )
         fixed = set(map(str, self.dataset.dims)) - {"init_time", "lead_time", "level"}
         for dim in fixed:
             if not self.dataset.get_index(dim).equals(other.dataset.get_index(dim)):
                 raise ValueError(f"totals of different {dim} values do not merge")
-        ours, theirs = xarray.align(
-            self.dataset, other.dataset, join="outer", fill_value=0.0
-        )
+        zero: Any = 0.0
+        pair = (self.dataset, other.dataset)
+        ours, theirs = xarray.align(*pair, join="outer", fill_value=zero)
         return Totals(ours + theirs, self.members)
 
     def add(

@@ -13,6 +13,7 @@ from weatherlib.cli import verification
 __all__ = ["curves", "draw"]
 
 _DRAWN = ("rmse", "acc", "crps_fair", "crps", "spread_skill_ratio", "csi", "fss")
+_ERRORS = ("rmse", "crps_fair", "crps")
 _MOST = 8
 
 
@@ -33,6 +34,8 @@ def draw(found: xarray.Dataset, path: pathlib.Path) -> list[pathlib.Path]:
         if not chosen.data_vars:
             continue
         region = str(found["region"].values[0]) if "region" in found.dims else ""
+        if metric not in _ERRORS:
+            chosen = _unnamed(chosen)
         figure = plotting.draw_score_curves(
             chosen, title=f"{metric.upper().replace('_', ' ')} by lead time, {region}"
         )
@@ -63,8 +66,8 @@ def curves(found: xarray.Dataset, metric: str) -> xarray.Dataset:
         if "region" in chosen.dims:
             chosen = chosen.isel(region=0, drop=True)
         chosen = chosen.rename(model="source", lead_time="time")
-        is_error = metric in ("rmse", "crps", "crps_fair")
-        units = str(array.attrs.get("units", "")) if is_error else "1"
+        is_error = metric in _ERRORS
+        units = str(array.attrs.get("units", "")) if is_error else ""
         levels = chosen["level"].values.tolist() if "level" in chosen.dims else [None]
         for level in levels:
             label = name if level is None else f"{name}_{level:g}"
@@ -82,7 +85,13 @@ def _comparison(found: xarray.Dataset) -> matplotlib.figure.Figure:
     chosen = curves(found, "rmse")
     ratio = chosen / chosen.sel(source=found.attrs["baseline"])
     for name, array in ratio.data_vars.items():
-        array.attrs = {**chosen[name].attrs, "units": "1"}
+        array.attrs = {**chosen[name].attrs, "units": ""}
     return plotting.draw_score_curves(
-        ratio, title=f"RMSE over that of {found.attrs['baseline']}, by lead time"
+        _unnamed(ratio),
+        title=f"RMSE over that of {found.attrs['baseline']}, by lead time",
     )
+
+
+def _unnamed(dataset: xarray.Dataset) -> xarray.Dataset:
+    """Returns pure numbers under names for which the pictures have no unit."""
+    return dataset.rename({name: f"curve_{i}" for i, name in enumerate(dataset)})

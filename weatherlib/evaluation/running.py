@@ -262,7 +262,7 @@ def _on_cluster(
     plan: Plan, blocks: list[Block], execution: settings.Execution
 ) -> Iterator[tuple[Block, Outcome]]:
     """Yields blocks finished by the workers of a dask cluster."""
-    distributed = optional.require("distributed")
+    distributed = optional.require("distributed", extra="cluster")
     try:
         client = distributed.Client(execution.scheduler, timeout="20s")
     except (OSError, ValueError, TimeoutError) as error:

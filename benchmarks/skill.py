@@ -40,9 +40,12 @@ from weatherlib import (
     checkpoint,
     data,
     data_utils,
+    evaluation,
     graphcast,
     normalization,
 )
+from weatherlib.evaluation import deterministic, reading
+from weatherlib.geometry import sphere
 
 # Variable and level (hPa) of the entries that must pass.
 HEADLINES = (
@@ -93,20 +96,26 @@ def load_forecast(path: pathlib.Path, stats: pathlib.Path) -> tuple[Any, Any]:
 
 def climatology(dataset: xarray.Dataset) -> xarray.Dataset:
     """Returns the mean at each grid point and hour of the day, as `hour`."""
-    hours = pd.DatetimeIndex(dataset["datetime"].values.ravel()).hour
-    if hours.empty:
+    names = list(map(str, dataset.data_vars))
+    times = dataset["datetime"].values.ravel()
+    if not times.size:
         raise ValueError("the data has no frames before --train-end for a climatology")
-    found = []
-    for hour in sorted(set(hours)):
-        part = dataset.isel(time=np.flatnonzero(hours == hour))
-        # In blocks, so that a long archive does not have to fit into memory.
-        blocks = [
-            part.isel(time=slice(i, i + 100)).sum("time").astype(np.float64)
-            for i in range(0, part.sizes["time"], 100)
-        ]
-        mean = sum(blocks[1:], blocks[0]) / part.sizes["time"]
-        found.append(mean.expand_dims(hour=[hour]))
-    return xarray.concat(found, "hour").astype(np.float32)
+    series = dataset.drop_vars("datetime").assign_coords(time=times)
+    truth = reading.TruthReader(series)
+    fitted = evaluation.fit_climatology(truth, names, harmonics=0, by_hour=True)
+    levels = series["level"].values if "level" in series.dims else None
+    found = {}
+    for name in names:
+        dims = (
+            ("level", "lat", "lon") if "level" in series[name].dims else ("lat", "lon")
+        )
+        held = levels if "level" in dims else None
+        days = [np.datetime64(f"2000-01-01T{hour:02d}", "ns") for hour in fitted.hours]
+        mean = fitted.at(name, np.array(days), held).astype(np.float32)
+        mean = mean if "level" in dims else mean[:, 0]
+        found[name] = (("hour", *dims), mean)
+    coords = {d: series[d] for d in ("level", "lat", "lon") if d in series.coords}
+    return xarray.Dataset(found, {**coords, "hour": list(fitted.hours)})
 
 
 def samples(
@@ -137,8 +146,16 @@ def samples(
 
 def mean_square(error: xarray.Dataset) -> xarray.Dataset:
     """Returns the area-weighted mean of the squares for each lead time and level."""
-    weights = np.cos(np.deg2rad(error["lat"]))
-    return (error**2).weighted(weights).mean(("batch", "lat", "lon"))
+    weights = sphere.latitude_weights(error["lat"].values)
+
+    def mean(array: xarray.DataArray) -> xarray.DataArray:
+        over = ("batch", "lat", "lon")
+        rest = [dim for dim in array.dims if dim not in over]
+        values = array.transpose(*rest, *over).values
+        found = deterministic.mse(values, 0.0, weights[:, None], axis=(-3, -2, -1))
+        return xarray.DataArray(found, {d: array[d] for d in rest}, rest)
+
+    return error.map(mean)
 
 
 def evaluate(

@@ -39,7 +39,8 @@ def test_the_help_of_a_command_explains_each_option_with_examples(name, capsys):
     for field in dataclasses.fields(module.Options):
         flag = f"--{field.name.replace('_', '-')}"
         hidden = name == "predict" and field.name == "truth"
-        positional = field.name in ("path", "output") and flag not in printed
+        named = field.name in ("path", "output", "forecasts")
+        positional = named and flag not in printed
         assert (flag in printed) != (hidden or positional)
 
 

@@ -37,6 +37,10 @@ COMMANDS = {
         module="weatherlib.cli.predict",
         summary="Make a forecast: file, maps and scores. Needs no argument.",
     ),
+    "evaluate": Command(
+        module="weatherlib.cli.evaluate",
+        summary="Score forecasts against what happened, beside references.",
+    ),
     "plot": Command(
         module="weatherlib.cli.plot",
         summary="Draw maps or an animation of a forecast or any weather file.",

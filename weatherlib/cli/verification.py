@@ -15,10 +15,11 @@ import numpy as np
 import xarray
 
 from weatherlib import variables
+from weatherlib.evaluation import deterministic
 from weatherlib.geometry import sphere
 from weatherlib.plotting import styles
 
-__all__ = ["SOURCES", "headline", "score_rows", "scores", "write_csv"]
+__all__ = ["SOURCES", "headline", "score_rows", "scores", "title", "write_csv"]
 
 SOURCES = ("forecast", "persistence")
 
@@ -68,7 +69,11 @@ def scores(
                 rmse.append(np.full(truth.shape[: order.index("lat")], np.nan))
                 continue
             error = (other - truth).transpose(*order).values.astype(np.float64)
-            rmse.append(_rmse(error, weights, axis=order.index("lat")))
+            first = order.index("lat")
+            shape = [-1 if i == first else 1 for i in range(error.ndim)]
+            over = tuple(range(first, error.ndim))
+            square = deterministic.weighted_mean(error**2, weights.reshape(shape), over)
+            rmse.append(np.sqrt(square))
         both = np.stack(rmse)
         levels = truth["level"].values.tolist() if "level" in truth.dims else [None]
         for index, level in enumerate(levels):
@@ -125,26 +130,16 @@ def write_csv(found: xarray.Dataset, path: str | os.PathLike[str]) -> pathlib.Pa
     return path
 
 
-def _rmse(error: np.ndarray, weights: np.ndarray, *, axis: int) -> np.ndarray:
-    """Returns the root of the mean over `axis`, the latitudes, and all later axes.
-
-    NaN is left out, with its weight.
-    """
-    shape = [len(weights) if i == axis else 1 for i in range(error.ndim)]
-    valid = np.isfinite(error)
-    weighed = np.broadcast_to(weights.reshape(shape), error.shape) * valid
-    over = tuple(range(axis, error.ndim))
-    total = weighed.sum(over)
-    squares = (weighed * np.where(valid, error, 0.0) ** 2).sum(over)
-    return np.sqrt(squares / np.where(total > 0, total, np.nan))
+def title(name: str, level: float | None) -> str:
+    """Returns the name of a variable for people, with its level in hPa."""
+    known = variables.find(name)
+    words = known.display_name if known else name.replace("_", " ")
+    return words if level is None else f"{words} at {level:g} hPa"
 
 
 def _attrs(name: str, level: float | None) -> dict[str, str]:
     known = variables.find(name)
-    title = known.display_name if known else name.replace("_", " ")
-    if level is not None:
-        title = f"{title} at {level:g} hPa"
-    return {"units": known.units if known else "", "long_name": title}
+    return {"units": known.units if known else "", "long_name": title(name, level)}
 
 
 def _table_names(found: xarray.Dataset) -> list[str]:

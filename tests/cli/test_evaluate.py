@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+import xarray
+
+from tests.evaluation import samples
+from weatherlib import evaluation
+from weatherlib.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    forecast, happened = samples.pair()
+    forecast.to_zarr("good.zarr", consolidated=False)
+    samples.forecasts(happened, noise=0.6, seed=4).to_netcdf("bad.nc")
+    happened.to_netcdf("truth.nc")
+    return tmp_path
+
+
+def _run(*words):
+    return main.main(["evaluate", *words, "--resamples", "50"])
+
+
+def test_two_models_are_scored_and_compared(folder, capsys):
+    assert _run("good.zarr", "other=bad.nc", "--truth", "truth.nc",
+                "--out-dir", "out", "--regions", "global",
+                "belt=-30,30,0,360") == 0  # fmt: skip
+    out = capsys.readouterr().out
+    assert "Root-mean-square error (rmse), global" in out
+    assert "flatters climatology" in out and "* differs from good beyond" in out
+    written = sorted(path.name for path in (folder / "out").iterdir())
+    assert written == [
+        "scores.csv", "scores.nc", "scores_rmse.png", "scores_scorecard.png",
+    ]  # fmt: skip
+    found = evaluation.open_results(folder / "out" / "scores.nc")
+    assert found["model"].values.tolist() == [
+        "good", "other", "persistence", "climatology",
+    ]  # fmt: skip
+    assert found["region"].values.tolist() == ["global", "belt"]
+    rmse = found["2m_temperature"].sel(metric="rmse", region="belt")
+    assert (rmse.sel(model="other") > rmse.sel(model="good")).all()
+
+
+def test_options_reach_the_library(folder, capsys):
+    mask = xarray.Dataset(
+        {"land_sea_mask": (("latitude", "longitude"), np.ones((8, 12)))},
+        samples.truth(2).drop_vars(["time", "level"]).coords,
+    )
+    mask["land_sea_mask"][:, :6] = 0
+    mask.to_netcdf("mask.nc")
+    samples.truth().mean("time").to_netcdf("climatology.nc")
+    assert _run("good.zarr", "--truth", "truth.nc", "--climatology", "climatology.nc",
+                "--metrics", "acc", "csi", "--references", "damped-persistence",
+                "--period", "2020-01-01:2020-01-06", "--variables", "2m_temperature",
+                "--thresholds", "2m_temperature=282,q0.9", "--regions", "land", "sea",
+                "--land-sea-mask", "mask.nc", "--by-start", "--name", "mine",
+                "--confidence", "0") == 0  # fmt: skip
+    found = evaluation.open_results(folder / "mine.nc")
+    assert found["region"].values.tolist() == ["land", "sea"]
+    assert found["model"].values.tolist() == ["good", "damped-persistence"]
+    assert found["csi.2m_temperature"]["threshold"].values.tolist() == ["282", "q0.9"]
+    assert "by_start.2m_temperature" in found and "lower.2m_temperature" not in found
+    assert "from the file given" in found.attrs["notes"]
+    assert "acc" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["good.zarr", "--truth", "trut.nc"], "did you mean truth.nc"),
+        (["no.zarr", "--truth", "truth.nc"], "no.zarr"),
+        (["good.zarr", "good.zarr", "--truth", "truth.nc"], "two forecasts are called"),
+        (["--truth", "truth.nc"], "at least one file of forecasts"),
+        (["good.zarr", "--truth", "truth.nc", "--period", "2020"], "START:END"),
+        (["good.zarr", "--truth", "truth.nc", "--thresholds", "x"], "VARIABLE=VALUE"),
+        (["good.zarr", "--truth", "truth.nc", "--regions", "a=1,2"], "south,north"),
+        (["good.zarr", "--truth", "truth.nc", "--regions", "land"], "land_sea_mask"),
+        (["good.zarr", "--truth", "truth.nc", "--metrics", "rsme"], "no metric"),
+        (["good.zarr", "--truth", "truth.nc", "--workers", "0"], "at least 1"),
+        (["truth.nc", "--truth", "bad.nc"], "has the dimension prediction_timedelta"),
+    ],
+)
+def test_a_mistake_ends_with_one_line_and_code_2(folder, capsys, words, message):
+    assert _run(*words) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error

@@ -1,0 +1,351 @@
+import numpy as np
+import pytest
+import xarray
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.evaluation import samples
+from weatherlib import data, evaluation
+from weatherlib.evaluation import deterministic, ensemble, events
+
+_ALL = ("rmse", "mse", "mae", "bias", "acc", "activity", "power_spectrum",
+        "zonal_spectrum", "crps")  # fmt: skip
+_ENSEMBLE = ("crps", "crps_fair", "ensemble_mean_rmse", "ensemble_mean_rmse_fair",
+             "ensemble_spread", "spread_skill_ratio", "energy_score",
+             "energy_score_fair", "rank_histogram")  # fmt: skip
+_EVENTS = ("csi", "pod", "sucr", "far", "frequency_bias", "brier_score",
+           "brier_score_fair", "reliability_diagram", "fss")  # fmt: skip
+_WARM = {"2m_temperature": (evaluation.parse_threshold("282"),
+                            evaluation.parse_threshold("q0.2"))}  # fmt: skip
+
+
+def _ensemble_pair(members=4):
+    happened = samples.truth()
+    return samples.forecasts(happened, members=members), happened
+
+
+def _run(forecast, happened, **options):
+    options = {"confidence": 0.0, "references": (), "regions": ("global",), **options}
+    return evaluation.evaluate(forecast, happened, **options)
+
+
+def _arrays(forecast, happened, name="geopotential"):
+    """Returns forecast, truth, both (init, lead, level, lat, lon), and weights."""
+    dims = ("time", "prediction_timedelta", ..., "latitude", "longitude")
+    forecast = forecast[name].transpose(*dims)
+    valid = forecast["time"] + forecast["prediction_timedelta"]
+    truth = happened[name].sel(time=valid.drop_vars("time"))
+    weights = np.cos(np.deg2rad(happened["latitude"].values))[:, None]
+    return forecast.values, truth.transpose(*dims[:2], ...).values, weights
+
+
+def test_errors_are_those_of_plain_arrays():
+    forecast, happened = samples.pair()
+    found = _run(forecast, happened)["geopotential"].sel(model="forecast")
+    ours, theirs, weights = _arrays(forecast, happened)
+    for metric in ("rmse", "mse", "mae", "bias"):
+        function = getattr(deterministic, metric)
+        expected = function(ours, theirs, weights, axis=(0, 3, 4))
+        values = found.sel(metric=metric, region="global").values
+        np.testing.assert_allclose(values, expected, err_msg=metric)
+
+
+def test_acc_and_activity_are_averaged_over_starts():
+    forecast, happened = samples.pair()
+    normal = happened.mean("time")
+    found = evaluation.evaluate(
+        forecast, happened, climatology=normal, metrics=("acc", "activity"),
+        references=("climatology",), regions=("global",), confidence=0,
+    )["geopotential"].sel(model="forecast", region="global")  # fmt: skip
+    ours, theirs, weights = _arrays(forecast, happened)
+    mean = normal["geopotential"].values
+    expected = deterministic.anomaly_correlation(ours, theirs, mean, weights, (3, 4))
+    np.testing.assert_allclose(found.sel(metric="acc"), expected.mean(0))
+    for field, name in ((ours, "forecast"), (theirs, "truth")):
+        expected = deterministic.activity(field, mean, weights, (3, 4)).mean(0)
+        np.testing.assert_allclose(found.sel(metric=f"{name}_activity"), expected)
+
+
+def test_scores_of_ensembles_are_those_of_plain_arrays():
+    forecast, happened = _ensemble_pair()
+    result = _run(forecast, happened, metrics=_ENSEMBLE)
+    found = result["geopotential"].sel(model="forecast", region="global")
+    members, truth, weights = _arrays(forecast, happened)
+    members = np.moveaxis(members, 2, 0)
+    over = (0, 3, 4)
+    for fair in (False, True):
+        expected = deterministic.weighted_mean(
+            ensemble.crps(members, truth, fair=fair), weights, over
+        )
+        values = found.sel(metric="crps_fair" if fair else "crps").values
+        np.testing.assert_allclose(values, expected)
+    error = deterministic.rmse(members.mean(0), truth, weights, over)
+    variance = deterministic.weighted_mean(ensemble.variance(members), weights, over)
+    np.testing.assert_allclose(found.sel(metric="ensemble_mean_rmse"), error)
+    np.testing.assert_allclose(found.sel(metric="ensemble_spread"), variance**0.5)
+    ratio = np.sqrt(5 / 4 * variance) / error
+    np.testing.assert_allclose(found.sel(metric="spread_skill_ratio"), ratio)
+    point = (slice(None), 3, 1, 0)
+    area = np.broadcast_to(weights, (8, 12)).ravel()
+    scores = [
+        ensemble.energy_score(
+            members[(slice(None), init, *point[2:])].reshape(4, -1),
+            truth[(init, *point[2:])].ravel(),
+            area,
+        )
+        for init in range(12)
+    ]
+    value = found.sel(metric="energy_score").isel(lead_time=1, level=0)
+    np.testing.assert_allclose(value, np.mean(scores))
+    ranks = result["rank_histogram.geopotential"].sel(model="forecast")
+    np.testing.assert_allclose(ranks.mean("rank"), 1)
+    assert ranks["rank"].values.tolist() == [1, 2, 3, 4, 5]
+
+
+def test_scores_of_events_follow_from_the_fields():
+    forecast, happened = _ensemble_pair()
+    result = _run(forecast, happened, metrics=_EVENTS, thresholds=_WARM,
+                  neighbourhoods=(1, 3))  # fmt: skip
+    members, truth, weights = _arrays(forecast, happened, "2m_temperature")
+    members = np.moveaxis(members, 2, 0)
+    chance, event = (members >= 282).mean(0), truth >= 282
+    expected = deterministic.weighted_mean((chance - event) ** 2, weights, (0, 2, 3))
+    brier = result["brier_score.2m_temperature"].sel(model="forecast", region="global")
+    np.testing.assert_allclose(brier.sel(threshold="282"), expected)
+    assert (result["brier_score_fair.2m_temperature"] <= brier + 1e-12).all()
+    warm = members.mean(0) >= 282
+    hits, misses, false = (
+        (weights * (a & b)).sum((0, 2, 3))
+        for a, b in ((warm, event), (~warm, event), (warm, ~event))
+    )
+    table = events.contingency_scores(hits, misses, false)
+    for name, value in table.items():
+        held = result[f"{name}.2m_temperature"].sel(threshold="282", region="global")
+        np.testing.assert_allclose(held.sel(model="forecast"), value)
+    fss = result["fss.2m_temperature"].sel(threshold="282", region="global")
+    own = events.fss(warm[:, 0] * 1.0, event[:, 0] * 1.0, 3, weights, periodic=True)
+    held = fss.sel(model="forecast", neighbourhood=3).isel(lead_time=0)
+    np.testing.assert_allclose(held, own)
+    shares = result["reliability_share.2m_temperature"].sum("probability")
+    np.testing.assert_allclose(shares, 1)
+    limit = np.quantile(happened["2m_temperature"], 0.2, axis=0)
+    cold = ((members <= limit).mean(0) - (truth <= limit)) ** 2
+    np.testing.assert_allclose(
+        brier.sel(threshold="q0.2"),
+        deterministic.weighted_mean(cold, weights, (0, 2, 3)),
+    )
+
+
+@settings(max_examples=8)
+@given(memory=st.integers(1, 2**18), workers=st.integers(1, 3))
+def test_how_the_work_is_cut_does_not_change_the_result(memory, workers):
+    happened = samples.truth()
+    for forecast, metrics in (
+        (samples.pair()[0], _ALL),
+        (_ensemble_pair(3)[0].isel(time=slice(0, 4)), _ENSEMBLE),
+    ):
+        kwargs = {"metrics": metrics, "references": ("persistence", "climatology")}
+        whole = _run(forecast, happened, **kwargs)
+        execution = evaluation.Execution(memory=memory, workers=workers)
+        parts = _run(forecast, happened, execution=execution, **kwargs)
+        xarray.testing.assert_allclose(parts, whole, rtol=1e-10)
+
+
+def test_sums_of_two_periods_merge_to_those_of_both():
+    forecast, happened = samples.pair()
+    chosen = evaluation.Settings(metrics=_ALL, references=("persistence",),
+                                 period=("2020-01-01", "2020-01-10"))  # fmt: skip
+    whole = evaluation.accumulate(forecast, happened, chosen)
+    first, second = (
+        evaluation.accumulate(forecast.isel(time=part), happened, chosen)
+        for part in (slice(0, 5), slice(5, None))
+    )
+    merged = second.merge(first)
+    xarray.testing.assert_allclose(merged.results(), whole.results(), rtol=1e-10)
+    other = evaluation.accumulate(
+        forecast, happened, evaluation.Settings(metrics=("mae",), references=())
+    )
+    with pytest.raises(ValueError, match="do not merge"):
+        whole.merge(other)
+
+
+def test_regions_that_part_the_globe_add_up_to_it():
+    forecast, happened = samples.pair()
+    mask = xarray.DataArray(
+        np.random.default_rng(0).uniform(size=(8, 12)),
+        {d: happened[d] for d in ("latitude", "longitude")},
+    )
+    chosen = evaluation.Settings(
+        metrics=("mse",),
+        references=(),
+        regions=("global", "tropics", "extra-tropics", "land", "sea"),
+    )
+    found = evaluation.accumulate(forecast, happened, chosen, land_sea_mask=mask)
+    sums = found.totals["forecast"].dataset["squared_error.geopotential"]
+    whole = sums.sel(region="global", drop=True)
+    for parts in (["tropics", "extra-tropics"], ["land", "sea"]):
+        xarray.testing.assert_allclose(sums.sel(region=parts).sum("region"), whole)
+
+
+def test_missing_values_are_left_out_and_counted():
+    forecast, happened = samples.pair()
+    broken = forecast.copy(deep=True)
+    broken["2m_temperature"][:, :, :4] = np.nan
+    broken["2m_temperature"][0, 0, 4, 0] = np.inf
+    found = _run(broken, happened)
+    assert "forecast: 1729 values are missing or infinite" in found.attrs["notes"]
+    ours, theirs, weights = _arrays(broken, happened, "2m_temperature")
+    ours[~np.isfinite(ours)] = np.nan
+    expected = deterministic.mae(ours, theirs, weights, (0, 2, 3))
+    values = found["2m_temperature"].sel(metric="mae", region="global")
+    np.testing.assert_allclose(values.squeeze(), expected)
+
+
+def test_work_on_dask_arrays_and_on_a_cluster_gives_the_same():
+    import distributed
+
+    forecast, happened = samples.pair()
+    chunked = forecast.chunk(time=5), happened.chunk(time=7)
+    whole = _run(forecast, happened, metrics=_ALL)
+    xarray.testing.assert_allclose(_run(*chunked, metrics=_ALL), whole, rtol=1e-10)
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+    ) as cluster:
+        execution = evaluation.Execution(
+            memory=2**16, scheduler=cluster.scheduler_address
+        )
+        found = _run(*chunked, metrics=_ALL, execution=execution)
+    xarray.testing.assert_allclose(found, whole, rtol=1e-10)
+
+
+def test_a_scheduler_that_is_not_there_is_named(monkeypatch):
+    import distributed
+
+    def refuse(address, timeout):
+        raise OSError(f"timed out after {timeout}")
+
+    monkeypatch.setattr(distributed, "Client", refuse)
+    execution = evaluation.Execution(scheduler="tcp://127.0.0.1:9")
+    with pytest.raises(OSError, match=r"tcp://127\.0\.0\.1:9: cannot be reached"):
+        _run(*samples.pair(), execution=execution)
+
+
+def test_models_are_compared_on_what_they_share():
+    forecast, happened = samples.pair()
+    worse = samples.forecasts(happened, noise=0.6, seed=3).isel(
+        time=slice(2, None), prediction_timedelta=[0, 1]
+    )
+    found = evaluation.evaluate(
+        {"good": forecast, "bad": worse}, happened, references=("persistence",)
+    )
+    assert found["model"].values.tolist() == ["good", "bad", "persistence"]
+    assert found.sizes["lead_time"] == 2 and found.attrs["starts"] == "10"
+    assert "2 of 12 values of init_time are not in all" in found.attrs["notes"]
+    at = {"metric": "rmse", "model": "bad", "region": "global"}
+    name = "geopotential"
+    assert (found[f"difference.{name}"].sel(at) > 0).all()
+    assert (found[f"difference_lower.{name}"].sel(at) > 0).all()
+    assert (found[f"p_value.{name}"].sel(at) < 0.05).all()
+    low, value, high = (
+        found[n].sel(at) for n in (f"lower.{name}", name, f"upper.{name}")
+    )
+    assert ((low <= value) & (value <= high)).all()
+
+
+def test_every_start_can_be_kept():
+    forecast, happened = samples.pair()
+    found = _run(forecast, happened, metrics=("mse",), by_start=True)
+    each = found["by_start.geopotential"].sel(metric="mse")
+    xarray.testing.assert_allclose(
+        each.mean("init_time"), found["geopotential"].sel(metric="mse")
+    )
+
+
+def test_real_ensembles_can_be_scored():
+    eda = data.open_dataset(
+        samples.real("grib/era5_eda_10members_3deg_z_t_500_850_20170101-02.grib")
+    )
+    # Any perturbed member may stand for the truth of the others.
+    truth = eda.isel(number=3, drop=True)
+    others = eda.isel(number=[1, 2, 4, 5, 6, 7, 8, 9])
+    found = _run(others, truth, metrics=_ENSEMBLE)
+    values = found["geopotential"].sel(model="forecast", region="global")
+    crps = values.sel(metric="crps_fair")
+    spread = values.sel(metric="ensemble_spread")
+    assert ((crps > 4) & (crps < 50)).all() and (spread > crps).all()
+    ratio = values.sel(metric="spread_skill_ratio")
+    np.testing.assert_allclose(ratio, 1, atol=0.15)
+    ranks = found["rank_histogram.geopotential"]
+    assert ranks.sizes["rank"] == 9
+    np.testing.assert_allclose(ranks.mean("rank"), 1)
+    np.testing.assert_allclose(ranks, 1, atol=0.35)
+
+
+def test_a_plane_without_degrees_can_be_scored():
+    generator = np.random.default_rng(0)
+    times = np.datetime64("2020-01-01", "ns") + np.arange(8) * np.timedelta64(5, "m")
+    rain = xarray.Dataset(
+        {"rain": (("time", "y", "x"), generator.gamma(0.5, size=(8, 20, 24)))},
+        {"time": times},
+    )
+    leads = (np.arange(1, 4) * np.timedelta64(5, "m")).astype("timedelta64[ns]")
+    forecast = rain.isel(time=slice(0, 5)).expand_dims(
+        prediction_timedelta=leads, axis=1
+    )
+    found = evaluation.evaluate(
+        forecast,
+        rain,
+        metrics=("csi", "pod", "sucr", "fss", "rmse"),
+        thresholds={"rain": (evaluation.parse_threshold(0.5),)},
+        references=("persistence",),
+    )
+    assert found["region"].values.tolist() == ["domain"]
+    csi = found["csi.rain"]
+    assert ((csi > 0) & (csi < 1)).all()
+    same = csi.sel(model="forecast", drop=True)
+    xarray.testing.assert_equal(same, csi.sel(model="persistence", drop=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (lambda d: d.assign_coords(time=d["time"] + np.timedelta64(999, "D")), {},
+         "no valid time of the forecasts is in the truth"),
+        (lambda d: d.assign_coords(latitude=d["latitude"] + 1), {}, "regrid one"),
+        (lambda d: d.isel(latitude=slice(1, None)).assign_coords(
+            longitude=d["longitude"] + 1), {}, "regrid one"),
+        (lambda d: d.assign_coords(level=[300.0, 700.0]), {}, "no level in common"),
+        (lambda d: d.rename(geopotential="a", **{"2m_temperature": "b"}), {},
+         "share no variable"),
+        (lambda d: d, {"variables": ("geopotentiel",)}, "did you mean geopotential"),
+        (lambda d: d, {"levels": (700.0,)}, "no level 700 hPa"),
+        (lambda d: d, {"metrics": ("rsme",)}, "no metric 'rsme'"),
+        (lambda d: d, {"metrics": ("crps_fair",)}, "needs an ensemble"),
+        (lambda d: d, {"metrics": ("csi",)}, "needs thresholds"),
+        (lambda d: d, {"references": ("magic",)}, "no reference 'magic'"),
+        (lambda d: d, {"regions": ("mars",)}, "not known"),
+        (lambda d: d, {"confidence": 2.0}, "below 1"),
+        (lambda d: d, {"period": ("x", "y")}, "two dates"),
+        (lambda d: d, {"period": ("2021-01-01", "2020-01-01")}, "not before"),
+        (lambda d: d, {"neighbourhoods": (0,)}, "at least 1 point"),
+        (lambda d: d, {"resamples": 0}, "at least 1"),
+        (lambda d: d, {"penalty": 0.0}, "above 0"),
+        (lambda d: d, {"thresholds": {"rain": _WARM["2m_temperature"]}},
+         "which is not evaluated"),
+        (lambda d: d, {"thresholds": {"rain": (1.0,)}}, "parse_threshold"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_evaluated_says_why(change, options, message):
+    forecast, happened = samples.pair()
+    with pytest.raises(ValueError, match=message):
+        evaluation.evaluate(change(forecast), happened, **options)
+
+
+def test_one_name_for_two_things_is_refused():
+    forecast, happened = samples.pair()
+    with pytest.raises(ValueError, match="another name"):
+        evaluation.evaluate({"persistence": forecast}, happened)
+    with pytest.raises(ValueError, match="no forecast"):
+        evaluation.evaluate({}, happened)
+    with pytest.raises(ValueError, match="at least 1"):
+        evaluation.Execution(workers=0)

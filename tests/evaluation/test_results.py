@@ -1,0 +1,126 @@
+import csv
+
+import numpy as np
+import pytest
+import xarray
+
+from tests.evaluation import samples
+from weatherlib import evaluation
+
+
+def _result(**options):
+    forecast, happened = samples.pair()
+    options = {"resamples": 50, **options}
+    return evaluation.evaluate(forecast, happened, **options)
+
+
+def test_results_have_the_form_of_weatherbench():
+    found = _result()
+    assert found["geopotential"].dims == (
+        "metric", "model", "region", "lead_time", "level",
+    )  # fmt: skip
+    assert found["lead_time"].dtype == "timedelta64[ns]"
+    assert found["starts"].values.tolist() == [12, 12, 12]
+    assert found["geopotential"].attrs["units"] == "m2 s-2"
+    assert "flatters climatology" in found.attrs["notes"]
+
+
+def test_written_results_are_read_as_they_were(tmp_path):
+    found = _result(metrics=("rmse", "power_spectrum", "acc"), by_start=True)
+    path = evaluation.write_results(found, tmp_path / "scores.nc")
+    xarray.testing.assert_identical(evaluation.open_results(path), found)
+    assert [p.name for p in tmp_path.iterdir()] == ["scores.nc"]
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        evaluation.write_results(found, tmp_path / "no" / "scores.nc")
+
+
+def test_published_scores_of_gencast_are_read_and_agree_with_our_formulas():
+    found = evaluation.open_results(
+        samples.real("scores/gencast_1deg_era5_ensemble_metrics.nc")
+    )
+    days = found["lead_time"].values / np.timedelta64(1, "D")
+    assert days.tolist() == list(range(1, 11))
+    z500 = found["geopotential"].sel(level=500).squeeze("model")
+    mse, variance = z500.sel(metric="mse"), z500.sel(metric="ensemble_variance")
+    ratio = np.sqrt(51 / 50 * variance / mse)
+    np.testing.assert_allclose(ratio, z500.sel(metric="spread_skill_ratio"), rtol=1e-3)
+    fair = np.sqrt(mse - variance / 50)
+    expected = z500.sel(metric="ensemble_mean_rmse_fair")
+    np.testing.assert_allclose(fair, expected, rtol=1e-5)
+    assert {"2m_temperature", "u_component_of_wind"} <= set(found.data_vars)
+
+
+def test_published_histograms_and_brier_scores_are_read():
+    ranks = evaluation.open_results(
+        samples.real("scores/gencast_1deg_era5_rank_histogram_50_members.nc")
+    )["rank_histogram.geopotential"]
+    assert ranks.sel(level=500).squeeze("model").dims == ("lead_time", "rank")
+    np.testing.assert_allclose(ranks.mean("rank"), 1, rtol=1e-5)
+    brier = evaluation.open_results(
+        samples.real("scores/gencast_1deg_era5_brier_skill_score.nc")
+    )["brier_score.temperature"]
+    assert "q0.99" in brier["threshold"].values
+
+
+def test_results_of_weatherbench_x_are_read(tmp_path):
+    lead = np.array([6, 12]) * 3600 * 10**9
+    made = xarray.Dataset(
+        {
+            "rmse.2m_temperature": ("lead_time", [1.0, 2.0]),
+            "bias.2m_temperature": ("lead_time", [0.1, 0.2]),
+        },
+        {"lead_time": lead},
+    )
+    made.to_netcdf(tmp_path / "wbx.nc")
+    found = evaluation.open_results(tmp_path / "wbx.nc")
+    assert found["2m_temperature"].sel(metric="rmse", model="wbx").values.tolist() == [
+        1,
+        2,
+    ]
+    hours = found["lead_time"].values / np.timedelta64(1, "h")
+    assert hours.tolist() == [6, 12]
+
+
+def test_files_that_hold_no_scores_say_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such file of scores"):
+        evaluation.open_results(tmp_path / "no.nc")
+    (tmp_path / "text.nc").write_text("text")
+    with pytest.raises(OSError, match="cannot be read"):
+        evaluation.open_results(tmp_path / "text.nc")
+    samples.truth(2).to_netcdf(tmp_path / "weather.nc")
+    with pytest.raises(ValueError, match="no scores by lead time"):
+        evaluation.open_results(tmp_path / "weather.nc")
+
+
+def test_the_spreadsheet_has_a_line_for_each_score(tmp_path):
+    found = _result(metrics=("rmse", "zonal_spectrum"))
+    path = evaluation.write_csv(found, tmp_path / "scores.csv")
+    with path.open(encoding="utf8") as file:
+        lines = list(csv.DictReader(file))
+    plain = [x for x in lines if x["metric"] == "rmse"]
+    assert len(plain) == 3 * 4 * 3 * (2 + 1)
+    one = next(
+        x for x in plain if x["variable"] == "geopotential" and x["level"] == "850"
+        and x["model"] == "persistence" and x["lead_hours"] == "24"
+        and x["region"] == "tropics"
+    )  # fmt: skip
+    at = {"metric": "rmse", "model": "persistence", "region": "tropics", "level": 850}
+    for column, name in (("value", "geopotential"), ("lower", "lower.geopotential"),
+                         ("difference", "difference.geopotential")):  # fmt: skip
+        value = float(found[name].sel(at).isel(lead_time=1))
+        assert float(one[column]) == pytest.approx(value, rel=1e-6)
+    assert one["units"] == "m2 s-2"
+    waves = {x["wavenumber"] for x in lines if x["metric"] == "forecast_zonal_spectrum"}
+    assert waves == set(map(str, range(7)))
+
+
+def test_the_table_marks_what_differs_beyond_chance():
+    heading, rows = evaluation.score_rows(_result(), "rmse")
+    assert heading == ["variable", "unit", "model", "+12 h", "+24 h", "+36 h"]
+    assert [row[0] for row in rows[:4]] == [
+        "geopotential 500", "geopotential 500", "geopotential 500", "geopotential 850",
+    ]  # fmt: skip
+    assert [row[2] for row in rows[:3]] == ["forecast", "persistence", "climatology"]
+    assert not any("*" in cell for cell in rows[0])
+    assert any("*" in cell for cell in rows[1])
+    assert evaluation.score_rows(_result(), "acc")[1] == []

@@ -1,0 +1,97 @@
+"""Pictures of scores: curves by lead time, and models compared."""
+
+from __future__ import annotations
+
+import pathlib
+
+import matplotlib.figure
+import xarray
+
+from weatherlib import plotting
+from weatherlib.cli import verification
+
+__all__ = ["curves", "draw"]
+
+_DRAWN = ("rmse", "acc", "crps_fair", "crps", "spread_skill_ratio", "csi", "fss")
+_ERRORS = ("rmse", "crps_fair", "crps")
+_MOST = 8
+
+
+def draw(found: xarray.Dataset, path: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the pictures drawn: a sheet of curves for each of the chief metrics.
+
+    Args:
+      found: Scores as `evaluation.evaluate` returns them.
+      path: Folder and name of the files, without a suffix.
+    """
+    if "metric" not in found.dims or found.sizes["lead_time"] < 2:
+        return []
+    written = []
+    for metric in _DRAWN:
+        if metric not in found["metric"].values:
+            continue
+        chosen = curves(found, metric)
+        if not chosen.data_vars:
+            continue
+        region = str(found["region"].values[0]) if "region" in found.dims else ""
+        if metric not in _ERRORS:
+            chosen = _unnamed(chosen)
+        figure = plotting.draw_score_curves(
+            chosen, title=f"{metric.upper().replace('_', ' ')} by lead time, {region}"
+        )
+        target = path.with_name(f"{path.name}_{metric}.png")
+        written.append(plotting.save_figure(figure, target))
+    if found.sizes["model"] > 1 and "rmse" in found["metric"].values:
+        figure = _comparison(found)
+        target = path.with_name(f"{path.name}_scorecard.png")
+        written.append(plotting.save_figure(figure, target))
+    return written
+
+
+def curves(found: xarray.Dataset, metric: str) -> xarray.Dataset:
+    """Returns one metric in the first region as curves of the chief variables.
+
+    Args:
+      found: Scores.
+      metric: Which.
+
+    Returns:
+      Variables named as in `verification` with the dimensions source and time.
+    """
+    out = {}
+    for name, array in found.data_vars.items():
+        if "metric" not in array.dims or "." in str(name):
+            continue
+        chosen = array.sel(metric=metric)
+        if "region" in chosen.dims:
+            chosen = chosen.isel(region=0, drop=True)
+        chosen = chosen.rename(model="source", lead_time="time")
+        is_error = metric in _ERRORS
+        units = str(array.attrs.get("units", "")) if is_error else ""
+        levels = chosen["level"].values.tolist() if "level" in chosen.dims else [None]
+        for level in levels:
+            label = name if level is None else f"{name}_{level:g}"
+            single = chosen if level is None else chosen.sel(level=level, drop=True)
+            if single.isnull().all():
+                continue
+            attrs = {"units": units, "long_name": verification.title(str(name), level)}
+            out[label] = single.drop_vars("metric").assign_attrs(attrs)
+    dataset = xarray.Dataset(out)
+    return verification.headline(dataset) if len(out) > _MOST else dataset
+
+
+def _comparison(found: xarray.Dataset) -> matplotlib.figure.Figure:
+    """Returns a figure of the errors of all models over those of the first one."""
+    chosen = curves(found, "rmse")
+    ratio = chosen / chosen.sel(source=found.attrs["baseline"])
+    for name, array in ratio.data_vars.items():
+        array.attrs = {**chosen[name].attrs, "units": ""}
+    return plotting.draw_score_curves(
+        _unnamed(ratio),
+        title=f"RMSE over that of {found.attrs['baseline']}, by lead time",
+    )
+
+
+def _unnamed(dataset: xarray.Dataset) -> xarray.Dataset:
+    """Returns pure numbers under names for which the pictures have no unit."""
+    return dataset.rename({name: f"curve_{i}" for i, name in enumerate(dataset)})

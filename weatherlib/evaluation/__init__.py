@@ -1,0 +1,44 @@
+"""Scores of forecasts: computed in blocks, compared with references and one another.
+
+`evaluate` is the way in; single scores on arrays are in `deterministic`, `ensemble`,
+`events` and `spectra`. Nothing here imports JAX.
+"""
+
+from weatherlib.evaluation.accumulation import Accumulated, accumulate, evaluate
+from weatherlib.evaluation.bootstrap import block_counts
+from weatherlib.evaluation.climatology import fit_climatology, open_climatology
+from weatherlib.evaluation.events import Threshold, parse_threshold
+from weatherlib.evaluation.metrics import METRICS
+from weatherlib.evaluation.references import REFERENCES
+from weatherlib.evaluation.regions import REGIONS, Box, parse_box
+from weatherlib.evaluation.results import canonical_results
+from weatherlib.evaluation.settings import Execution, Settings
+from weatherlib.evaluation.tables import (
+    open_results,
+    score_rows,
+    write_csv,
+    write_results,
+)
+
+__all__ = [
+    "METRICS",
+    "REFERENCES",
+    "REGIONS",
+    "Accumulated",
+    "Box",
+    "Execution",
+    "Settings",
+    "Threshold",
+    "accumulate",
+    "block_counts",
+    "canonical_results",
+    "evaluate",
+    "fit_climatology",
+    "open_climatology",
+    "open_results",
+    "parse_box",
+    "parse_threshold",
+    "score_rows",
+    "write_csv",
+    "write_results",
+]

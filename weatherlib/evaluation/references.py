@@ -1,0 +1,328 @@
+"""Forecasts that need no model: what a forecast has to beat."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from weatherlib.evaluation import climatology as climatologies
+from weatherlib.evaluation import reading
+
+__all__ = [
+    "REFERENCES",
+    "ClimatologyForecast",
+    "DampedPersistence",
+    "Persistence",
+    "Ridge",
+    "fit_damping",
+    "fit_ridge",
+]
+
+REFERENCES = ("persistence", "climatology", "damped-persistence", "ridge")
+
+Period = tuple[np.datetime64, np.datetime64]
+
+_MOST_BYTES = 4 * 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Persistence:
+    """The weather stays as it is at the start.
+
+    Attributes:
+      truth: What happened.
+    """
+
+    truth: reading.TruthReader
+
+    def read(
+        self,
+        variable: str,
+        inits: np.ndarray,
+        leads: np.ndarray,
+        levels: np.ndarray | None,
+    ) -> np.ndarray:
+        """Returns values as `reading.Source.read`."""
+        state = self.truth.at(variable, inits, levels)[None, :, None]
+        shape = (1, len(inits), len(leads), *state.shape[3:])
+        return np.broadcast_to(state, shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClimatologyForecast:
+    """The weather is normal for the date.
+
+    Attributes:
+      climatology: What is normal.
+    """
+
+    climatology: climatologies.Climatology
+
+    def read(
+        self,
+        variable: str,
+        inits: np.ndarray,
+        leads: np.ndarray,
+        levels: np.ndarray | None,
+    ) -> np.ndarray:
+        """Returns values as `reading.Source.read`."""
+        valid = inits[:, None] + leads[None, :]
+        return self.climatology.at(variable, valid, levels)[None]
+
+
+@dataclasses.dataclass(frozen=True)
+class DampedPersistence:
+    """The anomaly at the start fades towards the climatology.
+
+    Attributes:
+      truth: What happened.
+      climatology: What is normal.
+      damping: For each variable the factor of the anomaly, shape [lead, level, row,
+        column].
+      leads: Lead times of the factors.
+      levels: Levels of the factors of variables that have them.
+    """
+
+    truth: reading.TruthReader
+    climatology: climatologies.Climatology
+    damping: Mapping[str, np.ndarray]
+    leads: np.ndarray
+    levels: np.ndarray | None
+
+    def read(
+        self,
+        variable: str,
+        inits: np.ndarray,
+        leads: np.ndarray,
+        levels: np.ndarray | None,
+    ) -> np.ndarray:
+        """Returns values as `reading.Source.read`."""
+        anomaly = self.truth.at(variable, inits, levels) - self.climatology.at(
+            variable, inits, levels
+        )
+        factors = self.damping[variable][np.searchsorted(self.leads, leads)]
+        if levels is not None and self.levels is not None:
+            places = [self.levels.tolist().index(level) for level in levels]
+            factors = factors[:, places]
+        valid = inits[:, None] + leads[None, :]
+        normal = self.climatology.at(variable, valid, levels)
+        return (normal + anomaly[:, None] * factors[None])[None]
+
+
+def fit_damping(
+    truth: reading.TruthReader,
+    climatology: climatologies.Climatology,
+    names: Sequence[str],
+    leads: np.ndarray,
+    period: Period,
+) -> DampedPersistence:
+    """Returns persistence whose anomaly is damped by its regression on a later one.
+
+    The factor sum a(t) a(t + lead) / sum a(t)^2 is that of each point, over pairs both
+    of whose times lie in the period.
+
+    Raises:
+      ValueError: The period has no pair of times for a lead.
+    """
+    moments = climatologies.period_times(truth.times, period)
+    found = {}
+    for name in names:
+        array = truth.dataset[name]
+        levels = climatologies.levels_of(truth.dataset)
+        levels = levels if "level" in array.dims else None
+        each = 8 * array.isel(time=0).size * 4
+        factors = []
+        for lead in leads:
+            starts = _starts(moments, [np.timedelta64(0, "ns"), lead], name)
+            product, square = 0.0, 0.0
+            for block in climatologies.blocks_of(starts, each):
+                now, later = (
+                    truth.at(name, t, levels) - climatology.at(name, t, levels)
+                    for t in (block, block + lead)
+                )
+                product = product + np.nansum(now * later, axis=0)
+                square = square + np.nansum(now**2 * ~np.isnan(later), axis=0)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                factors.append(np.asarray(product) / np.asarray(square))
+        found[name] = np.stack(factors)
+    return DampedPersistence(
+        truth, climatology, found, leads, climatologies.levels_of(truth.dataset)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Ridge:
+    """A linear forecast from the last two states, all variables and points together.
+
+    Attributes:
+      truth: What happened.
+      climatology: What is normal.
+      names: Variables in the order of the state.
+      step: Time between the two states.
+      scale: For each variable the standard deviation of the anomaly at each point.
+      states: Pairs of states of the training, shape [sample, 2 state].
+      weights: For each lead the weights of the samples, shape [sample, state].
+      leads: Lead times of the weights.
+      levels: Levels of variables that have them.
+    """
+
+    truth: reading.TruthReader
+    climatology: climatologies.Climatology
+    names: tuple[str, ...]
+    step: np.timedelta64
+    scale: Mapping[str, np.ndarray]
+    states: np.ndarray
+    weights: tuple[np.ndarray, ...]
+    leads: np.ndarray
+    levels: np.ndarray | None
+
+    def read(
+        self,
+        variable: str,
+        inits: np.ndarray,
+        leads: np.ndarray,
+        levels: np.ndarray | None,
+    ) -> np.ndarray:
+        """Returns values as `reading.Source.read`."""
+        pair = np.concatenate([self.state(inits), self.state(inits - self.step)], 1)
+        likeness = pair @ self.states.T
+        scale = self.scale[variable]
+        first = sum(
+            self.scale[n].size for n in self.names[: self.names.index(variable)]
+        )
+        part = slice(first, first + scale.size)
+        found = []
+        for lead in leads:
+            weights = self.weights[int(np.searchsorted(self.leads, lead))]
+            anomaly = (likeness @ weights[:, part]).reshape(len(inits), *scale.shape)
+            anomaly = anomaly * scale
+            if levels is not None and self.levels is not None:
+                places = [self.levels.tolist().index(level) for level in levels]
+                anomaly = anomaly[:, places]
+            normal = self.climatology.at(variable, inits + lead, levels)
+            found.append(normal + anomaly)
+        return np.stack(found, axis=1)[None]
+
+    def state(self, moments: np.ndarray) -> np.ndarray:
+        """Returns the scaled anomalies at some times as vectors, [time, state]."""
+        return _states(
+            self.truth, self.climatology, self.names, self.levels, moments, self.scale
+        )
+
+
+def fit_ridge(
+    truth: reading.TruthReader,
+    climatology: climatologies.Climatology,
+    names: Sequence[str],
+    leads: np.ndarray,
+    period: Period,
+    *,
+    penalty: float = 100.0,
+) -> Ridge:
+    """Returns the ridge regression of each lead time on the last two states.
+
+    Anomalies are divided by their standard deviation at each point, so that the penalty
+    means the same for every variable. Solved in the space of the samples, of which
+    there are mostly fewer than points; the training states are held in memory.
+
+    Args:
+      truth: What happened.
+      climatology: What is normal.
+      names: Variables of the state.
+      leads: Lead times, timedelta64[ns].
+      period: First and last time of the training; targets lie in it too.
+      penalty: Added to the diagonal.
+
+    Raises:
+      ValueError: The period is too short, or the states do not fit into memory.
+    """
+    moments = climatologies.period_times(truth.times, period)
+    if len(moments) < 3:
+        raise ValueError(
+            f"ridge: the period {period[0]} to {period[1]} has {len(moments)} times; "
+            "too few to learn from"
+        )
+    step = np.diff(moments).min()
+    levels = climatologies.levels_of(truth.dataset)
+    size = sum(truth.dataset[name].isel(time=0).size for name in names)
+    needed = 8 * len(moments) * (3 * size + len(moments))
+    if needed > _MOST_BYTES:
+        raise ValueError(
+            f"ridge: {len(moments)} states of {size} numbers need "
+            f"{needed / 2**30:.0f} GiB; choose fewer variables or levels, a shorter "
+            "period, or leave this reference out"
+        )
+    scale: dict[str, np.ndarray] = {}
+    for name in names:
+        held = levels if "level" in truth.dataset[name].dims else None
+        anomaly = truth.at(name, moments, held) - climatology.at(name, moments, held)
+        deviation = anomaly.std(axis=0)
+        scale[name] = np.where(deviation > 0, deviation, 1.0)
+    states = _states(truth, climatology, tuple(names), levels, moments, scale)
+    if not np.isfinite(states).all():
+        raise ValueError(
+            "ridge: the truth has missing values in the period; leave out the variable "
+            "or this reference"
+        )
+    starts = _starts(moments, [-step, np.timedelta64(0, "ns")], "ridge")
+    place = np.searchsorted(moments, starts)
+    before = np.searchsorted(moments, starts - step)
+    pairs = np.concatenate([states[place], states[before]], axis=1)
+    gram = pairs @ pairs.T
+    weights = []
+    for lead in leads:
+        later = starts + lead
+        held = np.isin(later, moments)
+        if not held.any():
+            raise ValueError(
+                f"ridge: the period {period[0]} to {period[1]} has no times "
+                f"{lead.astype('timedelta64[h]')} apart"
+            )
+        targets = states[np.searchsorted(moments, later[held])]
+        system = gram[np.ix_(held, held)] + penalty * np.eye(int(held.sum()))
+        solved = np.zeros((len(starts), states.shape[1]))
+        solved[held] = np.linalg.solve(system, targets)
+        weights.append(solved)
+    return Ridge(
+        truth,
+        climatology,
+        tuple(names),
+        step,
+        scale,
+        pairs,
+        tuple(weights),
+        leads,
+        levels,
+    )
+
+
+def _states(
+    truth: reading.TruthReader,
+    climatology: climatologies.Climatology,
+    names: tuple[str, ...],
+    levels: np.ndarray | None,
+    moments: np.ndarray,
+    scale: Mapping[str, np.ndarray],
+) -> np.ndarray:
+    """Returns scaled anomalies of all variables as vectors, [time, state]."""
+    parts = []
+    for name in names:
+        held = levels if "level" in truth.dataset[name].dims else None
+        anomaly = truth.at(name, moments, held) - climatology.at(name, moments, held)
+        parts.append((anomaly / scale[name]).reshape(len(moments), -1))
+    return np.concatenate(parts, axis=1)
+
+
+def _starts(
+    moments: np.ndarray, offsets: Sequence[np.timedelta64], name: str
+) -> np.ndarray:
+    """Returns the moments for which all offsets are moments too."""
+    held = np.all([np.isin(moments + offset, moments) for offset in offsets], axis=0)
+    if not held.any():
+        raise ValueError(
+            f"{name}: no two times of the period are {offsets[-1]} apart; give a "
+            "longer one"
+        )
+    return moments[held]

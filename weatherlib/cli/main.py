@@ -37,6 +37,10 @@ COMMANDS = {
         module="weatherlib.cli.predict",
         summary="Make a forecast: file, maps and scores. Needs no argument.",
     ),
+    "stats": Command(
+        module="weatherlib.cli.stats",
+        summary="Make normalisation statistics or a climatology from an archive.",
+    ),
     "plot": Command(
         module="weatherlib.cli.plot",
         summary="Draw maps or an animation of a forecast or any weather file.",

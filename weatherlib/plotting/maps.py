@@ -19,7 +19,7 @@ import matplotlib.figure
 import numpy as np
 import xarray
 
-from weatherlib.plotting import coastline, grid, styles
+from weatherlib.plotting import coastline, grid, styles, views
 
 __all__ = [
     "add_colorbar",
@@ -43,6 +43,7 @@ def draw_field(
     colormap: str | matplotlib.colors.Colormap,
     contours: str = "",
     smooth: bool | None = None,
+    view: views.View | None = None,
 ) -> matplotlib.cm.ScalarMappable:
     """Draws a field with coastlines, one degree as long up as across.
 
@@ -55,6 +56,8 @@ def draw_field(
       contours: Colour of thin lines of equal value; none by default.
       smooth: Whether to interpolate between cells. Default: for evenly spaced fields
         without gaps and with fewer than 180 rows.
+      view: The map, from `views.find`. Default: longitude and latitude as lengths,
+        all that the field covers.
 
     Returns:
       What a colour bar needs.
@@ -63,6 +66,17 @@ def draw_field(
       ValueError: The field has no latitude or longitude, or more than one entry along
         another dimension.
     """
+    if view is not None:
+        levels = np.linspace(norm.vmin or 0.0, norm.vmax or 1.0, _CONTOURS)
+        return views.draw(
+            axes,
+            field,
+            view,
+            norm=norm,
+            colormap=colormap,
+            contours=levels if contours else None,
+            contour_color=contours,
+        )
     flat = grid.flatten(field)
     west, east, south, north = flat.extent
     if smooth is None:
@@ -97,7 +111,11 @@ def draw_field(
 
 
 def draw_map(
-    field: xarray.DataArray, *, title: str = "", difference: bool = False
+    field: xarray.DataArray,
+    *,
+    title: str = "",
+    difference: bool = False,
+    view: views.View | None = None,
 ) -> matplotlib.figure.Figure:
     """Returns a figure with one map in the colours and units of its kind.
 
@@ -105,6 +123,7 @@ def draw_map(
       field: One field in SI units, as for `draw_field`.
       title: Default: name, level and valid time.
       difference: Whether the values are differences, shown symmetric about zero.
+      view: The map, as for `draw_field`.
 
     Raises:
       ValueError: As `draw_field`.
@@ -112,7 +131,7 @@ def draw_map(
     style = styles.find(field)
     shown = style.show(field, difference=difference)
     norm = styles.normalize([shown], style, difference=difference)
-    figure, panels = panel_figure(1, 1, shown, width=8.0)
+    figure, panels = panel_figure(1, 1, shown, width=8.0, view=view)
     colormap = styles.DIFFERENCE_COLORMAP if difference else style.colormap
     mappable = draw_field(
         panels[0],
@@ -120,6 +139,7 @@ def draw_map(
         norm=norm,
         colormap=colormap,
         contours="" if difference else style.contours,
+        view=view,
     )
     heading = ", ".join(filter(None, [styles.label(field), styles.valid_label(field)]))
     panels[0].set_title(title or heading, fontsize=11)
@@ -128,7 +148,11 @@ def draw_map(
 
 
 def draw_comparison(
-    target: xarray.DataArray, prediction: xarray.DataArray, *, title: str = ""
+    target: xarray.DataArray,
+    prediction: xarray.DataArray,
+    *,
+    title: str = "",
+    view: views.View | None = None,
 ) -> matplotlib.figure.Figure:
     """Returns a figure of truth and forecast on one scale, and forecast minus truth.
 
@@ -136,6 +160,7 @@ def draw_comparison(
       target: What happened; one field in SI units.
       prediction: What was forecast, on the same grid.
       title: Default: name, level and valid time of the target.
+      view: The map, as for `draw_field`.
 
     Raises:
       ValueError: As `draw_field`, or the two lie on different grids.
@@ -146,10 +171,15 @@ def draw_comparison(
     error = style.show(prediction - target, difference=True)
     error.attrs = style.show(target, difference=True).attrs
     norm = styles.normalize(shown, style)
-    figure, panels = panel_figure(1, 3, target, width=5.2)
+    figure, panels = panel_figure(1, 3, target, width=5.2, view=view)
     for axes, field, name in zip(panels, shown, ("Truth", "Forecast")):
         mappable = draw_field(
-            axes, field, norm=norm, colormap=style.colormap, contours=style.contours
+            axes,
+            field,
+            norm=norm,
+            colormap=style.colormap,
+            contours=style.contours,
+            view=view,
         )
         axes.set_title(name, fontsize=10)
     add_colorbar(figure, mappable, panels[:2], shown[0])
@@ -158,6 +188,7 @@ def draw_comparison(
         error,
         norm=styles.normalize([error], style, difference=True),
         colormap=styles.DIFFERENCE_COLORMAP,
+        view=view,
     )
     panels[2].set_title("Forecast minus truth", fontsize=10)
     add_colorbar(figure, mappable, panels[2:], error)
@@ -169,7 +200,12 @@ def draw_comparison(
 
 
 def draw_leads(
-    field: xarray.DataArray, *, columns: int = 0, most: int = 12, title: str = ""
+    field: xarray.DataArray,
+    *,
+    columns: int = 0,
+    most: int = 12,
+    title: str = "",
+    view: views.View | None = None,
 ) -> matplotlib.figure.Figure:
     """Returns a figure with one map per time on a common scale.
 
@@ -180,6 +216,7 @@ def draw_leads(
       most: Largest number of maps; longer forecasts are thinned evenly and keep the
         last time.
       title: Default: name and level.
+      view: The map, as for `draw_field`.
 
     Raises:
       ValueError: As `draw_field`, or there is no time.
@@ -195,11 +232,18 @@ def draw_leads(
     count = field.sizes["time"]
     few = min(count, 2) if count <= 4 else min((3, 4), key=lambda c: -count % c)
     columns = columns or few
-    figure, panels = panel_figure(math.ceil(count / columns), columns, field, width=4.4)
+    figure, panels = panel_figure(
+        math.ceil(count / columns), columns, field, width=4.4, view=view
+    )
     for index, axes in enumerate(panels[:count]):
         one = shown.isel(time=index)
         mappable = draw_field(
-            axes, one, norm=norm, colormap=style.colormap, contours=style.contours
+            axes,
+            one,
+            norm=norm,
+            colormap=style.colormap,
+            contours=style.contours,
+            view=view,
         )
         axes.set_title(styles.valid_label(one), fontsize=9)
     for axes in panels[count:]:
@@ -302,7 +346,12 @@ def _on_grid_of(
 
 
 def panel_figure(
-    rows: int, columns: int, field: xarray.DataArray, *, width: float
+    rows: int,
+    columns: int,
+    field: xarray.DataArray,
+    *,
+    width: float,
+    view: views.View | None = None,
 ) -> tuple[matplotlib.figure.Figure, list[matplotlib.axes.Axes]]:
     """Returns a figure of map panels shaped like the field, and the panels by row.
 
@@ -312,8 +361,10 @@ def panel_figure(
       field: With coordinates `lat` and `lon` it gives the panels the shape of its
         window of the globe, else that of its last two dimensions.
       width: Width of one panel. Inches.
+      view: The map, where it is not all of the field.
     """
-    height = width * float(np.clip(_shape(field), 0.1, 2.0))
+    shape = _shape(field) if view is None else view.shape
+    height = width * float(np.clip(shape, 0.1, 2.0))
     figure = matplotlib.figure.Figure(
         figsize=(columns * width + 0.3, rows * (height + 0.3) + 0.85),
         layout="constrained",

@@ -130,7 +130,8 @@ def draw_map(
     """
     style = styles.find(field)
     shown = style.show(field, difference=difference)
-    norm = styles.normalize([shown], style, difference=difference)
+    seen = views.visible(shown, view)
+    norm = styles.normalize([seen], style, difference=difference)
     figure, panels = panel_figure(1, 1, shown, width=8.0, view=view)
     colormap = styles.DIFFERENCE_COLORMAP if difference else style.colormap
     mappable = draw_field(
@@ -170,7 +171,7 @@ def draw_comparison(
     shown = [style.show(f, difference=False) for f in (target, prediction)]
     error = style.show(prediction - target, difference=True)
     error.attrs = style.show(target, difference=True).attrs
-    norm = styles.normalize(shown, style)
+    norm = styles.normalize([views.visible(f, view) for f in shown], style)
     figure, panels = panel_figure(1, 3, target, width=5.2, view=view)
     for axes, field, name in zip(panels, shown, ("Truth", "Forecast")):
         mappable = draw_field(
@@ -186,7 +187,7 @@ def draw_comparison(
     mappable = draw_field(
         panels[2],
         error,
-        norm=styles.normalize([error], style, difference=True),
+        norm=styles.normalize([views.visible(error, view)], style, difference=True),
         colormap=styles.DIFFERENCE_COLORMAP,
         view=view,
     )
@@ -228,7 +229,7 @@ def draw_leads(
     field = field.isel(time=[i for i in range(last + 1) if (last - i) % every == 0])
     style = styles.find(field)
     shown = style.show(field, difference=False)
-    norm = styles.normalize([shown], style)
+    norm = styles.normalize([views.visible(shown, view)], style)
     count = field.sizes["time"]
     few = min(count, 2) if count <= 4 else min((3, 4), key=lambda c: -count % c)
     columns = columns or few
@@ -364,6 +365,9 @@ def panel_figure(
       view: The map, where it is not all of the field.
     """
     shape = _shape(field) if view is None else view.shape
+    if view is not None:
+        # As much paper for a square map as for one twice as wide.
+        width *= min(1.0, math.sqrt(0.55 / shape))
     height = width * float(np.clip(shape, 0.1, 2.0))
     figure = matplotlib.figure.Figure(
         figsize=(columns * width + 0.3, rows * (height + 0.3) + 0.85),

@@ -17,7 +17,7 @@ import xarray
 
 from weatherlib.plotting import coastline, grid, projections
 
-__all__ = ["REGIONS", "View", "draw", "find"]
+__all__ = ["REGIONS", "View", "draw", "find", "prepare", "sample", "visible"]
 
 # West, east, south and north, degrees; west may be larger than east.
 REGIONS = {
@@ -170,13 +170,8 @@ def draw(
     Returns:
       What a colour bar needs.
     """
-    left, right, low, high = view.extent
-    columns = _PIXELS if view.shape < 1 else round(_PIXELS / view.shape)
-    rows = max(2, round(columns * view.shape))
-    x = left + (np.arange(columns) + 0.5) / columns * (right - left)
-    y = low + (np.arange(rows) + 0.5) / rows * (high - low)
-    lon, lat = view.projection.inverse(*np.meshgrid(x, y))
-    values = _sampled(grid.flatten(field), lon, lat)
+    border = prepare(axes, view)
+    x, y, values = sample(field, view)
     image = axes.imshow(
         np.ma.masked_invalid(values),
         origin="lower",
@@ -186,9 +181,6 @@ def draw(
         cmap=colormap,
         zorder=1,
     )
-    axes.set(xlim=(left, right), ylim=(low, high), xticks=[], yticks=[])
-    axes.set_aspect("equal")
-    border = _border(axes, view)
     image.set_clip_path(border)
     if contours is not None and np.isfinite(values).any():
         lines = axes.contour(
@@ -202,6 +194,44 @@ def draw(
             zorder=2,
         )
         lines.set_clip_path(border)
+    left, right, low, high = view.extent
+    axes.set(xlim=(left, right), ylim=(low, high))
+    return image
+
+
+def sample(
+    field: xarray.DataArray, view: View, *, pixels: int = _PIXELS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns x and y of the pixels of a map and the field there, NaN off the map.
+
+    Args:
+      field: As for `grid.flatten`.
+      view: The map.
+      pixels: Along its longer side.
+    """
+    left, right, low, high = view.extent
+    columns = pixels if view.shape < 1 else max(2, round(pixels / view.shape))
+    rows = max(2, round(columns * view.shape))
+    x = left + (np.arange(columns) + 0.5) / columns * (right - left)
+    y = low + (np.arange(rows) + 0.5) / rows * (high - low)
+    lon, lat = view.projection.inverse(*np.meshgrid(x, y))
+    return x, y, _sampled(grid.flatten(field), lon, lat)
+
+
+def prepare(
+    axes: matplotlib.axes.Axes, view: View, *, ground: str = "0.85"
+) -> matplotlib.patches.Patch:
+    """Draws border, coastlines, parallels and meridians; returns the border.
+
+    Args:
+      axes: Empty axes.
+      view: The map.
+      ground: Colour where no field is drawn.
+    """
+    left, right, low, high = view.extent
+    axes.set(xlim=(left, right), ylim=(low, high), xticks=[], yticks=[])
+    axes.set_aspect("equal")
+    border = _border(axes, view, ground)
     for paths, color, width in (
         (_graticule(view), "0.35", 0.3),
         (_coasts(), "0.15", 0.6),
@@ -211,10 +241,27 @@ def draw(
         )
         axes.add_collection(lines, autolim=False)
         lines.set_clip_path(border)
-    return image
+    return border
 
 
-def _border(axes: matplotlib.axes.Axes, view: View) -> matplotlib.patches.Patch:
+def visible(field: xarray.DataArray, view: View | None) -> xarray.DataArray:
+    """Returns the field with NaN where the map does not show it."""
+    if view is None:
+        return field
+    left, right, low, high = view.extent
+    x, y = view.projection.forward(
+        *np.meshgrid(field["lon"].values, field["lat"].values)
+    )
+    with np.errstate(invalid="ignore"):
+        shown = (x >= left) & (x <= right) & (y >= low) & (y <= high)
+    if not shown.any():
+        return field
+    return field.where(xarray.DataArray(shown, dims=("lat", "lon")))
+
+
+def _border(
+    axes: matplotlib.axes.Axes, view: View, colour: str
+) -> matplotlib.patches.Patch:
     """Draws the border of the map and returns it, for clipping."""
     left, right, low, high = view.extent
     if view.framed:
@@ -231,7 +278,7 @@ def _border(axes: matplotlib.axes.Axes, view: View) -> matplotlib.patches.Patch:
         clip_on=False,
     )
     ground = matplotlib.patches.PathPatch(
-        patch.get_path(), facecolor="0.85", edgecolor="none", zorder=0
+        patch.get_path(), facecolor=colour, edgecolor="none", zorder=0
     )
     axes.add_patch(ground)
     axes.add_patch(patch)

@@ -34,7 +34,9 @@ def test_a_forecast_is_drawn_beside_the_truth_of_its_dates(files, monkeypatch):
     compare = plotting.draw_comparison
     monkeypatch.setattr(
         "weatherlib.plotting.draw_comparison",
-        lambda truth, field: drawn.append((truth, field)) or compare(truth, field),
+        lambda truth, field, **settings: (
+            drawn.append((truth, field)) or compare(truth, field, **settings)
+        ),
     )
     arguments = ["plot", str(forecast), "--truth", str(weather), "--out-dir", str(out)]
     assert main.main([*arguments, "--var", "temperature", "--level", "850"]) == 0

@@ -40,7 +40,7 @@ def write(dataset: xarray.Dataset, path: pathlib.Path) -> None:
             dataset.to_zarr(partial, consolidated=False)
         else:
             compression = {"zlib": True, "complevel": 1, "shuffle": True}
-            encoding = {name: compression for name in dataset.data_vars}
+            encoding = dict.fromkeys(dataset.data_vars, compression)
             dataset.to_netcdf(partial, encoding=encoding)
         _remove(path)
         partial.replace(path)

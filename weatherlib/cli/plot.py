@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 if TYPE_CHECKING:
-    import xarray
 
-    from weatherlib.plotting import views
+    pass
 
 __all__ = ["EXAMPLES", "Options", "run"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 from typing import TYPE_CHECKING
 
+import matplotlib.figure
 import numpy as np
 import pandas as pd
 import xarray
@@ -12,7 +13,7 @@ import xarray
 from weatherlib import plotting, variables
 from weatherlib.cli import files, pictures
 from weatherlib.data_utils import lexicon, times
-from weatherlib.plotting import ensembles, views
+from weatherlib.plotting import ensembles, styles, views
 
 if TYPE_CHECKING:
     from weatherlib.cli import plot
@@ -121,7 +122,7 @@ def draw(options: plot.Options, out_dir: pathlib.Path) -> pathlib.Path:
 
 def _draw_spaghetti(
     field: xarray.DataArray, truth: xarray.DataArray | None, options: plot.Options
-) -> object:
+) -> matplotlib.figure.Figure:
     field = _last(field)
     dim = ensembles.member_dim(field)
     view = view_of(field.isel({dim: 0}), options)
@@ -130,7 +131,7 @@ def _draw_spaghetti(
 
 def _draw_plume(
     field: xarray.DataArray, truth: xarray.DataArray | None, options: plot.Options
-) -> object:
+) -> matplotlib.figure.Figure:
     series, place = _at_place(field, options)
     known = None if truth is None else _at_place(truth, options)[0]
     return plotting.draw_plume(series, truth=known, place=place)
@@ -138,13 +139,13 @@ def _draw_plume(
 
 def _draw_spectrum(
     field: xarray.DataArray, truth: xarray.DataArray | None, options: plot.Options
-) -> object:
+) -> matplotlib.figure.Figure:
     title = ", ".join(
         filter(
             None,
             [
-                plotting.maps.styles.label(field),
-                plotting.maps.styles.valid_label(field),
+                styles.label(field),
+                styles.valid_label(field),
                 "30 to 60 degrees of latitude",
             ],
         )
@@ -162,7 +163,7 @@ def _draw_spectrum(
 
 def _draw_section(
     field: xarray.DataArray, truth: xarray.DataArray | None, options: plot.Options
-) -> object:
+) -> matplotlib.figure.Figure:
     difference = truth is not None
     if truth is not None:
         field = (field - truth).assign_attrs(field.attrs)
@@ -176,8 +177,8 @@ def _draw_section(
     else:
         field = field.mean("lon", keep_attrs=True)
         where = "zonal mean"
-    words = [plotting.maps.styles.label(field), where]
-    words.append(plotting.maps.styles.valid_label(field))
+    words = [styles.label(field), where]
+    words.append(styles.valid_label(field))
     words += ["forecast minus truth"] * difference
     return plotting.draw_section(
         field, difference=difference, title=", ".join(filter(None, words))
@@ -306,7 +307,8 @@ def _at_place(
         latitude, longitude = _numbers("--at", options.at, 2)
         field = _nearest(_nearest(field, "lat", latitude), "lon", longitude)
         return field, f"{latitude:g}°N {longitude:g}°E"
-    weights = np.cos(np.deg2rad(field["lat"]))
+    weights = xarray.DataArray(np.cos(np.deg2rad(field["lat"].variable)))
+    weights = weights.assign_coords(lat=field["lat"])
     bounds = _region(options)
     if bounds is None:
         return field.weighted(weights).mean(("lat", "lon"), keep_attrs=True), "mean"

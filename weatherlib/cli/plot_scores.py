@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 from typing import TYPE_CHECKING
 
+import matplotlib.figure
 import numpy as np
 import xarray
 
@@ -67,7 +68,7 @@ def _scores(path: str, options: plot.Options) -> xarray.Dataset:
 
 def _scorecard(
     scores: xarray.Dataset, reference: xarray.Dataset, options: plot.Options
-) -> object:
+) -> matplotlib.figure.Figure:
     """Returns the scorecard of what both files have."""
     common = [name for name in scores.data_vars if name in reference]
     if not common:

@@ -129,7 +129,7 @@ def _open(options: Options) -> xarray.Dataset:
         )
     chosen = tasks[options.task]
     if "level" in dataset.dims:
-        levels = [level for level in chosen.pressure_levels]
+        levels = list(chosen.pressure_levels)
         lacking = sorted(set(levels) - set(dataset["level"].values.tolist()))
         if lacking:
             raise ValueError(

@@ -44,14 +44,21 @@ class Moments:
     @classmethod
     def empty(cls, levels: int) -> Moments:
         """Returns the moments of no value at all."""
-        zeros = [np.zeros(levels) for _ in range(3)]
-        counts = [np.zeros(levels, np.int64) for _ in range(2)]
-        return cls(*zeros, np.full(levels, np.inf), *counts)
+        return cls(
+            weight=np.zeros(levels),
+            mean=np.zeros(levels),
+            squares=np.zeros(levels),
+            minimum=np.full(levels, np.inf),
+            count=np.zeros(levels, np.int64),
+            missing=np.zeros(levels, np.int64),
+        )
 
     @property
     def stddev(self) -> np.ndarray:
         """The standard deviation, NaN where there is no value. Shape [level]."""
-        return np.sqrt(np.divide(self.squares, self.weight, **_nan(self.weight)))
+        unknown = np.full(self.weight.shape, np.nan)
+        known = self.weight > 0
+        return np.sqrt(np.divide(self.squares, self.weight, out=unknown, where=known))
 
     @property
     def known_mean(self) -> np.ndarray:
@@ -112,11 +119,6 @@ class Moments:
             # `_whole` overwrites only finite blocks.
             found = _with_gaps(piece, weights)
         self.merge(found, tile[1])
-
-
-def _nan(weight: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns settings that make a division by no weight a NaN."""
-    return {"out": np.full(weight.shape, np.nan), "where": weight > 0}
 
 
 def _tiles(shape: tuple[int, ...]) -> Iterator[Tile]:

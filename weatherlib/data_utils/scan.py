@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
+import xarray
 
-from weatherlib.data_utils import moments, series
+from weatherlib.data_utils import moments, progress, series
+from weatherlib.geometry import sphere
 
-__all__ = ["Scan", "moments_of"]
+__all__ = ["Scan", "moments_of", "point_weights", "row_weights"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,9 +52,7 @@ class Scan:
         back = np.arange(self.piece.first, self.piece.stop) - self.earlier
         return int(back[self.earlier >= 0].max(initial=0))
 
-    def runs(
-        self, first: int, stop: int, held: range
-    ) -> Iterator[tuple[slice, slice]]:
+    def runs(self, first: int, stop: int, held: range) -> Iterator[tuple[slice, slice]]:
         """Yields slices of a block and of the frames held that make pairs.
 
         Args:
@@ -109,3 +109,39 @@ def moments_of(scan: Scan) -> tuple[moments.Moments, moments.Moments]:
         ) from error
     assert values is not None and changes is not None, "a piece has frames"
     return values, changes
+
+
+def row_weights(dataset: xarray.Dataset) -> np.ndarray:
+    """Returns how much each row of the grid counts by its area. Shape [lat].
+
+    Raises:
+      ValueError: The dataset has no latitudes.
+    """
+    if "lat" not in dataset.coords:
+        raise ValueError("weighting: 'area' needs the coordinate lat")
+    return sphere.latitude_weights(dataset["lat"].values)
+
+
+def point_weights(
+    piece: series.Piece, dataset: xarray.Dataset, rows: np.ndarray | None
+) -> np.ndarray | None:
+    """Returns how much each point of a piece counts, None where all count the same.
+
+    Args:
+      piece: Part of a variable.
+      dataset: What it is a part of.
+      rows: Weight of each row of the whole grid, shape [lat], or None.
+    """
+    if rows is None:
+        return None
+    if isinstance(piece.series, series.Stored):
+        inside = piece.series.variable
+        sizes = {d: n for d, n in inside.sizes.items() if d not in ("time", "level")}
+    elif piece.name == progress.TISR:
+        sizes = {"lat": dataset.sizes["lat"], "lon": dataset.sizes["lon"]}
+    else:
+        sizes = {}
+    if "lat" not in sizes:
+        return None
+    of_rows = xarray.Variable("lat", rows[piece.rows])
+    return of_rows.set_dims(sizes).transpose(*sizes).values.ravel()

@@ -10,9 +10,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 import xarray
 
 from weatherlib.data_utils import progress
@@ -55,10 +56,10 @@ class Stored:
         if "time" in part.dims:
             part = part.isel(time=slice(first, stop))
         try:
-            # This thread is one of many already.
-            held = part.data if part.chunks is None else part.data.compute(
-                scheduler="synchronous"
-            )
+            held: Any = part.data
+            if part.chunks is not None:
+                # This thread is one of many already.
+                held = held.compute(scheduler="synchronous")
         except (EOFError, KeyError, OSError, RuntimeError, ValueError) as error:
             raise OSError(
                 f"{self.name}: frames {first} to {stop - 1} cannot be read, damaged or "
@@ -257,8 +258,6 @@ def period(stamps: np.ndarray | None, start: str | None, end: str | None) -> ran
       ValueError: There are no dates, an end of the period is no date, or no frame lies
         in it.
     """
-    import pandas as pd
-
     if stamps is None:
         raise ValueError(
             f"the data have no dates, so the period {start} to {end} cannot be found"
@@ -271,7 +270,7 @@ def period(stamps: np.ndarray | None, start: str | None, end: str | None) -> ran
             raise ValueError(
                 f"{given!r} is no date; write it as 2015, 2015-12 or 2015-12-31T18"
             ) from error
-    found = index.slice_indexer(start, end)
+    found: Any = index.slice_indexer(start, end)
     frames = range(*found.indices(len(index)))
     if not frames:
         raise ValueError(

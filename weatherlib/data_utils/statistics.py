@@ -13,14 +13,11 @@ import pandas as pd
 import xarray
 
 from weatherlib.data_utils import jobs, lexicon, moments, progress, scan, series, times
-from weatherlib.geometry import sphere
 
 __all__ = ["Statistics", "StatisticsConfig", "compute_statistics"]
 
 _KINDS = ("mean", "stddev", "diffs_stddev", "min")
-_PROGRESS = tuple(
-    sorted(progress.COMPUTABLE_FORCINGS - {progress.TISR}, reverse=True)
-)
+_PROGRESS = tuple(sorted(progress.COMPUTABLE_FORCINGS - {progress.TISR}, reverse=True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,12 +149,12 @@ def compute_statistics(
         pieces += series.cut(name, variable, frames, block=config.frames_per_block)
     pieces += _forcing_pieces(dataset, config, frames)
     total = sum(piece.nbytes for piece in pieces)
-    weights = _weights(dataset) if config.weighting == "area" else {}
+    rows = scan.row_weights(dataset) if config.weighting == "area" else None
     results = jobs.run_jobs(
         scan.moments_of,
         [
             scan.Scan.of(
-                piece, _point_weights(piece, dataset, weights), earlier, frames.start
+                piece, scan.point_weights(piece, dataset, rows), earlier, frames.start
             )
             for piece in pieces
         ],
@@ -232,12 +229,12 @@ def _frames(
     exact = inside[np.minimum(found, len(inside) - 1)] == inside - wanted
     if not exact.any():
         raise ValueError(
-            f"step: no two frames are {pd.Timedelta(wanted)} apart; they are mostly "
-            f"{pd.Timedelta(spacing)} apart"
+            f"step: no two frames are {_length(wanted)} apart; they are mostly "
+            f"{_length(spacing)} apart"
         )
     earlier = np.full(count, -1, np.int64)
     earlier[frames.start : frames.stop] = np.where(exact, found + frames.start, -1)
-    return frames, earlier, pd.Timedelta(wanted)
+    return frames, earlier, _length(wanted)
 
 
 def _spacing(elapsed: np.ndarray) -> int:
@@ -253,15 +250,18 @@ def _warn_of_gaps(stamps: np.ndarray | None, frames: range, spacing: int) -> Non
     inside = stamps[frames.start : frames.stop]
     gaps = np.flatnonzero(np.diff(inside).astype(np.int64) > spacing)
     if gaps.size:
-        first = inside[gaps[0]], inside[gaps[0] + 1]
-        text = " and ".join(str(pd.Timestamp(t) if t.dtype.kind == "M" else
-                                pd.Timedelta(t)) for t in first)
+        ends = pd.Index(inside[[gaps[0], gaps[0] + 1]])
         warnings.warn(
             f"time: the period has {gaps.size} gap(s) in its spacing of "
-            f"{pd.Timedelta(spacing)}, the first between {text}; no change is taken "
-            "across them",
+            f"{_length(spacing)}, the first between {ends[0]} and {ends[1]}; no "
+            "change is taken across them",
             stacklevel=4,
         )
+
+
+def _length(nanoseconds: int) -> pd.Timedelta:
+    """Returns a length of time."""
+    return times.as_timedelta(np.timedelta64(nanoseconds, "ns"))
 
 
 def _forcing_pieces(
@@ -313,32 +313,6 @@ def _forcing_pieces(
     return pieces
 
 
-def _weights(dataset: xarray.Dataset) -> dict[str, np.ndarray]:
-    """Returns the area weight of each row."""
-    if "lat" not in dataset.coords:
-        raise ValueError("weighting: 'area' needs the coordinate lat")
-    return {"lat": sphere.latitude_weights(dataset["lat"].values)}
-
-
-def _point_weights(
-    piece: series.Piece, dataset: xarray.Dataset, weights: Mapping[str, np.ndarray]
-) -> np.ndarray | None:
-    """Returns the weight of each point of a piece, None where all count the same."""
-    if not weights:
-        return None
-    if isinstance(piece.series, series.Stored):
-        inside = piece.series.variable
-        sizes = {d: n for d, n in inside.sizes.items() if d not in ("time", "level")}
-    elif piece.name == progress.TISR:
-        sizes = {"lat": dataset.sizes["lat"], "lon": dataset.sizes["lon"]}
-    else:
-        return None
-    if "lat" not in sizes:
-        return None
-    rows = xarray.Variable("lat", weights["lat"][piece.rows])
-    return rows.set_dims(sizes).values.ravel()
-
-
 def _levels(dataset: xarray.Dataset, name: str) -> int:
     """Returns the number of levels of a variable, 1 where it has none."""
     return dataset[name].sizes.get("level", 1) if name in dataset else 1
@@ -356,7 +330,7 @@ def _attributes(
     if stamps is not None:
         attrs["date_start"] = str(pd.Timestamp(stamps[frames[0]]))
         attrs["date_end"] = str(pd.Timestamp(stamps[frames[-1]]))
-    hours = step / pd.Timedelta("1h")
+    hours = step.total_seconds() / 3600
     attrs["timestep_hours"] = int(hours) if hours == int(hours) else hours
     attrs["frames"] = len(frames)
     attrs["weighting"] = config.weighting

@@ -15,7 +15,7 @@ import PIL.Image
 import xarray
 
 from weatherlib import optional
-from weatherlib.plotting import maps, styles, views
+from weatherlib.plotting import maps, sheets, styles, views
 
 __all__ = ["save_animation"]
 
@@ -75,9 +75,7 @@ def _frames(
     shown = {n: style.show(f, difference=False) for n, f in panels.items()}
     norm = styles.normalize(list(shown.values()), style)
     for index in range(first.sizes["time"]):
-        figure, axes = maps.panel_figure(
-            1, len(shown), first, width=_WIDTH, view=view
-        )
+        figure, axes = sheets.panel_figure(1, len(shown), first, width=_WIDTH, view=view)
         for one, (name, field) in zip(axes, shown.items()):
             mappable = maps.draw_field(
                 one,
@@ -88,7 +86,7 @@ def _frames(
                 view=view,
             )
             one.set_title(name, fontsize=10)
-        maps.add_colorbar(figure, mappable, axes, next(iter(shown.values())))
+        sheets.add_colorbar(figure, mappable, axes, next(iter(shown.values())))
         name = title or styles.label(first)
         when = styles.valid_label(first.isel(time=index))
         figure.suptitle(", ".join(filter(None, [name, when])), fontsize=12)

@@ -8,7 +8,7 @@ import matplotlib.lines
 import numpy as np
 import xarray
 
-from weatherlib.plotting import maps, styles, views
+from weatherlib.plotting import sheets, styles, views
 
 __all__ = ["MEMBERS", "draw_plume", "draw_spaghetti", "member_dim"]
 
@@ -63,8 +63,7 @@ def draw_spaghetti(
     mean = shown.mean(dim, keep_attrs=True)
     view = view or views.find("plate-carree", mean)
     values = values or _round_values(views.visible(mean, view))
-    figure, panels = maps.panel_figure(1, 1, mean, width=8.0, view=view)
-    axes = panels[0]
+    figure, (axes,) = sheets.panel_figure(1, 1, mean, width=8.0, view=view)
     border = views.prepare(axes, view, ground="white")
     for member in range(shown.sizes[dim] + 1):
         last = member == shown.sizes[dim]

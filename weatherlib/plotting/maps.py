@@ -10,7 +10,6 @@ import io
 import math
 import os
 import pathlib
-from typing import Literal
 
 import matplotlib.axes
 import matplotlib.cm
@@ -19,15 +18,13 @@ import matplotlib.figure
 import numpy as np
 import xarray
 
-from weatherlib.plotting import coastline, grid, styles, views
+from weatherlib.plotting import coastline, grid, sheets, styles, views
 
 __all__ = [
-    "add_colorbar",
     "draw_comparison",
     "draw_field",
     "draw_leads",
     "draw_map",
-    "panel_figure",
     "save_figure",
 ]
 
@@ -132,10 +129,10 @@ def draw_map(
     shown = style.show(field, difference=difference)
     seen = views.visible(shown, view)
     norm = styles.normalize([seen], style, difference=difference)
-    figure, panels = panel_figure(1, 1, shown, width=8.0, view=view)
+    figure, maps = sheets.panel_figure(1, 1, shown, width=8.0, view=view)
     colormap = styles.DIFFERENCE_COLORMAP if difference else style.colormap
     mappable = draw_field(
-        panels[0],
+        maps[0],
         shown,
         norm=norm,
         colormap=colormap,
@@ -143,8 +140,8 @@ def draw_map(
         view=view,
     )
     heading = ", ".join(filter(None, [styles.label(field), styles.valid_label(field)]))
-    panels[0].set_title(title or heading, fontsize=11)
-    add_colorbar(figure, mappable, panels, shown)
+    maps[0].set_title(title or heading, fontsize=11)
+    sheets.add_colorbar(figure, mappable, maps, shown)
     return figure
 
 
@@ -172,8 +169,8 @@ def draw_comparison(
     error = style.show(prediction - target, difference=True)
     error.attrs = style.show(target, difference=True).attrs
     norm = styles.normalize([views.visible(f, view) for f in shown], style)
-    figure, panels = panel_figure(1, 3, target, width=5.2, view=view)
-    for axes, field, name in zip(panels, shown, ("Truth", "Forecast")):
+    figure, maps = sheets.panel_figure(1, 3, target, width=5.2, view=view)
+    for axes, field, name in zip(maps, shown, ("Truth", "Forecast")):
         mappable = draw_field(
             axes,
             field,
@@ -183,16 +180,16 @@ def draw_comparison(
             view=view,
         )
         axes.set_title(name, fontsize=10)
-    add_colorbar(figure, mappable, panels[:2], shown[0])
+    sheets.add_colorbar(figure, mappable, maps[:2], shown[0])
     mappable = draw_field(
-        panels[2],
+        maps[2],
         error,
         norm=styles.normalize([views.visible(error, view)], style, difference=True),
         colormap=styles.DIFFERENCE_COLORMAP,
         view=view,
     )
-    panels[2].set_title("Forecast minus truth", fontsize=10)
-    add_colorbar(figure, mappable, panels[2:], error)
+    maps[2].set_title("Forecast minus truth", fontsize=10)
+    sheets.add_colorbar(figure, mappable, maps[2:], error)
     heading = ", ".join(
         filter(None, [styles.label(target), styles.valid_label(prediction)])
     )
@@ -233,10 +230,10 @@ def draw_leads(
     count = field.sizes["time"]
     few = min(count, 2) if count <= 4 else min((3, 4), key=lambda c: -count % c)
     columns = columns or few
-    figure, panels = panel_figure(
+    figure, maps = sheets.panel_figure(
         math.ceil(count / columns), columns, field, width=4.4, view=view
     )
-    for index, axes in enumerate(panels[:count]):
+    for index, axes in enumerate(maps[:count]):
         one = shown.isel(time=index)
         mappable = draw_field(
             axes,
@@ -247,9 +244,9 @@ def draw_leads(
             view=view,
         )
         axes.set_title(styles.valid_label(one), fontsize=9)
-    for axes in panels[count:]:
+    for axes in maps[count:]:
         axes.remove()
-    add_colorbar(figure, mappable, panels[:count], shown)
+    sheets.add_colorbar(figure, mappable, maps[:count], shown)
     figure.suptitle(title or styles.label(field), fontsize=12)
     return figure
 
@@ -344,78 +341,3 @@ def _on_grid_of(
                 f"{target.sizes[name]} and {prediction.sizes[name]} values"
             )
     return prediction.sel(lat=target["lat"], lon=target["lon"])
-
-
-def panel_figure(
-    rows: int,
-    columns: int,
-    field: xarray.DataArray,
-    *,
-    width: float,
-    view: views.View | None = None,
-) -> tuple[matplotlib.figure.Figure, list[matplotlib.axes.Axes]]:
-    """Returns a figure of map panels shaped like the field, and the panels by row.
-
-    Args:
-      rows: Panels from top to bottom.
-      columns: Panels side by side.
-      field: With coordinates `lat` and `lon` it gives the panels the shape of its
-        window of the globe, else that of its last two dimensions.
-      width: Width of one panel. Inches.
-      view: The map, where it is not all of the field.
-    """
-    shape = _shape(field) if view is None else view.shape
-    if view is not None:
-        # As much paper for a square map as for one twice as wide.
-        width *= min(1.0, math.sqrt(0.55 / shape))
-    height = width * float(np.clip(shape, 0.1, 2.0))
-    figure = matplotlib.figure.Figure(
-        figsize=(columns * width + 0.3, rows * (height + 0.3) + 0.85),
-        layout="constrained",
-    )
-    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
-
-
-def _open_ends(mappable: matplotlib.cm.ScalarMappable) -> Literal["both", "max"]:
-    """Returns on which sides values may lie beyond a colour scale."""
-    return "max" if mappable.norm.vmin == 0.0 else "both"
-
-
-def _shape(field: xarray.DataArray) -> float:
-    """Returns the height of a panel divided by its width."""
-    if not {"lat", "lon"} <= set(field.coords):
-        return field.shape[-2] / field.shape[-1]
-    one = field.isel({d: 0 for d in field.dims if d not in ("lat", "lon")})
-    west, east, south, north = grid.flatten(one).extent
-    return (north - south) / (east - west)
-
-
-def add_colorbar(
-    figure: matplotlib.figure.Figure,
-    mappable: matplotlib.cm.ScalarMappable,
-    panels: list[matplotlib.axes.Axes],
-    field: xarray.DataArray,
-    *,
-    open_ends: bool = True,
-) -> None:
-    """Adds one horizontal colour bar below the panels, labelled with the units.
-
-    Args:
-      figure: Holds the panels.
-      mappable: What `draw_field` returned.
-      panels: Maps with this colour scale.
-      field: Its attribute `units` is the label.
-      open_ends: Whether values may lie beyond the ends of the scale.
-    """
-    bar = figure.colorbar(
-        mappable,
-        ax=panels,
-        orientation="horizontal",
-        extend=_open_ends(mappable) if open_ends else "neither",
-        fraction=0.05,
-        pad=0.03,
-        aspect=50,
-        shrink=0.6 if len(panels) > 1 else 0.8,
-    )
-    bar.set_label(str(field.attrs.get("units", "")), fontsize=9)
-    bar.ax.tick_params(labelsize=8)

@@ -89,7 +89,9 @@ def draw_spectra(
     axes = figure.subplots()
     for (name, spectrum), look in zip(spectra.items(), _LOOKS * len(spectra)):
         if spectrum.ndim != 1:
-            raise ValueError(f"{name}: a spectrum has one dimension, not {spectrum.dims}")
+            raise ValueError(
+                f"{name}: a spectrum has one dimension, not {spectrum.dims}"
+            )
         number = spectrum[spectrum.dims[0]].values
         shown = (number > 0) & (spectrum.values > 0)
         axes.loglog(number[shown], spectrum.values[shown], label=name, **look)
@@ -133,7 +135,8 @@ def draw_section(
     colormap = styles.DIFFERENCE_COLORMAP if difference else style.colormap
     figure = matplotlib.figure.Figure(figsize=(7.6, 4.6), layout="constrained")
     axes = figure.subplots()
-    levels = matplotlib.ticker.MaxNLocator(24).tick_values(norm.vmin, norm.vmax)
+    levels_between = norm.vmin or 0.0, norm.vmax or 0.0
+    levels = matplotlib.ticker.MaxNLocator(24).tick_values(*levels_between)
     grid = (shown[across[0]].values, shown["level"].values, shown.values)
     filled = axes.contourf(*grid, levels=levels, cmap=colormap, norm=norm)
     lines = axes.contour(*grid, levels=levels[::3], colors="0.2", linewidths=0.5)

@@ -239,9 +239,7 @@ class Lambert(Projection):
         # The far pole lies at infinity.
         shown = north * np.sign(cone) > np.deg2rad(-60.0)
         safe = np.clip(np.where(shown, north, 0.0), -1.5707, 1.5707)
-        radius = np.where(
-            shown, scale / np.tan(np.pi / 4 + safe / 2) ** cone, np.nan
-        )
+        radius = np.where(shown, scale / np.tan(np.pi / 4 + safe / 2) ** cone, np.nan)
         angle = cone * self._from_middle(longitude)
         return radius * np.sin(angle), 1 / np.tan(
             np.deg2rad(self.latitude)
@@ -255,9 +253,7 @@ class Lambert(Projection):
         angle = np.arctan2(np.sign(cone) * x, np.sign(cone) * up)
         north = 2 * np.arctan((scale / radius) ** (1 / cone)) - np.pi / 2
         east = np.rad2deg(angle / cone)
-        inside = (np.abs(east) <= 180.0) & (
-            north * np.sign(cone) > np.deg2rad(-60.0)
-        )
+        inside = (np.abs(east) <= 180.0) & (north * np.sign(cone) > np.deg2rad(-60.0))
         return _degrees(self.longitude + east, np.rad2deg(north), inside)
 
     def outline(self) -> Pair:

@@ -88,7 +88,9 @@ def draw_scorecard(
     if not finite.size:
         raise ValueError("the scorecard has no value to show")
     limit = limit or _round_up(float(np.percentile(finite, 95)))
-    others = sorted({d for a in values.values() for d in a.dims} - {lead, "level"}, key=str)
+    others = sorted(
+        {d for a in values.values() for d in a.dims} - {lead, "level"}, key=str
+    )
     panels = _panels(relative, others)
     width = len(hours) * _CELL + 0.25
     across = max(1, min(len(panels), math.floor(15.0 / (width + 0.4))))
@@ -198,7 +200,7 @@ def _draw_table(
         np.ma.masked_invalid(table),
         norm=norm,
         cmap=colours,
-        alpha=alpha,
+        alpha=alpha,  # type: ignore[arg-type]
         edgecolor="white",
         linewidth=0.8,
     )

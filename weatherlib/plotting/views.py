@@ -142,8 +142,9 @@ def _framed(
     x, y = projection.forward(lon, lat)
     if not np.isfinite(x).any():
         raise ValueError("region: the projection does not show it; move its middle")
-    extent = (np.nanmin(x), np.nanmax(x), np.nanmin(y), np.nanmax(y))
-    return View(projection, tuple(map(float, extent)), framed=True)
+    left, right = float(np.nanmin(x)), float(np.nanmax(x))
+    low, high = float(np.nanmin(y)), float(np.nanmax(y))
+    return View(projection, (left, right, low, high), framed=True)
 
 
 def draw(

@@ -249,7 +249,11 @@ def test_a_cluster_gives_what_threads_give(tmp_path):
     with (
         dask.config.set({"distributed.scheduler.active-memory-manager.start": False}),
         distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+            n_workers=1,
+            threads_per_worker=2,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
         ) as cluster,
     ):
         found = statistics.compute_statistics(

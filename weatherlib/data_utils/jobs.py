@@ -76,7 +76,7 @@ def _run_on_cluster(
             f"no dask scheduler answers at {scheduler} ({error}); start one with "
             "`dask scheduler`, and workers with `dask worker ADDRESS`"
         ) from error
-    with client:
+    with client, client.as_current():
         futures = {client.submit(function, job, pure=False): job for job in jobs}
         try:
             for future in distributed.as_completed(futures):

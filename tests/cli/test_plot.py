@@ -124,8 +124,10 @@ def hindcasts(tmp_path, files):
     step = np.diff(starts)[0]
     parts = [
         xarray.concat(
-            [whole.isel(time=slice(n + 1, n + 3)).drop_vars("datetime") + m
-             for m in range(3)],
+            [
+                whole.isel(time=slice(n + 1, n + 3)).drop_vars("datetime") + m
+                for m in range(3)
+            ],
             "number",
         ).assign_coords(time=[step, 2 * step])
         for n in range(2)
@@ -199,6 +201,7 @@ def test_a_start_and_a_member_of_a_set_are_the_ones_drawn(hindcasts, monkeypatch
         (["--kind", "panels"], "beside --truth FILE"),
         (["--kind", "scorecard"], "compares with --reference"),
         (["--kind", "curves", "--metric", "rmse"], "dimension of lead times"),
+        (["--kind", "scorecard", "--reference", "x.nc"], "not scores by lead time"),
     ],
 )
 def test_what_a_picture_lacks_is_named(hindcasts, tmp_path, arguments, message, capsys):

@@ -105,7 +105,9 @@ def test_a_full_disk_keeps_the_older_climatology(tmp_path, monkeypatch):
         (["--climatology", "c.nc", "--window", "4"], "odd number of days"),
     ],
 )
-def test_mistakes_end_with_one_clear_line(tmp_path, monkeypatch, arguments, message, capsys):
+def test_mistakes_end_with_one_clear_line(
+    tmp_path, monkeypatch, arguments, message, capsys
+):
     path, _ = _archive(tmp_path)
     monkeypatch.chdir(tmp_path)
     assert main.main(["stats", str(path), *arguments]) == 2

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 if TYPE_CHECKING:
-
     pass
 
 __all__ = ["EXAMPLES", "Options", "run"]

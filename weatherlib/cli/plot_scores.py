@@ -21,11 +21,11 @@ __all__ = ["draw"]
 
 def draw(options: plot.Options, out_dir: pathlib.Path) -> pathlib.Path:
     """Returns the picture of one or two score files."""
+    if options.kind == "scorecard" and options.reference is None:
+        raise ValueError("a scorecard compares with --reference FILE")
     scores = _scores(options.path, options)
     name = pathlib.Path(options.path).stem
-    if options.kind == "scorecard":
-        if options.reference is None:
-            raise ValueError("a scorecard compares with --reference FILE")
+    if options.kind == "scorecard" and options.reference is not None:
         reference = _scores(options.reference, options)
         figure = _scorecard(scores, reference, options)
         return plotting.save_figure(figure, out_dir / f"{name}_scorecard.png")
@@ -56,6 +56,11 @@ def _scores(path: str, options: plot.Options) -> xarray.Dataset:
             )
         scores = scores.isel(metric=held.index(options.metric), drop=True)
     lead = scorecards.lead_dim(scores)
+    if {"lat", "latitude"} & set(scores.dims) or (lead != "time" and "time" in scores):
+        raise ValueError(
+            f"{path}: holds fields or single starts, not scores by lead time; make "
+            "those with `weatherlib evaluate`"
+        )
     names = [str(name) for name, a in scores.data_vars.items() if lead in a.dims]
     if options.var is not None:
         if options.var not in names:

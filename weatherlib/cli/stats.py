@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import sys
 import time
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -100,10 +100,10 @@ def run(options: Options) -> None:
     out = console.Console()
     dataset = _open(options)
     if options.train_end is None:
-        warnings.warn(
-            "no --train-end: the statistics see everything up to the last date, what "
-            "is kept for tests included",
-            stacklevel=2,
+        print(
+            "weatherlib: warning: no --train-end: the statistics see everything up to "
+            "the last date, what is kept for tests included",
+            file=sys.stderr,
         )
     if options.climatology is None or options.output is not None:
         _make_statistics(options, dataset, out)

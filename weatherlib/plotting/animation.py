@@ -75,7 +75,9 @@ def _frames(
     shown = {n: style.show(f, difference=False) for n, f in panels.items()}
     norm = styles.normalize(list(shown.values()), style)
     for index in range(first.sizes["time"]):
-        figure, axes = sheets.panel_figure(1, len(shown), first, width=_WIDTH, view=view)
+        figure, axes = sheets.panel_figure(
+            1, len(shown), first, width=_WIDTH, view=view
+        )
         for one, (name, field) in zip(axes, shown.items()):
             mappable = maps.draw_field(
                 one,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
+from typing import ClassVar
 
 import numpy as np
 import scipy.interpolate
@@ -32,6 +33,8 @@ class Projection(abc.ABC):
 
     longitude: float = 0.0
     latitude: float = 0.0
+    # Whether the map ends in the west and east, and does not go around its middle.
+    has_ends: ClassVar[bool] = True
 
     @abc.abstractmethod
     def forward(self, longitude: np.ndarray, latitude: np.ndarray) -> Pair:
@@ -50,6 +53,18 @@ class Projection(abc.ABC):
         """Left, right, lower and upper end of the largest map."""
         x, y = self.outline()
         return float(x.min()), float(x.max()), float(y.min()), float(y.max())
+
+    def tears(self, longitude: np.ndarray) -> np.ndarray:
+        """Tells where a line passes from one end of the map to the other.
+
+        Args:
+          longitude: Of the points of a line, degrees east, shape [point].
+
+        Returns:
+          Shape [point - 1].
+        """
+        jumps = np.abs(np.diff(self._from_middle(longitude))) > np.pi
+        return jumps & self.has_ends
 
     def _from_middle(self, longitude: np.ndarray) -> np.ndarray:
         """Returns radians east of the middle, in [-pi, pi)."""
@@ -142,7 +157,8 @@ class Mollweide(_PseudoCylindrical):
 class _Azimuthal(Projection):
     """Directions from the middle are true; distance follows from the angle there."""
 
-    reach: float  # Largest angle from the middle that is shown, radians.
+    has_ends = False
+    reach: ClassVar[float]  # Largest angle from the middle that is shown, radians.
 
     @abc.abstractmethod
     def _distance(self, angle: np.ndarray) -> np.ndarray:

@@ -337,13 +337,12 @@ def _projected(
     paths: Iterator[np.ndarray] | tuple[np.ndarray, ...], view: View
 ) -> Iterator[np.ndarray]:
     """Yields lines on the map, cut where they leave it or jump across it."""
-    widest = 0.25 * (view.projection.whole[1] - view.projection.whole[0])
     for path in paths:
         x, y = view.projection.forward(path[:, 0], path[:, 1])
         points = np.column_stack([x, y])
-        with np.errstate(invalid="ignore"):
-            far = np.hypot(*np.diff(points, axis=0).T) > widest
-        cuts = np.flatnonzero(far | ~np.isfinite(x[1:]) | ~np.isfinite(x[:-1])) + 1
+        lost = ~np.isfinite(x)
+        torn = view.projection.tears(path[:, 0])
+        cuts = np.flatnonzero(torn | lost[1:] | lost[:-1]) + 1
         for piece in np.split(points, cuts):
             if len(piece) > 1 and np.isfinite(piece).all():
                 yield piece

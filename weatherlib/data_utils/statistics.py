@@ -331,7 +331,8 @@ def _attributes(
         attrs["date_start"] = str(pd.Timestamp(stamps[frames[0]]))
         attrs["date_end"] = str(pd.Timestamp(stamps[frames[-1]]))
     hours = step.total_seconds() / 3600
-    attrs["timestep_hours"] = int(hours) if hours == int(hours) else hours
+    if stamps is not None or "time" in dataset.coords:
+        attrs["timestep_hours"] = int(hours) if hours == int(hours) else hours
     attrs["frames"] = len(frames)
     attrs["weighting"] = config.weighting
     source = str(dataset.encoding.get("source") or dataset.attrs.get("source") or "")

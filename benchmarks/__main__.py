@@ -13,6 +13,7 @@ import sys
 _QUICK = {
     "geometry": ["geometry.py"],
     "graphcast_step": ["graphcast_step.py", "--config", "10deg"],
+    "statistics": ["statistics.py", "--frames", "400"],
     "rollout": ["rollout.py", "--steps", "10", "40"],
     "evaluation": ["evaluation.py", "--starts", "120"],
 }

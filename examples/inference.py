@@ -34,7 +34,7 @@ import xarray
 
 from weatherlib import graphcast, predictor_base, xarray_jax, xarray_tree
 from weatherlib.cli import info, models, pictures, predict, reporting
-from weatherlib.plotting import maps, styles
+from weatherlib.plotting import maps, sheets, styles
 
 PRECIPITATION = "total_precipitation_6hr"
 
@@ -201,7 +201,7 @@ def plot_data(
     first = next(iter(data.values()))[0]
     columns = min(cols, len(data))
     rows = -(-len(data) // columns)
-    figure, panels = maps.panel_figure(rows, columns, first, width=plot_size)
+    figure, panels = sheets.panel_figure(rows, columns, first, width=plot_size)
     for axes, (name, (field, norm, colormap)) in zip(panels, data.items()):
         field = field.isel(time=0, missing_dims="ignore")
         style = styles.find(field)
@@ -214,7 +214,7 @@ def plot_data(
             axes.set_axis_off()
         title = "Diff: targets minus predictions" if name == "Diff" else name
         axes.set_title(title, fontsize=10)
-        maps.add_colorbar(figure, drawn, [axes], shown, open_ends=robust)
+        sheets.add_colorbar(figure, drawn, [axes], shown, open_ends=robust)
     for axes in panels[len(data) :]:
         axes.remove()
     one = first.isel(time=0, missing_dims="ignore")

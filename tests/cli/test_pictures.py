@@ -73,7 +73,8 @@ def test_truth_moves_beside_the_forecast_where_it_covers_it(
 ):
     seen = {}
     monkeypatch.setattr(
-        "weatherlib.plotting.save_animation", lambda path, found: seen.update(found)
+        "weatherlib.plotting.save_animation",
+        lambda path, found, view: seen.update(found),
     )
     pictures.draw_animation(field(times=2), field(times=times), tmp_path / "a.gif")
     assert len(seen) == panels

@@ -34,7 +34,9 @@ def test_a_forecast_is_drawn_beside_the_truth_of_its_dates(files, monkeypatch):
     compare = plotting.draw_comparison
     monkeypatch.setattr(
         "weatherlib.plotting.draw_comparison",
-        lambda truth, field: drawn.append((truth, field)) or compare(truth, field),
+        lambda truth, field, **settings: (
+            drawn.append((truth, field)) or compare(truth, field, **settings)
+        ),
     )
     arguments = ["plot", str(forecast), "--truth", str(weather), "--out-dir", str(out)]
     assert main.main([*arguments, "--var", "temperature", "--level", "850"]) == 0
@@ -109,3 +111,141 @@ def test_truth_without_dates_is_refused(files, capsys, tmp_path):
     command = ["plot", str(forecast), "--truth", str(tmp_path / "dateless.nc")]
     assert main.main([*command, "--out-dir", str(out)]) == 2
     assert "the truth has no dates" in capsys.readouterr().err
+
+
+@pytest.fixture
+def hindcasts(tmp_path, files):
+    """Returns a set of ensemble forecasts in the shared layout, and the weather."""
+    weather, _, out = files
+    with xarray.open_dataset(weather, decode_timedelta=True) as dataset:
+        whole = dataset[["2m_temperature", "geopotential", "temperature"]].load()
+    whole = whole.isel(batch=0)
+    starts = whole["datetime"].values[:2].astype("datetime64[ns]")
+    step = np.diff(starts)[0]
+    parts = [
+        xarray.concat(
+            [
+                whole.isel(time=slice(n + 1, n + 3)).drop_vars("datetime") + m
+                for m in range(3)
+            ],
+            "number",
+        ).assign_coords(time=[step, 2 * step])
+        for n in range(2)
+    ]
+    parts = [part.rename(time="prediction_timedelta") for part in parts]
+    joined = xarray.concat(parts, "time").assign_coords(time=starts)
+    joined = joined.rename(lat="latitude", lon="longitude")
+    joined.to_netcdf(tmp_path / "hindcasts.nc")
+    return tmp_path / "hindcasts.nc", weather, out, starts
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["--lead", "6h", "--projection", "robinson"], ["_lead_6h.png"]),
+        (["--member", "mean", "--region", "europe"], ["_all_leads.png"]),
+        (["--kind", "spaghetti", "--projection", "north-polar"], ["_spaghetti.png"]),
+        (["--kind", "plume", "--at=52,-13"], ["_plume.png"]),
+        (["--kind", "plume", "--region=-30,30,20,70"], ["_plume.png"]),
+        (["--kind", "spectrum"], ["_spectrum.png"]),
+        (["--kind", "panels", "--lead", "12h", "--middle=10,50"], ["_lead_12h.png"]),
+        (["--animate", "--projection", "orthographic"], [".gif"]),
+    ],
+)
+def test_every_kind_of_field_picture_is_drawn(hindcasts, arguments, names):
+    path, weather, out, _ = hindcasts
+    command = ["plot", str(path), "--out-dir", str(out), *arguments]
+    if set(arguments) & {"panels", "plume", "spectrum"}:
+        command += ["--truth", str(weather)]
+    assert main.main(command) == 0
+    assert _names(out) == [f"2m_temperature{name}" for name in names]
+
+
+def test_sections_are_zonal_means_or_along_a_meridian(hindcasts):
+    path, weather, out, _ = hindcasts
+    command = ["plot", str(path), "--out-dir", str(out), "--kind", "section"]
+    assert main.main([*command, "--var", "t"]) == 0
+    assert main.main([*command, "--var", "z", "--at", "0,10"]) == 0
+    assert main.main([*command, "--var", "t", "--truth", str(weather)]) == 0
+    assert _names(out) == ["geopotential_section.png", "temperature_section.png"]
+
+
+def test_a_start_and_a_member_of_a_set_are_the_ones_drawn(hindcasts, monkeypatch):
+    path, weather, out, starts = hindcasts
+    drawn = []
+    compare = plotting.draw_comparison
+    monkeypatch.setattr(
+        "weatherlib.plotting.draw_comparison",
+        lambda truth, field, **settings: (
+            drawn.append((truth, field)) or compare(truth, field, **settings)
+        ),
+    )
+    command = ["plot", str(path), "--out-dir", str(out), "--truth", str(weather)]
+    command += ["--init", str(starts[1]), "--member", "2", "--lead", "12h"]
+    assert main.main(command) == 0
+    ((truth, found),) = drawn
+    np.testing.assert_allclose(found.values - truth.values, 2.0, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--init", "1999-01-01"], "there is no forecast from 1999-01-01"),
+        (["--init", "someday"], "'someday' is no date"),
+        (["--lead", "5h"], "there is no 5h; there are 0 days 06:00:00 to"),
+        (["--time", "1999-01-01"], "has no 1999-01-01; it has 2022"),
+        (["--member", "7"], "no member '7'; there are 0 to 2"),
+        (["--region", "atlantis"], "there are africa, arctic"),
+        (["--region", "1,2"], "is not 4 numbers"),
+        (["--kind", "plume", "--at", "here"], "is not 2 numbers"),
+        (["--kind", "panels"], "beside --truth FILE"),
+        (["--kind", "scorecard"], "compares with --reference"),
+        (["--kind", "curves", "--metric", "rmse"], "dimension of lead times"),
+        (["--kind", "scorecard", "--reference", "x.nc"], "not scores by lead time"),
+    ],
+)
+def test_what_a_picture_lacks_is_named(hindcasts, tmp_path, arguments, message, capsys):
+    path, weather, out, _ = hindcasts
+    path = weather if "curves" in arguments else path
+    if "curves" in arguments:
+        with xarray.open_dataset(weather, decode_timedelta=True) as dataset:
+            dataset.isel(time=0, drop=True).to_netcdf(tmp_path / "no_leads.nc")
+        path = tmp_path / "no_leads.nc"
+    assert main.main(["plot", str(path), "--out-dir", str(out), *arguments]) == 2
+    errors = [e for e in capsys.readouterr().err.splitlines() if ": error: " in e]
+    assert len(errors) == 1 and message in errors[0]
+    assert _names(out) == []
+
+
+def _score_file(path, factor):
+    lead = (np.arange(1, 5) * np.timedelta64(24, "h")).astype("m8[ns]")
+    dims = ("metric", "lead_time", "level")
+    values = factor * np.arange(1.0, 17.0).reshape(2, 4, 2)
+    xarray.Dataset(
+        {"geopotential": (dims, values, {"units": "m2 s-2"})},
+        coords={"metric": ["rmse", "crps"], "lead_time": lead, "level": [500, 850]},
+    ).to_netcdf(path)
+
+
+def test_scores_become_curves_and_a_scorecard(tmp_path, monkeypatch, capsys):
+    _score_file(tmp_path / "new.nc", 0.8)
+    _score_file(tmp_path / "old.nc", 1.0)
+    seen = []
+    draw = plotting.draw_scorecard
+    monkeypatch.setattr(
+        "weatherlib.plotting.draw_scorecard",
+        lambda relative, **settings: (
+            seen.append(relative) or draw(relative, **settings)
+        ),
+    )
+    out = tmp_path / "out"
+    command = ["plot", str(tmp_path / "new.nc"), "--out-dir", str(out)]
+    command += ["--reference", str(tmp_path / "old.nc")]
+    assert main.main([*command, "--kind", "scorecard"]) == 0
+    np.testing.assert_allclose(seen[0]["geopotential"], -0.2)
+    assert main.main([*command, "--kind", "curves", "--metric", "crps"]) == 0
+    assert _names(out) == ["new_crps.png", "new_scorecard.png"]
+    assert main.main([*command, "--kind", "curves", "--metric", "acc"]) == 2
+    assert "no 'acc'; it has rmse, crps" in capsys.readouterr().err
+    assert main.main([*command, "--kind", "curves", "--level", "100"]) == 2
+    assert "no 100 hPa; there are 500, 850" in capsys.readouterr().err

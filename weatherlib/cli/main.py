@@ -41,6 +41,10 @@ COMMANDS = {
         module="weatherlib.cli.evaluate",
         summary="Score forecasts against what happened, beside references.",
     ),
+    "stats": Command(
+        module="weatherlib.cli.stats",
+        summary="Make normalisation statistics or a climatology from an archive.",
+    ),
     "plot": Command(
         module="weatherlib.cli.plot",
         summary="Draw maps or an animation of a forecast or any weather file.",

@@ -10,6 +10,7 @@ import numpy as np
 import xarray
 
 from weatherlib import plotting
+from weatherlib.plotting import ensembles, views
 
 __all__ = [
     "draw_animation",
@@ -28,7 +29,11 @@ StepDrawer = Callable[
 
 
 def select(
-    dataset: xarray.Dataset, variable: str, level: float | None = None
+    dataset: xarray.Dataset,
+    variable: str,
+    level: float | None = None,
+    *,
+    members: bool = False,
 ) -> xarray.DataArray:
     """Returns one variable of the first batch member, at one level where it has levels.
 
@@ -36,6 +41,7 @@ def select(
       dataset: Weather.
       variable: Name.
       level: Pressure level, hPa. Ignored for a variable without levels.
+      members: Whether to keep all members of an ensemble, and not the first alone.
 
     Raises:
       ValueError: The dataset lacks the variable or the level; the message names what it
@@ -45,8 +51,8 @@ def select(
         names = ", ".join(sorted(map(str, dataset.data_vars)))
         raise ValueError(f"there is no variable {variable!r} to draw; there is {names}")
     field = dataset[variable]
-    for dim in ("batch", "sample"):
-        if dim in field.dims:
+    for dim in ("batch", *ensembles.MEMBERS):
+        if dim in field.dims and not (members and dim != "batch"):
             field = field.isel({dim: 0})
     if level is not None and "level" in field.coords:
         held = np.atleast_1d(field["level"].values)
@@ -116,7 +122,9 @@ def draw_steps(
     return paths
 
 
-def save_comparison(variable: str, level: float | None) -> StepDrawer:
+def save_comparison(
+    variable: str, level: float | None, view: views.View | None = None
+) -> StepDrawer:
     """Returns a function that draws one time beside its truth, where there is one."""
 
     def draw(
@@ -127,10 +135,10 @@ def save_comparison(variable: str, level: float | None) -> StepDrawer:
     ) -> pathlib.Path:
         field = select(forecast, variable, level).isel(time=0)
         if truth is None:
-            figure = plotting.draw_map(field)
+            figure = plotting.draw_map(field, view=view)
         else:
             target = select(truth, variable, level).isel(time=0)
-            figure = plotting.draw_comparison(target, field)
+            figure = plotting.draw_comparison(target, field, view=view)
         return plotting.save_figure(
             figure, out_dir / f"{file_title(field)}{suffix}.png"
         )
@@ -138,19 +146,22 @@ def save_comparison(variable: str, level: float | None) -> StepDrawer:
     return draw
 
 
-def draw_sheet(field: xarray.DataArray, out_dir: pathlib.Path) -> pathlib.Path:
+def draw_sheet(
+    field: xarray.DataArray, out_dir: pathlib.Path, view: views.View | None = None
+) -> pathlib.Path:
     """Returns the picture with all lead times of a forecast on one sheet."""
     path = out_dir / f"{file_title(field)}_all_leads.png"
-    return plotting.save_figure(plotting.draw_leads(field), path)
+    return plotting.save_figure(plotting.draw_leads(field, view=view), path)
 
 
 def draw_animation(
     field: xarray.DataArray,
     truth: xarray.DataArray | None,
     path: str | os.PathLike[str],
+    view: views.View | None = None,
 ) -> pathlib.Path:
     """Returns the animation of a forecast, beside the truth if that covers it."""
     panels = {"Forecast": field}
     if truth is not None and truth.sizes["time"] == field.sizes["time"]:
         panels = {"Truth": truth, "Forecast": field}
-    return plotting.save_animation(path, panels)
+    return plotting.save_animation(path, panels, view=view)

@@ -1,8 +1,9 @@
-"""Draw maps, a sheet of all times, or an animation of a weather file.
+"""Draw maps, animations, curves, spectra, ensembles, sections and scorecards.
 
-The file may be a forecast of ours or any weather file that `weatherlib info` reads.
-With --truth, the forecast is drawn beside what happened, on one colour scale, and its
-error.
+The file may be a forecast of ours, a set of forecasts, any weather file that
+`weatherlib info` reads, or scores of `weatherlib evaluate`. Without --kind, all times
+are drawn on one sheet of maps, or with --truth side by side with what happened, on one
+colour scale, and with the error.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 if TYPE_CHECKING:
-    import xarray
+    pass
 
 __all__ = ["EXAMPLES", "Options", "run"]
 
@@ -22,7 +23,15 @@ EXAMPLES = (
     "weatherlib plot forecast.nc",
     "weatherlib plot forecast.zarr --var geopotential --level 500 --animate",
     "weatherlib plot forecast.nc --truth era5.nc --steps 4 8 12",
+    "weatherlib plot forecast.nc --projection orthographic --lead 3d",
+    "weatherlib plot ensemble.zarr --kind spaghetti --var geopotential --values 552",
+    "weatherlib plot ensemble.zarr --kind plume --at 52.5,13.4 --truth era5.nc",
+    "weatherlib plot scores.nc --kind scorecard --reference persistence.nc",
 )
+
+Kind = Literal[
+    "map", "panels", "curves", "spectrum", "spaghetti", "plume", "scorecard", "section"
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,19 +39,65 @@ class Options:
     """What to draw."""
 
     path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """Forecast or weather file."""
+    """Forecast, weather or score file."""
 
-    var: str = "2m_temperature"
-    """Variable to draw."""
+    kind: Kind = "map"
+    """Kind of picture."""
+
+    var: str | None = None
+    """Variable to draw; 2m_temperature, or the first of the file, by default."""
 
     level: int = 500
     """Pressure level to draw, hPa."""
 
+    projection: Literal[
+        "plate-carree",
+        "robinson",
+        "mollweide",
+        "orthographic",
+        "north-polar",
+        "south-polar",
+        "lambert",
+    ] = "plate-carree"
+    """Projection of maps."""
+
+    region: Annotated[str | None, tyro.conf.arg(metavar="NAME|W,E,S,N")] = None
+    """Part of the globe, such as europe or --region=-15,40,34,72; for a plume, the
+    area whose mean is drawn."""
+
+    middle: Annotated[str | None, tyro.conf.arg(metavar="LON,LAT")] = None
+    """Middle of the map; write --middle=-60,40 for negative numbers."""
+
+    at: Annotated[str | None, tyro.conf.arg(metavar="LAT,LON")] = None
+    """Place of a plume, or of a section along its meridian; write --at=-34,151 for
+    negative numbers."""
+
+    init: Annotated[str | None, tyro.conf.arg(metavar="DATE")] = None
+    """Start to take from a set of forecasts; the first by default."""
+
+    time: Annotated[str | None, tyro.conf.arg(metavar="DATE")] = None
+    """Valid time to draw, such as 2026-01-15T06."""
+
+    lead: Annotated[str | None, tyro.conf.arg(metavar="TIME")] = None
+    """Lead time to draw, such as 36h or 3d."""
+
     steps: tuple[int, ...] = ()
     """Times to draw one by one, counted from 1. Default: all of them on one sheet."""
 
+    member: str = "first"
+    """Member of an ensemble: its number, first, or mean."""
+
+    values: tuple[float, ...] = ()
+    """Values of the lines of spaghetti, in the units of the picture."""
+
     truth: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """What happened, at the same dates; drawn beside the forecast."""
+
+    reference: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """Scores to compare with."""
+
+    metric: str = "rmse"
+    """Score to draw."""
 
     animate: bool = False
     """Draw an animation of all times instead."""
@@ -62,83 +117,69 @@ def run(options: Options) -> None:
       FileNotFoundError: A file is missing.
       OSError: A file is damaged or a picture cannot be written.
     """
-    from weatherlib.cli import files
+    from weatherlib.cli import files, plot_fields, plot_scores
 
     out_dir = files.writable_folder(options.out_dir)
-    forecast = _open(options.path, options.var)
-    truth = None
-    if options.truth is not None:
-        truth = _same_times(_open(options.truth, options.var), forecast)
-    for path in _draw(options, forecast, truth, out_dir):
+    if options.kind in ("curves", "scorecard"):
+        paths = [plot_scores.draw(options, out_dir)]
+    elif options.kind in ("map", "panels"):
+        paths = _maps(options, out_dir)
+    else:
+        paths = [plot_fields.draw(options, out_dir)]
+    for path in paths:
         print(path)
 
 
-def _open(path: str, variable: str) -> xarray.Dataset:
-    """Returns a weather file with its axes and one variable under our names."""
-    from weatherlib.cli import files
-    from weatherlib.data_utils import lexicon
+def _maps(options: Options, out_dir: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the maps, panels or animation."""
+    from weatherlib.cli import pictures, plot_fields
 
-    return lexicon.rename(files.open_weather(path), [variable])[0]
-
-
-def _draw(
-    options: Options,
-    forecast: xarray.Dataset,
-    truth: xarray.Dataset | None,
-    out_dir: pathlib.Path,
-) -> list[pathlib.Path]:
-    from weatherlib.cli import pictures
-
-    field = pictures.select(forecast, options.var, options.level)
+    if options.kind == "panels" and options.truth is None:
+        raise ValueError("--kind panels draws a forecast beside --truth FILE")
+    forecast = plot_fields.open_one(options.path, options)
+    name = plot_fields.variable(forecast, options)
+    truth = None
+    if options.truth is not None:
+        truth = plot_fields.open_truth(options.truth, name, forecast)
+    field = pictures.select(forecast, name, options.level)
+    view = plot_fields.view_of(field, options)
     times = field.sizes.get("time", 0)
     if options.animate:
         target = None
         if truth is not None:
-            target = pictures.select(truth, options.var, options.level)
-        name = f"{pictures.file_title(field)}.{options.animation_format}"
-        return [pictures.draw_animation(field, target, out_dir / name)]
+            target = pictures.select(truth, name, options.level)
+        title = f"{pictures.file_title(field)}.{options.animation_format}"
+        return [pictures.draw_animation(field, target, out_dir / title, view)]
+    if not times:
+        forecast = forecast.expand_dims("time")
+        return pictures.draw_steps(
+            None,
+            forecast,
+            {0: ""},
+            pictures.save_comparison(name, options.level, view),
+            out_dir,
+        )
     wrong = [step for step in options.steps if not 1 <= step <= times]
     if wrong:
         raise ValueError(f"{options.path}: has times 1 to {times}, not {wrong}")
     steps = [step - 1 for step in options.steps]
-    if truth is not None and not steps:
+    if not steps and (truth is not None or times == 1):
         steps = list(range(times))
     if not steps:
-        return [pictures.draw_sheet(field, out_dir)]
+        return [pictures.draw_sheet(field, out_dir, view)]
     return pictures.draw_steps(
         truth,
         forecast,
-        {step: f"_step{step + 1:02d}" for step in steps},
-        pictures.save_comparison(options.var, options.level),
+        {step: _suffix(options, step) for step in steps},
+        pictures.save_comparison(name, options.level, view),
         out_dir,
     )
 
 
-def _same_times(truth: xarray.Dataset, forecast: xarray.Dataset) -> xarray.Dataset:
-    """Returns the truth at the dates of the forecast.
-
-    Raises:
-      ValueError: One of the files has no dates, or the truth lacks one of them.
-    """
-    import numpy as np
-
-    dates = []
-    for name, dataset in (("truth", truth), ("forecast", forecast)):
-        known = [
-            coord
-            for coord in ("datetime", "valid_time", "time")
-            if coord in dataset.coords and dataset[coord].dtype.kind == "M"
-        ]
-        if not known:
-            raise ValueError(f"the {name} has no dates, so the two cannot be compared")
-        found = dataset[known[0]]
-        dates.append(found.isel(batch=0, missing_dims="ignore").values)
-    held, wanted = dates
-    missing = wanted[~np.isin(wanted, held)]
-    if missing.size:
-        raise ValueError(
-            f"the truth lacks {missing.size} of the {wanted.size} dates of the "
-            f"forecast, the first of them {missing[0]}"
-        )
-    order = [int(np.flatnonzero(held == date)[0]) for date in wanted]
-    return truth.isel(time=order).assign_coords(time=forecast["time"])
+def _suffix(options: Options, step: int) -> str:
+    """Returns the end of the name of a picture of one time."""
+    if options.lead is not None:
+        return f"_lead_{options.lead.replace(' ', '')}"
+    if options.time is not None:
+        return f"_{options.time.replace(':', '').replace(' ', 'T')}"
+    return f"_step{step + 1:02d}"

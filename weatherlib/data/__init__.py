@@ -11,11 +11,14 @@ from weatherlib.data.writers import (
     MemoryWriter,
     open_writer,
 )
+from weatherlib.data_utils.climatology import climatology, climatology_at
 
 __all__ = [
     "Compression",
     "ForecastWriter",
     "MemoryWriter",
+    "climatology",
+    "climatology_at",
     "conform",
     "open_dataset",
     "open_writer",

@@ -119,7 +119,9 @@ def find_source(name: str, dataset: xarray.Dataset) -> str | None:
     for candidate in candidates:
         if candidate == name or candidate not in dataset.data_vars:
             continue
-        on_levels = bool(levels & set(map(str, dataset[candidate].dims)))
+        # One level may be a coordinate without being a dimension.
+        held = dataset[candidate]
+        on_levels = bool(levels & {*map(str, held.dims), *map(str, held.coords)})
         # Surface files call the geopotential of the ground `z`, as level files call
         # that of the air.
         if candidate == "z" and on_levels == (name == "geopotential_at_surface"):

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import xarray
 
-from weatherlib.data_utils import progress
+from weatherlib.data_utils import jobs, lexicon, moments, progress, scan, series, times
 
-__all__ = ["Statistics", "compute_statistics"]
+__all__ = ["Statistics", "StatisticsConfig", "compute_statistics"]
 
-_KINDS = ("mean", "stddev", "diffs_stddev")
+_KINDS = ("mean", "stddev", "diffs_stddev", "min")
+_PROGRESS = tuple(sorted(progress.COMPUTABLE_FORCINGS - {progress.TISR}, reverse=True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,122 +27,357 @@ class Statistics:
     Attributes:
       mean: Over time, batch and grid points.
       stddev: Likewise.
-      diffs_stddev: Of the change from one frame to the next.
+      diffs_stddev: Of the change over one step.
+      min: Smallest value.
     """
 
     mean: xarray.Dataset
     stddev: xarray.Dataset
     diffs_stddev: xarray.Dataset
+    min: xarray.Dataset
 
-    def save(self, folder: str | pathlib.Path) -> None:
-        """Writes `{mean,stddev,diffs_stddev}_by_level.nc`, the published file names."""
+    def save(self, folder: str | pathlib.Path) -> list[pathlib.Path]:
+        """Writes `{mean,stddev,diffs_stddev,min}_by_level.nc`, the published names.
+
+        Older files stay as they are until all new ones are complete.
+
+        Returns:
+          The files.
+
+        Raises:
+          OSError: They cannot be written.
+        """
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        for kind in _KINDS:
-            path = folder / f"{kind}_by_level.nc"
-            partial = path.with_name(path.name + ".partial")
-            getattr(self, kind).to_netcdf(partial)
-            partial.replace(path)
+        written = {}
+        try:
+            for kind in _KINDS:
+                path = folder / f"{kind}_by_level.nc"
+                written[path.with_name(path.name + ".partial")] = path
+                getattr(self, kind).to_netcdf(path.with_name(path.name + ".partial"))
+            for partial, path in written.items():
+                partial.replace(path)
+        except OSError:
+            for partial in written:
+                partial.unlink(missing_ok=True)
+            raise
+        return list(written.values())
 
 
-@dataclasses.dataclass
-class _Moments:
-    """Count, mean and sum of squared deviations, merged block by block.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StatisticsConfig:
+    """What is computed.
 
-    Source: Chan, Golub and LeVeque (1979), updating formulae.
+    Attributes:
+      step: Time between the frames whose difference is taken, such as "6h"; None for
+        the spacing of the data.
+      start: First date of the period, such as "1979"; None for that of the data.
+      end: Last date, included: "2015" is all of that year.
+      weighting: "none" counts every grid point once, as the published statistics do;
+        "area" counts it by the area of its cell.
+      variables: Those wanted; None for all.
+      forcings: Forcings to be computed from time and place where the data lack them.
+        None for the progress of year and day, as far as dates are known.
+      frames_per_block: Frames read at a time; 0 leaves it to the chunks of the file.
+      workers: Threads; None for those of the machine.
+      scheduler: Address of a dask.distributed scheduler, whose workers are used
+        instead. They must see the data under the same name.
     """
 
-    count: int = 0
-    mean: np.ndarray | float = 0.0
-    squares: np.ndarray | float = 0.0
+    step: str | None = None
+    start: str | None = None
+    end: str | None = None
+    weighting: Literal["none", "area"] = "none"
+    variables: tuple[str, ...] | None = None
+    forcings: tuple[str, ...] | None = None
+    frames_per_block: int = 0
+    workers: int | None = None
+    scheduler: str | None = None
 
-    def add(self, values: np.ndarray, axes: tuple[int, ...]) -> None:
-        """Adds a block; the axes are those that the statistics run over."""
-        count = int(np.prod([values.shape[axis] for axis in axes]))
-        mean = values.mean(axis=axes, keepdims=True)
-        squares = ((values - mean) ** 2).sum(axis=axes)
-        shift = mean.squeeze(axes) - self.mean
-        total = self.count + count
-        self.squares = self.squares + squares + shift**2 * self.count * count / total
-        self.mean = self.mean + shift * count / total
-        self.count = total
+    def __post_init__(self) -> None:
+        if self.step is not None and times.as_timedelta(self.step) <= pd.Timedelta(0):
+            raise ValueError(f"step: {self.step} must be longer than nothing")
+        if self.weighting not in ("none", "area"):
+            raise ValueError(f"weighting: {self.weighting!r} is not 'none' or 'area'")
+        if self.frames_per_block < 0:
+            raise ValueError(f"frames_per_block: {self.frames_per_block} is negative")
+        unknown = set(self.forcings or ()) - progress.COMPUTABLE_FORCINGS
+        if unknown:
+            raise ValueError(
+                f"forcings: {', '.join(sorted(unknown))} cannot be computed; only "
+                f"{', '.join(sorted(progress.COMPUTABLE_FORCINGS))} can"
+            )
 
-    @property
-    def stddev(self) -> np.ndarray:
-        """The standard deviation of all values added."""
-        return np.sqrt(self.squares / self.count)
+
+Report = Callable[[series.Piece, int], None]
+"""Takes a piece that is done, and the bytes of all pieces."""
 
 
 def compute_statistics(
-    dataset: xarray.Dataset, *, frames_per_block: int = 128
+    dataset: xarray.Dataset,
+    config: StatisticsConfig | None = None,
+    *,
+    report: Report = lambda piece, total: None,
+    **settings: Any,
 ) -> Statistics:
-    """Returns the statistics of every variable, and of year and day progress.
+    """Returns the statistics of every variable, and of forcings.
 
-    Grid points count equally, whatever area they stand for. Memory is that of one
-    block of one variable.
+    Every grid point counts the same unless `weighting` says otherwise: so the published
+    statistics are made (their mean of the land-sea mask is 0.337; land covers 0.29 of
+    the Earth's surface). Missing values (NaN) are left out and counted. Differences are
+    taken between frames exactly one step apart, so not across gaps. Values are read
+    once, a block at a time, and the result does not depend on how they are cut.
 
     Args:
       dataset: Dimensions (batch, time, level, lat, lon) as far as each variable has
-        them, frames in order and without gaps; `datetime` gives the progress.
-      frames_per_block: Frames read at a time.
+        them, frames in order. May be lazy.
+      config: What to compute.
+      report: Is told of each part that is done.
+      **settings: Fields of the config to change.
 
     Raises:
-      ValueError: There are fewer than two frames, or a value is not finite.
+      ValueError: There are fewer than two frames in the period or no two of them a step
+        apart, a value is infinite, a variable has no values or is not there.
+      OSError: Values cannot be read, or the scheduler does not answer.
     """
-    if dataset.sizes.get("time", 0) < 2:
-        raise ValueError(
-            f"statistics of changes need 2 frames, found {dataset.sizes.get('time', 0)}"
-        )
-    dataset = _with_progress(dataset)
-    found: dict[str, dict[str, xarray.Variable]] = {kind: {} for kind in _KINDS}
-    for name, array in dataset.data_vars.items():
-        values, changes = _moments(str(name), array.variable, frames_per_block)
-        dims = tuple(str(dim) for dim in array.dims if dim == "level")
-        found["mean"][str(name)] = _variable(dims, values.mean)
-        found["stddev"][str(name)] = _variable(dims, values.stddev)
-        if changes.count:
-            found["diffs_stddev"][str(name)] = _variable(dims, changes.stddev)
-    coords = {"level": dataset["level"].variable} if "level" in dataset.coords else {}
-    kinds = {kind: xarray.Dataset(found[kind], coords=coords) for kind in _KINDS}
-    return Statistics(**kinds)
-
-
-def _variable(dims: tuple[str, ...], values: np.ndarray | float) -> xarray.Variable:
-    return xarray.Variable(dims, np.asarray(values, np.float32))
-
-
-def _with_progress(dataset: xarray.Dataset) -> xarray.Dataset:
-    """Returns the data with the progress of year and day where it is not there."""
-    if "datetime" not in dataset.coords:
-        return dataset
-    dataset = dataset.copy()
-    progress.add_derived_vars(dataset)
-    return dataset
-
-
-def _moments(
-    name: str, variable: xarray.Variable, frames: int
-) -> tuple[_Moments, _Moments]:
-    """Returns the moments of a variable and of its changes along time."""
-    values, changes = _Moments(), _Moments()
-    if "time" not in variable.dims:
-        variable = variable.set_dims(["time", *variable.dims])
-    rest = tuple(dim for dim in variable.dims if dim not in ("time", "level"))
-    order = ("time", *rest, *(dim for dim in variable.dims if dim == "level"))
-    variable = variable.transpose(*order)
-    axes = tuple(range(1 + len(rest)))
-    last: np.ndarray | None = None
-    for first in range(0, variable.sizes["time"], frames):
-        part = variable.isel(time=slice(first, first + frames))
-        block = np.asarray(part.values, np.float64)
-        if not np.isfinite(block).all():
-            raise ValueError(
-                f"{name}: missing or infinite values in frames {first} to "
-                f"{first + len(block) - 1}; fill or leave out the variable"
+    config = dataclasses.replace(config or StatisticsConfig(), **settings)
+    frames, earlier, step = _frames(dataset, config)
+    chosen = _chosen(dataset, config.variables)
+    pieces: list[series.Piece] = []
+    for name in chosen:
+        variable = dataset[name].variable
+        pieces += series.cut(name, variable, frames, block=config.frames_per_block)
+    pieces += _forcing_pieces(dataset, config, frames)
+    total = sum(piece.nbytes for piece in pieces)
+    rows = scan.row_weights(dataset) if config.weighting == "area" else None
+    results = jobs.run_jobs(
+        scan.moments_of,
+        [
+            scan.Scan.of(
+                piece, scan.point_weights(piece, dataset, rows), earlier, frames.start
             )
-        values.add(block, axes)
-        joined = block if last is None else np.concatenate([last, block])
-        if len(joined) > 1:
-            changes.add(np.diff(joined, axis=0), axes)
-        last = block[-1:]
-    return values, changes
+            for piece in pieces
+        ],
+        scheduler=config.scheduler,
+        workers=config.workers,
+        report=lambda job: report(job.piece, total),
+    )
+    found: dict[str, tuple[moments.Moments, moments.Moments]] = {}
+    for piece, both in zip(pieces, results):
+        if piece.name not in found:
+            levels = _levels(dataset, piece.name)
+            found[piece.name] = (
+                moments.Moments.empty(levels),
+                moments.Moments.empty(levels),
+            )
+        for whole, part in zip(found[piece.name], both):
+            whole.merge(part, piece.levels)
+    return _as_datasets(dataset, found, _attributes(dataset, config, frames, step))
+
+
+def _chosen(dataset: xarray.Dataset, wanted: Iterable[str] | None) -> list[str]:
+    """Returns the numeric variables wanted.
+
+    Raises:
+      ValueError: One is not there or holds no numbers.
+    """
+    numeric = [str(n) for n, a in dataset.data_vars.items() if a.dtype.kind in "biuf"]
+    if wanted is None:
+        return numeric
+    for name in wanted:
+        if name not in numeric and name not in progress.COMPUTABLE_FORCINGS:
+            close = lexicon.closest(name, numeric)
+            hint = f"did you mean {close}?" if close else f"it has {', '.join(numeric)}"
+            raise ValueError(f"{name}: the data have no such variable; {hint}")
+    return [name for name in numeric if name in set(wanted)]
+
+
+def _frames(
+    dataset: xarray.Dataset, config: StatisticsConfig
+) -> tuple[range, np.ndarray, pd.Timedelta]:
+    """Returns the frames of the period, for each frame that one step earlier, the step.
+
+    A frame without an earlier one has -1 in its place.
+    """
+    count = dataset.sizes.get("time", 0)
+    stamps = series.dates(dataset)
+    if stamps is None and "time" in dataset.coords:
+        known = dataset["time"].values
+        stamps = known.astype("timedelta64[ns]") if known.dtype.kind == "m" else None
+    elapsed = np.arange(count) if stamps is None else stamps.astype(np.int64)
+    back = np.flatnonzero(np.diff(elapsed) <= 0)
+    if back.size:
+        raise ValueError(
+            f"time: frame {back[0] + 1} is not later than the one before it; sort the "
+            "frames and drop those that are twice"
+        )
+    frames = range(count)
+    if config.start is not None or config.end is not None:
+        frames = series.period(series.dates(dataset), config.start, config.end)
+    if len(frames) < 2:
+        raise ValueError(f"statistics of changes need 2 frames, found {len(frames)}")
+    inside = elapsed[frames.start : frames.stop]
+    spacing = _spacing(inside)
+    if stamps is None and config.step is not None:
+        raise ValueError(f"the data have no times, so a step of {config.step} is none")
+    if config.step is not None:
+        wanted = times.as_timedelta(config.step).as_unit("ns").value
+    else:
+        wanted = spacing
+    _warn_of_gaps(stamps, frames, spacing)
+    found = np.searchsorted(inside, inside - wanted)
+    exact = inside[np.minimum(found, len(inside) - 1)] == inside - wanted
+    if not exact.any():
+        raise ValueError(
+            f"step: no two frames are {_length(wanted)} apart; they are mostly "
+            f"{_length(spacing)} apart"
+        )
+    earlier = np.full(count, -1, np.int64)
+    earlier[frames.start : frames.stop] = np.where(exact, found + frames.start, -1)
+    return frames, earlier, _length(wanted)
+
+
+def _spacing(elapsed: np.ndarray) -> int:
+    """Returns the most common difference between successive frames."""
+    steps, counts = np.unique(np.diff(elapsed), return_counts=True)
+    return int(steps[counts.argmax()])
+
+
+def _warn_of_gaps(stamps: np.ndarray | None, frames: range, spacing: int) -> None:
+    """Warns where frames are missing from the period."""
+    if stamps is None:
+        return
+    inside = stamps[frames.start : frames.stop]
+    gaps = np.flatnonzero(np.diff(inside).astype(np.int64) > spacing)
+    if gaps.size:
+        ends = pd.Index(inside[[gaps[0], gaps[0] + 1]])
+        warnings.warn(
+            f"time: the period has {gaps.size} gap(s) in its spacing of "
+            f"{_length(spacing)}, the first between {ends[0]} and {ends[1]}; no "
+            "change is taken across them",
+            stacklevel=4,
+        )
+
+
+def _length(nanoseconds: int) -> pd.Timedelta:
+    """Returns a length of time."""
+    return times.as_timedelta(np.timedelta64(nanoseconds, "ns"))
+
+
+def _forcing_pieces(
+    dataset: xarray.Dataset, config: StatisticsConfig, frames: range
+) -> list[series.Piece]:
+    """Returns forcings that are not in the data as pieces."""
+    names = config.forcings
+    stamps = series.dates(dataset)
+    if names is None and config.variables is not None:
+        names = tuple(sorted(set(config.variables) & progress.COMPUTABLE_FORCINGS))
+    if names is None:
+        known = stamps is not None and {"lat", "lon"} <= set(dataset.coords)
+        names = _PROGRESS if known else ()
+    names = tuple(name for name in names if name not in dataset)
+    if not names:
+        return []
+    if stamps is None or not {"lat", "lon"} <= set(dataset.coords):
+        raise ValueError(
+            f"forcings: {', '.join(names)} need dates, latitudes and longitudes"
+        )
+    datetimes = xarray.DataArray(stamps, dims="time")
+    lat, lon = dataset["lat"].variable, dataset["lon"].variable
+    pieces = []
+    for name in names:
+        points = {progress.TISR: lat.size * lon.size}.get(
+            name, lon.size if name.startswith(progress.DAY_PROGRESS) else 1
+        )
+        made = series.Computed(
+            name,
+            datetimes,
+            xarray.DataArray(lat.values, dims="lat"),
+            xarray.DataArray(lon.values, dims="lon"),
+        )
+        block = max(1, (1 << 22) // points)
+        for first in range(frames.start // block * block, frames.stop, 8 * block):
+            start, stop = max(first, frames.start), min(first + 8 * block, frames.stop)
+            pieces.append(
+                series.Piece(
+                    name=name,
+                    series=made,
+                    levels=slice(0, 1),
+                    rows=slice(0, lat.size),
+                    first=start,
+                    stop=stop,
+                    block=block,
+                    nbytes=(stop - start) * points * 4,
+                )
+            )
+    return pieces
+
+
+def _levels(dataset: xarray.Dataset, name: str) -> int:
+    """Returns the number of levels of a variable, 1 where it has none."""
+    return dataset[name].sizes.get("level", 1) if name in dataset else 1
+
+
+def _attributes(
+    dataset: xarray.Dataset,
+    config: StatisticsConfig,
+    frames: range,
+    step: pd.Timedelta,
+) -> dict[str, Any]:
+    """Returns what the files say about themselves, in the published names."""
+    stamps = series.dates(dataset)
+    attrs: dict[str, Any] = {}
+    if stamps is not None:
+        attrs["date_start"] = str(pd.Timestamp(stamps[frames[0]]))
+        attrs["date_end"] = str(pd.Timestamp(stamps[frames[-1]]))
+    hours = step.total_seconds() / 3600
+    if stamps is not None or "time" in dataset.coords:
+        attrs["timestep_hours"] = int(hours) if hours == int(hours) else hours
+    attrs["frames"] = len(frames)
+    attrs["weighting"] = config.weighting
+    source = str(dataset.encoding.get("source") or dataset.attrs.get("source") or "")
+    if source:
+        attrs["source"] = source if "://" in source else pathlib.Path(source).name
+    return attrs
+
+
+def _as_datasets(
+    dataset: xarray.Dataset,
+    found: Mapping[str, tuple[moments.Moments, moments.Moments]],
+    attrs: Mapping[str, Any],
+) -> Statistics:
+    """Returns the results as datasets in the published layout.
+
+    Raises:
+      ValueError: A variable has no value in the period.
+    """
+    kinds: dict[str, dict[str, xarray.Variable]] = {kind: {} for kind in _KINDS}
+    for name, (values, changes) in found.items():
+        if not values.count.any():
+            raise ValueError(f"{name}: every value of the period is missing")
+        on_levels = name in dataset and "level" in dataset[name].dims
+        for kind, numbers, counted in (
+            ("mean", values.known_mean, values),
+            ("stddev", values.stddev, values),
+            ("min", values.known_minimum, values),
+            ("diffs_stddev", changes.stddev, changes),
+        ):
+            if not counted.count.any():
+                continue
+            kinds[kind][name] = xarray.Variable(
+                ("level",) if on_levels else (),
+                np.asarray(numbers if on_levels else numbers[0], np.float32),
+                {
+                    "count": int(counted.count.sum()),
+                    "missing": int(counted.missing.sum()),
+                },
+            )
+    coords = {}
+    if "level" in dataset.dims and "level" in dataset.coords:
+        coords["level"] = dataset["level"].variable
+    return Statistics(
+        **{
+            kind: xarray.Dataset(kinds[kind], coords=coords, attrs=dict(attrs))
+            for kind in _KINDS
+        }
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -53,6 +54,9 @@ def as_timedelta(value: TimedeltaLike) -> pd.Timedelta:
     Raises:
       ValueError: The value is no length of time, or a missing one.
     """
+    if isinstance(value, str):
+        # pandas is about to drop the small letter, which people write.
+        value = re.sub(r"(?<=\d)\s*d\b", "D", value)
     try:
         length = pd.Timedelta(value)
     except (TypeError, ValueError) as error:

@@ -1,7 +1,8 @@
-"""Maps, animations and score curves that need no network, window or JAX."""
+"""Maps, animations, curves and scorecards that need no network, window or JAX."""
 
 from weatherlib.plotting.animation import save_animation
 from weatherlib.plotting.curves import draw_score_curves
+from weatherlib.plotting.ensembles import draw_plume, draw_spaghetti
 from weatherlib.plotting.maps import (
     draw_comparison,
     draw_field,
@@ -9,13 +10,28 @@ from weatherlib.plotting.maps import (
     draw_map,
     save_figure,
 )
+from weatherlib.plotting.profiles import draw_section, draw_spectra, zonal_spectrum
+from weatherlib.plotting.projections import NAMES as PROJECTIONS
+from weatherlib.plotting.scorecards import draw_scorecard
+from weatherlib.plotting.views import REGIONS, View
+from weatherlib.plotting.views import find as find_view
 
 __all__ = [
+    "PROJECTIONS",
+    "REGIONS",
+    "View",
     "draw_comparison",
     "draw_field",
     "draw_leads",
     "draw_map",
+    "draw_plume",
     "draw_score_curves",
+    "draw_scorecard",
+    "draw_section",
+    "draw_spaghetti",
+    "draw_spectra",
+    "find_view",
     "save_animation",
     "save_figure",
+    "zonal_spectrum",
 ]

@@ -15,7 +15,7 @@ import PIL.Image
 import xarray
 
 from weatherlib import optional
-from weatherlib.plotting import maps, styles
+from weatherlib.plotting import maps, sheets, styles, views
 
 __all__ = ["save_animation"]
 
@@ -29,6 +29,7 @@ def save_animation(
     *,
     title: str = "",
     frames_per_second: float = 4.0,
+    view: views.View | None = None,
 ) -> pathlib.Path:
     """Writes moving maps on one colour scale, whole or not at all.
 
@@ -38,6 +39,7 @@ def save_animation(
         others of size 1, in SI units. All have the same times.
       title: Default: name and level of the first field.
       frames_per_second: Speed. The last frame stays for a second.
+      view: The map, as for `maps.draw_field`.
 
     Returns:
       The path.
@@ -53,7 +55,7 @@ def save_animation(
     times = {name: field.sizes.get("time", 0) for name, field in panels.items()}
     if len(set(times.values())) != 1 or not min(times.values()):
         raise ValueError(f"panels of an animation need the same times, found {times}")
-    frames = _frames(dict(panels), title)
+    frames = _frames(dict(panels), title, view)
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     try:
         _WRITERS[path.suffix.lower()](partial, frames, frames_per_second)
@@ -64,14 +66,18 @@ def save_animation(
     return path
 
 
-def _frames(panels: dict[str, xarray.DataArray], title: str) -> Iterator[np.ndarray]:
+def _frames(
+    panels: dict[str, xarray.DataArray], title: str, view: views.View | None
+) -> Iterator[np.ndarray]:
     """Yields pictures of all panels, time by time. Each uint8 [row, column, 3]."""
     first = next(iter(panels.values()))
     style = styles.find(first)
     shown = {n: style.show(f, difference=False) for n, f in panels.items()}
     norm = styles.normalize(list(shown.values()), style)
     for index in range(first.sizes["time"]):
-        figure, axes = maps.panel_figure(1, len(shown), first, width=_WIDTH)
+        figure, axes = sheets.panel_figure(
+            1, len(shown), first, width=_WIDTH, view=view
+        )
         for one, (name, field) in zip(axes, shown.items()):
             mappable = maps.draw_field(
                 one,
@@ -79,9 +85,10 @@ def _frames(panels: dict[str, xarray.DataArray], title: str) -> Iterator[np.ndar
                 norm=norm,
                 colormap=style.colormap,
                 contours=style.contours,
+                view=view,
             )
             one.set_title(name, fontsize=10)
-        maps.add_colorbar(figure, mappable, axes, next(iter(shown.values())))
+        sheets.add_colorbar(figure, mappable, axes, next(iter(shown.values())))
         name = title or styles.label(first)
         when = styles.valid_label(first.isel(time=index))
         figure.suptitle(", ".join(filter(None, [name, when])), fontsize=12)

@@ -10,7 +10,6 @@ import io
 import math
 import os
 import pathlib
-from typing import Literal
 
 import matplotlib.axes
 import matplotlib.cm
@@ -19,15 +18,13 @@ import matplotlib.figure
 import numpy as np
 import xarray
 
-from weatherlib.plotting import coastline, grid, styles
+from weatherlib.plotting import coastline, grid, sheets, styles, views
 
 __all__ = [
-    "add_colorbar",
     "draw_comparison",
     "draw_field",
     "draw_leads",
     "draw_map",
-    "panel_figure",
     "save_figure",
 ]
 
@@ -43,6 +40,7 @@ def draw_field(
     colormap: str | matplotlib.colors.Colormap,
     contours: str = "",
     smooth: bool | None = None,
+    view: views.View | None = None,
 ) -> matplotlib.cm.ScalarMappable:
     """Draws a field with coastlines, one degree as long up as across.
 
@@ -55,6 +53,8 @@ def draw_field(
       contours: Colour of thin lines of equal value; none by default.
       smooth: Whether to interpolate between cells. Default: for evenly spaced fields
         without gaps and with fewer than 180 rows.
+      view: The map, from `views.find`. Default: longitude and latitude as lengths,
+        all that the field covers.
 
     Returns:
       What a colour bar needs.
@@ -63,6 +63,17 @@ def draw_field(
       ValueError: The field has no latitude or longitude, or more than one entry along
         another dimension.
     """
+    if view is not None:
+        levels = np.linspace(norm.vmin or 0.0, norm.vmax or 1.0, _CONTOURS)
+        return views.draw(
+            axes,
+            field,
+            view,
+            norm=norm,
+            colormap=colormap,
+            contours=levels if contours else None,
+            contour_color=contours,
+        )
     flat = grid.flatten(field)
     west, east, south, north = flat.extent
     if smooth is None:
@@ -97,7 +108,11 @@ def draw_field(
 
 
 def draw_map(
-    field: xarray.DataArray, *, title: str = "", difference: bool = False
+    field: xarray.DataArray,
+    *,
+    title: str = "",
+    difference: bool = False,
+    view: views.View | None = None,
 ) -> matplotlib.figure.Figure:
     """Returns a figure with one map in the colours and units of its kind.
 
@@ -105,30 +120,37 @@ def draw_map(
       field: One field in SI units, as for `draw_field`.
       title: Default: name, level and valid time.
       difference: Whether the values are differences, shown symmetric about zero.
+      view: The map, as for `draw_field`.
 
     Raises:
       ValueError: As `draw_field`.
     """
     style = styles.find(field)
     shown = style.show(field, difference=difference)
-    norm = styles.normalize([shown], style, difference=difference)
-    figure, panels = panel_figure(1, 1, shown, width=8.0)
+    seen = views.visible(shown, view)
+    norm = styles.normalize([seen], style, difference=difference)
+    figure, maps = sheets.panel_figure(1, 1, shown, width=8.0, view=view)
     colormap = styles.DIFFERENCE_COLORMAP if difference else style.colormap
     mappable = draw_field(
-        panels[0],
+        maps[0],
         shown,
         norm=norm,
         colormap=colormap,
         contours="" if difference else style.contours,
+        view=view,
     )
     heading = ", ".join(filter(None, [styles.label(field), styles.valid_label(field)]))
-    panels[0].set_title(title or heading, fontsize=11)
-    add_colorbar(figure, mappable, panels, shown)
+    maps[0].set_title(title or heading, fontsize=11)
+    sheets.add_colorbar(figure, mappable, maps, shown)
     return figure
 
 
 def draw_comparison(
-    target: xarray.DataArray, prediction: xarray.DataArray, *, title: str = ""
+    target: xarray.DataArray,
+    prediction: xarray.DataArray,
+    *,
+    title: str = "",
+    view: views.View | None = None,
 ) -> matplotlib.figure.Figure:
     """Returns a figure of truth and forecast on one scale, and forecast minus truth.
 
@@ -136,6 +158,7 @@ def draw_comparison(
       target: What happened; one field in SI units.
       prediction: What was forecast, on the same grid.
       title: Default: name, level and valid time of the target.
+      view: The map, as for `draw_field`.
 
     Raises:
       ValueError: As `draw_field`, or the two lie on different grids.
@@ -145,22 +168,28 @@ def draw_comparison(
     shown = [style.show(f, difference=False) for f in (target, prediction)]
     error = style.show(prediction - target, difference=True)
     error.attrs = style.show(target, difference=True).attrs
-    norm = styles.normalize(shown, style)
-    figure, panels = panel_figure(1, 3, target, width=5.2)
-    for axes, field, name in zip(panels, shown, ("Truth", "Forecast")):
+    norm = styles.normalize([views.visible(f, view) for f in shown], style)
+    figure, maps = sheets.panel_figure(1, 3, target, width=5.2, view=view)
+    for axes, field, name in zip(maps, shown, ("Truth", "Forecast")):
         mappable = draw_field(
-            axes, field, norm=norm, colormap=style.colormap, contours=style.contours
+            axes,
+            field,
+            norm=norm,
+            colormap=style.colormap,
+            contours=style.contours,
+            view=view,
         )
         axes.set_title(name, fontsize=10)
-    add_colorbar(figure, mappable, panels[:2], shown[0])
+    sheets.add_colorbar(figure, mappable, maps[:2], shown[0])
     mappable = draw_field(
-        panels[2],
+        maps[2],
         error,
-        norm=styles.normalize([error], style, difference=True),
+        norm=styles.normalize([views.visible(error, view)], style, difference=True),
         colormap=styles.DIFFERENCE_COLORMAP,
+        view=view,
     )
-    panels[2].set_title("Forecast minus truth", fontsize=10)
-    add_colorbar(figure, mappable, panels[2:], error)
+    maps[2].set_title("Forecast minus truth", fontsize=10)
+    sheets.add_colorbar(figure, mappable, maps[2:], error)
     heading = ", ".join(
         filter(None, [styles.label(target), styles.valid_label(prediction)])
     )
@@ -169,7 +198,12 @@ def draw_comparison(
 
 
 def draw_leads(
-    field: xarray.DataArray, *, columns: int = 0, most: int = 12, title: str = ""
+    field: xarray.DataArray,
+    *,
+    columns: int = 0,
+    most: int = 12,
+    title: str = "",
+    view: views.View | None = None,
 ) -> matplotlib.figure.Figure:
     """Returns a figure with one map per time on a common scale.
 
@@ -180,6 +214,7 @@ def draw_leads(
       most: Largest number of maps; longer forecasts are thinned evenly and keep the
         last time.
       title: Default: name and level.
+      view: The map, as for `draw_field`.
 
     Raises:
       ValueError: As `draw_field`, or there is no time.
@@ -191,20 +226,27 @@ def draw_leads(
     field = field.isel(time=[i for i in range(last + 1) if (last - i) % every == 0])
     style = styles.find(field)
     shown = style.show(field, difference=False)
-    norm = styles.normalize([shown], style)
+    norm = styles.normalize([views.visible(shown, view)], style)
     count = field.sizes["time"]
     few = min(count, 2) if count <= 4 else min((3, 4), key=lambda c: -count % c)
     columns = columns or few
-    figure, panels = panel_figure(math.ceil(count / columns), columns, field, width=4.4)
-    for index, axes in enumerate(panels[:count]):
+    figure, maps = sheets.panel_figure(
+        math.ceil(count / columns), columns, field, width=4.4, view=view
+    )
+    for index, axes in enumerate(maps[:count]):
         one = shown.isel(time=index)
         mappable = draw_field(
-            axes, one, norm=norm, colormap=style.colormap, contours=style.contours
+            axes,
+            one,
+            norm=norm,
+            colormap=style.colormap,
+            contours=style.contours,
+            view=view,
         )
         axes.set_title(styles.valid_label(one), fontsize=9)
-    for axes in panels[count:]:
+    for axes in maps[count:]:
         axes.remove()
-    add_colorbar(figure, mappable, panels[:count], shown)
+    sheets.add_colorbar(figure, mappable, maps[:count], shown)
     figure.suptitle(title or styles.label(field), fontsize=12)
     return figure
 
@@ -299,68 +341,3 @@ def _on_grid_of(
                 f"{target.sizes[name]} and {prediction.sizes[name]} values"
             )
     return prediction.sel(lat=target["lat"], lon=target["lon"])
-
-
-def panel_figure(
-    rows: int, columns: int, field: xarray.DataArray, *, width: float
-) -> tuple[matplotlib.figure.Figure, list[matplotlib.axes.Axes]]:
-    """Returns a figure of map panels shaped like the field, and the panels by row.
-
-    Args:
-      rows: Panels from top to bottom.
-      columns: Panels side by side.
-      field: With coordinates `lat` and `lon` it gives the panels the shape of its
-        window of the globe, else that of its last two dimensions.
-      width: Width of one panel. Inches.
-    """
-    height = width * float(np.clip(_shape(field), 0.1, 2.0))
-    figure = matplotlib.figure.Figure(
-        figsize=(columns * width + 0.3, rows * (height + 0.3) + 0.85),
-        layout="constrained",
-    )
-    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
-
-
-def _open_ends(mappable: matplotlib.cm.ScalarMappable) -> Literal["both", "max"]:
-    """Returns on which sides values may lie beyond a colour scale."""
-    return "max" if mappable.norm.vmin == 0.0 else "both"
-
-
-def _shape(field: xarray.DataArray) -> float:
-    """Returns the height of a panel divided by its width."""
-    if not {"lat", "lon"} <= set(field.coords):
-        return field.shape[-2] / field.shape[-1]
-    one = field.isel({d: 0 for d in field.dims if d not in ("lat", "lon")})
-    west, east, south, north = grid.flatten(one).extent
-    return (north - south) / (east - west)
-
-
-def add_colorbar(
-    figure: matplotlib.figure.Figure,
-    mappable: matplotlib.cm.ScalarMappable,
-    panels: list[matplotlib.axes.Axes],
-    field: xarray.DataArray,
-    *,
-    open_ends: bool = True,
-) -> None:
-    """Adds one horizontal colour bar below the panels, labelled with the units.
-
-    Args:
-      figure: Holds the panels.
-      mappable: What `draw_field` returned.
-      panels: Maps with this colour scale.
-      field: Its attribute `units` is the label.
-      open_ends: Whether values may lie beyond the ends of the scale.
-    """
-    bar = figure.colorbar(
-        mappable,
-        ax=panels,
-        orientation="horizontal",
-        extend=_open_ends(mappable) if open_ends else "neither",
-        fraction=0.05,
-        pad=0.03,
-        aspect=50,
-        shrink=0.6 if len(panels) > 1 else 0.8,
-    )
-    bar.set_label(str(field.attrs.get("units", "")), fontsize=9)
-    bar.ax.tick_params(labelsize=8)

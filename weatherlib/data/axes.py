@@ -207,7 +207,9 @@ def drop_single(
     spare = [
         str(name)
         for name, coordinate in dataset.coords.items()
-        if name in _LABELS and name not in dataset.dims and name not in known
+        if name in _LABELS
+        and name not in dataset.dims
+        and name not in known
         and (coordinate.ndim == 0 or name == "expver")
     ]
     dataset = dataset.isel(dict.fromkeys(single, 0), drop=True)
@@ -254,5 +256,3 @@ def _turned(dims: tuple[Hashable, ...], values: xarray.Variable) -> xarray.Varia
 def _position(dim: Any) -> int:
     """Returns the place of a dimension in our order, others at the end."""
     return ORDER.index(dim) if dim in ORDER else len(ORDER)
-
-

@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray
 
-from weatherlib.data import axes, canonical, fields
+from weatherlib.data import axes, canonical_form, fields
 from weatherlib.data_utils import check_fields, lexicon, times
 from weatherlib.task import TaskConfig
 
@@ -129,13 +129,13 @@ def _time(
     """Makes `time` ascending lead times, with the dates in `datetime`."""
     if "time" not in dataset.coords:
         return dataset, []
-    dataset, changes = canonical.with_time_axis(dataset)
+    dataset, changes = canonical_form.with_time_axis(dataset)
     if dataset["time"].dtype.kind in "iuf":
         if not dataset["time"].attrs.get("units"):
             return dataset, changes
         dataset = times.decode_time(dataset)
         changes.append("decoded time by its units")
-    dataset, made = canonical.sort_times(dataset)
+    dataset, made = canonical_form.sort_times(dataset)
     changes += made
     if dataset["time"].dtype.kind == "M":
         dates = dataset["time"].values.astype("datetime64[ns]")

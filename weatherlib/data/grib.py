@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import warnings
+
 import numpy as np
 import xarray
 
@@ -98,8 +99,10 @@ def with_valid_time(dataset: xarray.Dataset) -> xarray.Dataset:
         }
         ordered = flat.drop_vars(list(series)).assign(series)
     else:
-        frames = flat.rename_dims({dims[0]: "frame"}) if dims else (
-            flat.expand_dims("frame")
+        frames = (
+            flat.rename_dims({dims[0]: "frame"})
+            if dims
+            else (flat.expand_dims("frame"))
         )
         is_whole = (np.diff(order) == 1).all() and order.size == frames.sizes["frame"]
         frames = frames if is_whole else frames.isel(frame=order)
@@ -136,7 +139,9 @@ def _with_members(parts: list[xarray.Dataset]) -> list[xarray.Dataset]:
 
 def _join_members(first: xarray.Dataset, second: xarray.Dataset) -> xarray.Dataset:
     """Returns two sets of members as one, in the order of their numbers."""
-    both = [p if "number" in p.dims else p.expand_dims("number") for p in (first, second)]
+    both = [
+        p if "number" in p.dims else p.expand_dims("number") for p in (first, second)
+    ]
     members = np.concatenate([part["number"].values for part in both])
     joined = {
         name: lazy.join(

@@ -133,7 +133,8 @@ def _by_standard_name(
     fitting = [
         known
         for known in variables.VARIABLES.values()
-        if known.standard_name == standard and (known.kind == "atmospheric") is on_levels
+        if known.standard_name == standard
+        and (known.kind == "atmospheric") is on_levels
     ]
     return fitting[0] if len(fitting) == 1 else None
 

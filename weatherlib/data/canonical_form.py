@@ -48,6 +48,14 @@ def canonical(dataset: xarray.Dataset) -> tuple[xarray.Dataset, list[str]]:
 def _axis_names(dataset: xarray.Dataset) -> tuple[xarray.Dataset, list[str]]:
     """Gives axes our names."""
     dataset, renamed = lexicon.rename(dataset, ())
+    new_names = {old: new for new, old in renamed.items()}
+    for name in dataset.variables:
+        encoding = dataset[name].encoding
+        if "preferred_chunks" in encoding:
+            stored = encoding["preferred_chunks"]
+            encoding["preferred_chunks"] = {
+                new_names.get(dim, dim): length for dim, length in stored.items()
+            }
     return dataset, [f"renamed {old} to {new}" for new, old in renamed.items()]
 
 

@@ -155,11 +155,14 @@ _SURFACE = {
         "m s-1", "10 m meridional wind", -120.0, 120.0, "northward_wind",
         "v10 10v vas v10m"),
     "10m_wind_speed": (
-        "m s-1", "10 m wind speed", -5.0, 150.0, "wind_speed", "si10 10si sfcWind ws10"),
+        "m s-1", "10 m wind speed", -5.0, 150.0, "wind_speed",
+        "si10 10si sfcWind ws10"),
     "100m_u_component_of_wind": (
-        "m s-1", "100 m zonal wind", -150.0, 150.0, "eastward_wind", "u100 100u u100m"),
+        "m s-1", "100 m zonal wind", -150.0, 150.0, "eastward_wind",
+        "u100 100u u100m"),
     "100m_v_component_of_wind": (
-        "m s-1", "100 m meridional wind", -150.0, 150.0, "northward_wind", "v100 100v v100m"),
+        "m s-1", "100 m meridional wind", -150.0, 150.0, "northward_wind",
+        "v100 100v v100m"),
     "mean_sea_level_pressure": (
         "Pa", "Mean sea-level pressure", 8.5e4, 1.15e5,
         "air_pressure_at_mean_sea_level",

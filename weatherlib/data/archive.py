@@ -111,7 +111,8 @@ def _along_time(
     starts = [part[axis].values.min() for part in parts.values()]
     # Starts decide; equal ones stay in the order of their names.
     names = [list(parts)[place] for place in np.argsort(starts, kind="stable")]
-    moments = np.concatenate([parts[name][axis].values for name in names])
+    dates = [parts[name][axis].values.astype("datetime64[ns]") for name in names]
+    moments = np.concatenate(dates)
     owners = np.repeat(np.arange(len(names)), [parts[n].sizes[axis] for n in names])
     order = _order(moments, owners, names, overlap)
     _warn_of_gaps(moments[order], owners[order], names)
@@ -154,8 +155,8 @@ def _require_alike(
         held = part.sizes.get(dim)
         if held != size:
             raise ValueError(
-                f"{name}: {dim} has {held} values, but {size} in {first_name}; files on "
-                "different grids are opened one by one and regridded"
+                f"{name}: {dim} has {held} values, but {size} in {first_name}; files "
+                "on different grids are opened one by one and regridded"
             )
         if dim in first.indexes and not np.array_equal(first[dim], part[dim]):
             raise ValueError(
@@ -168,7 +169,7 @@ def _order(
 ) -> np.ndarray:
     """Returns the places of the frames to keep, by time."""
     order = np.argsort(moments, kind="stable")
-    repeats = np.flatnonzero(np.diff(moments[order]) == np.timedelta64(0))
+    repeats = np.flatnonzero(np.diff(moments[order]) == np.timedelta64(0, "ns"))
     if not repeats.size:
         return order
     if overlap == "raise":
@@ -199,12 +200,9 @@ def _warn_of_gaps(
     words = []
     for gap in gaps[:_NAMED_GAPS]:
         before, after = names[owners[gap]], names[owners[gap + 1]]
-        where = (
-            f"within {before}" if before == after else f"between {before} and {after}"
-        )
-        words.append(
-            f"{where} ({pd.Timestamp(moments[gap])} to {pd.Timestamp(moments[gap + 1])})"
-        )
+        where = f"between {before} and {after}" if before != after else f"in {before}"
+        ends = [str(pd.Timestamp(moments[place])) for place in (gap, gap + 1)]
+        words.append(f"{where} ({' to '.join(ends)})")
     more = f" and {gaps.size - _NAMED_GAPS} more" if gaps.size > _NAMED_GAPS else ""
     warnings.warn(
         f"frames are missing {', '.join(words)}{more}; the usual step is "
@@ -259,7 +257,7 @@ def _on_levels_of_their_own(
         name: lexicon.axis_names(part).get("level") for name, part in series.items()
     }
     single = {
-        name: float(series[name][level])
+        name: float(series[name][level].values.ravel()[0])
         for name, level in axis.items()
         if level is not None and series[name][level].size == 1
     }
@@ -267,7 +265,6 @@ def _on_levels_of_their_own(
         return series
     named = dict(series)
     for name, level in single.items():
-        part = series[name].squeeze(axis[name], drop=True)
-        part = part.drop_vars(str(axis[name]), errors="ignore")
+        part = axes.without_axis(series[name], str(axis[name]))
         named[name] = part.rename_vars({v: f"{v}_{level:g}" for v in part.data_vars})
     return named

@@ -21,6 +21,7 @@ __all__ = [
     "pick",
     "sort_grid",
     "sort_levels",
+    "without_axis",
 ]
 
 # Ours, and those of ensembles and hindcasts, in the order in which files have them.
@@ -188,6 +189,13 @@ def _drop_repeated_meridian(
             return dataset, []
     kept = pick(dataset, "lon", np.sort(order[:-1]))
     return kept, ["left out the last column, which repeats the first"]
+
+
+def without_axis(dataset: xarray.Dataset, name: str) -> xarray.Dataset:
+    """Returns the data without an axis or coordinate of a single entry."""
+    if name in dataset.dims:
+        return dataset.isel({name: 0}, drop=True)
+    return dataset.drop_vars(name)
 
 
 def drop_single(

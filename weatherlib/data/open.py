@@ -15,6 +15,7 @@ import xarray
 
 from weatherlib.data import (
     archive,
+    axes,
     canonical_form,
     grib,
     lazy,
@@ -136,7 +137,8 @@ def _open(source: Any, options: _Options) -> xarray.Dataset:
         )
     path = pathlib.Path(text).expanduser()
     if glob.has_magic(text) and not path.exists():
-        found = sorted(glob.glob(str(path), recursive=True))
+        # A pattern may begin at the root, which Path.glob does not take.
+        found = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
         return _open_matches(text, found, options)
     sniff.require_exists(path)
     if path.is_dir() and sniff.kind_of(path) != "zarr":
@@ -172,13 +174,15 @@ def _open_one(name: str, options: _Options) -> xarray.Dataset:
     dataset = _open_path(path)
     # WeatherBench 1 keeps z of 500 hPa in a folder that tells the level.
     split = recognise.split_level(path.parent.name)
-    if split is not None and len(dataset.data_vars) == 1:
-        (held,) = dataset.data_vars
-        if recognise.split_level(str(held)) is None and not (
-            recognise.is_on_levels(dataset[held])
-        ):
-            dataset = dataset.rename_vars({held: path.parent.name})
-    return dataset
+    held = [str(name) for name in dataset.data_vars]
+    if split is None or len(held) != 1 or recognise.split_level(held[0]) is not None:
+        return dataset
+    level = lexicon.axis_names(dataset).get("level")
+    if level is not None and dataset[level].size == 1:
+        dataset = axes.without_axis(dataset, level)
+    elif level is not None:
+        return dataset
+    return dataset.rename_vars({held[0]: path.parent.name})
 
 
 def _open_folder(folder: pathlib.Path, options: _Options) -> xarray.Dataset:
@@ -221,7 +225,7 @@ def _open_path(path: pathlib.Path) -> xarray.Dataset:
 
 
 def _series(dataset: xarray.Dataset) -> xarray.Dataset:
-    """Returns forecasts as cfgrib or the Climate Data Store keep them, by valid time."""
+    """Returns forecasts by start and step, as some files keep them, by valid time."""
     names = {"forecast_reference_time": "time", "forecast_period": "step"}
     if set(names) <= set(dataset.dims) and "valid_time" in dataset.coords:
         dataset = dataset.rename(names)
@@ -278,7 +282,10 @@ def _decoded(dataset: xarray.Dataset, name: str) -> xarray.Dataset:
 
 def _is_consolidated(path: pathlib.Path) -> bool:
     """Tells whether a Zarr store has consolidated metadata."""
-    return (path / ".zmetadata").exists()
+    root = path / "zarr.json"
+    if not root.exists():
+        return (path / ".zmetadata").exists()
+    return bool(json.loads(root.read_bytes()).get("consolidated_metadata"))
 
 
 def _require_complete(path: pathlib.Path) -> None:

@@ -44,8 +44,8 @@ def open_source(source: str, *, client: Any = None) -> xarray.Dataset:
         moment = pd.Timestamp(text)
     except ValueError as error:
         raise ValueError(
-            f"{source}: {text!r} is no date; write {PREFIX} for the latest analysis, or "
-            f"{PREFIX}2026-01-15T00"
+            f"{source}: {text!r} is no date; write {PREFIX} for the latest analysis, "
+            f"or {PREFIX}2026-01-15T00"
         ) from error
     return open_latest_analysis(moment, client=client)
 
@@ -155,8 +155,8 @@ def _fetch(
     except Exception as error:
         partial.unlink(missing_ok=True)
         raise OSError(
-            f"the analysis of {moment} cannot be fetched from ECMWF ({error}); the last "
-            "few days are kept"
+            f"the analysis of {moment} cannot be fetched from ECMWF ({error}); the "
+            "last few days are kept"
         ) from error
     partial.replace(path)
 

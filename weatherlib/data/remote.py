@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 import urllib.parse
 from typing import Any
@@ -53,7 +54,7 @@ def open_url(url: str, storage_options: dict[str, Any] | None = None) -> xarray.
                 url,
                 engine="zarr",
                 storage_options=options or None,
-                consolidated=".zmetadata" in marks or None,
+                consolidated=_is_consolidated(files, path, marks),
                 **settings,
             )
         file = files.open(path)
@@ -111,6 +112,14 @@ def _marks(files: Any, path: str, url: str) -> list[str]:
         ]
     except Exception as error:
         raise OSError(f"{url}: cannot be reached ({_reason(error)})") from error
+
+
+def _is_consolidated(files: Any, path: str, marks: list[str]) -> bool:
+    """Tells whether the metadata of all arrays of a store is in one place."""
+    if "zarr.json" not in marks:
+        return ".zmetadata" in marks
+    content = files.cat_file(posixpath.join(path.rstrip("/"), "zarr.json"))
+    return bool(json.loads(content).get("consolidated_metadata"))
 
 
 def _reason(error: BaseException) -> str:

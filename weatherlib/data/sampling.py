@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray
 
 from weatherlib import variables
@@ -18,9 +17,6 @@ __all__ = ["accumulate_precipitation", "deaccumulate", "subsample"]
 
 _PRECIPITATION = re.compile(r"total_precipitation(?:_(\d+)hr)?")
 _SUM = re.compile(r"interval:\s*(\d+)\s*h")
-
-# Sums from a start that shrink by less are rounded, not begun anew. m of water.
-_ROUNDING = 1e-5
 
 
 def subsample(dataset: xarray.Dataset, step: Any, *, offset: Any = "0h") -> Any:
@@ -34,21 +30,21 @@ def subsample(dataset: xarray.Dataset, step: Any, *, offset: Any = "0h") -> Any:
     Raises:
       ValueError: There are no such frames, or some of them are missing.
     """
-    length = times.as_timedelta(step)
-    shift = times.as_timedelta(offset)
-    if length <= pd.Timedelta(0):
+    length, shift = times.as_timedelta(step), times.as_timedelta(offset)
+    period = _nanoseconds(length)
+    if period <= 0:
         raise ValueError(f"step is {length}, expected a positive length of time")
     values = _moments(dataset).astype("datetime64[ns]").astype(np.int64)
-    rest = (values - shift.as_unit("ns").value) % length.as_unit("ns").value
+    rest = (values - _nanoseconds(shift)) % period
     places = np.flatnonzero(rest == 0)
     if not places.size:
         raise ValueError(
             f"time: no frame is a multiple of {length}"
             + (f" from {shift}" if shift else "")
         )
-    gaps = np.diff(values[places])
-    if (gaps != length.as_unit("ns").value).any():
-        place = int(np.flatnonzero(gaps != length.as_unit("ns").value)[0])
+    odd = np.flatnonzero(np.diff(values[places]) != period)
+    if odd.size:
+        place = int(odd[0])
         raise ValueError(
             f"time: with a step of {length} the frame after "
             f"{dataset['time'].values[places[place]]} is missing"
@@ -87,7 +83,7 @@ def accumulate_precipitation(
             "it into sums over each step first"
         )
     step = times.infer_time_step(dataset["time"])
-    stride, rest = divmod(pd.Timedelta(period, "h"), step)
+    stride, rest = divmod(period * 3600 * 10**9, _nanoseconds(step))
     if rest or not stride:
         raise ValueError(
             f"{name}: sums over {period} h every {step} do not cover the time between; "
@@ -95,7 +91,7 @@ def accumulate_precipitation(
         )
     terms = hours // period
     # The first whole period ends after all of its terms.
-    first = (terms - 1) * int(stride)
+    first = (terms - 1) * stride
     frames = dataset.sizes["time"]
     if frames <= first:
         raise ValueError(
@@ -103,7 +99,7 @@ def accumulate_precipitation(
         )
     pieces = [
         array.variable.isel(time=slice(first - back, frames - back))
-        for back in (term * int(stride) for term in range(terms))
+        for back in (term * stride for term in range(terms))
     ]
     attrs = {**array.attrs, **_attrs(hours)}
     total = lazy.apply(_total, pieces, pieces[0].sizes, array.dtype, attrs=attrs)
@@ -112,17 +108,22 @@ def accumulate_precipitation(
 
 
 def deaccumulate(
-    dataset: xarray.Dataset, name: str = "total_precipitation"
+    dataset: xarray.Dataset,
+    name: str = "total_precipitation",
+    *,
+    begins_anew: Any = None,
 ) -> xarray.Dataset:
     """Returns the data with sums from the start of a forecast as sums over each step.
 
-    The first frame is left out: what fell before it is not known to begin with it. A
-    sum that begins anew, as every day in ERA5-Land, counts from there. Rounding that
-    makes a sum shrink counts as no rain.
+    The first frame is left out: over how long it sums is not known. Rounding that makes
+    a sum shrink counts as no rain.
 
     Args:
       dataset: With `time` evenly spaced.
       name: Variable that grows.
+      begins_anew: Period after which the sum begins at zero, counted from 00 UTC or
+        lead time 0, such as "24h" for ERA5-Land, where 00 UTC has the sum of the day
+        before. None where it grows throughout.
 
     Returns:
       The new variable is `total_precipitation_{step}hr`, or `name` for others; the old
@@ -134,14 +135,22 @@ def deaccumulate(
     if name not in dataset:
         raise ValueError(f"{name}: not in the data, which has {listed(dataset)}")
     step = times.infer_time_step(dataset["time"])
-    hours = step / pd.Timedelta(1, "h")
+    hours = _nanoseconds(step) / 3.6e12
     array = dataset[name]
     now = array.variable.isel(time=slice(1, None))
     before = array.variable.isel(time=slice(0, -1))
     is_rain = _PRECIPITATION.fullmatch(name) is not None
     attrs = {**array.attrs, **(_attrs(hours) if is_rain else {})}
     attrs["cell_methods"] = f"time: sum (interval: {hours:g} hours)"
-    steps = lazy.apply(_growth, [now, before], now.sizes, array.dtype, attrs=attrs)
+    is_first = np.zeros(now.sizes["time"], bool)
+    if begins_anew is not None:
+        period = _nanoseconds(begins_anew)
+        moments = _moments(dataset)[1:].astype("datetime64[ns]").astype(np.int64)
+        is_first = moments % period == _nanoseconds(step)
+    first = xarray.Variable("time", is_first)
+    steps = lazy.apply(
+        _growth, [now, before, first], now.sizes, array.dtype, attrs=attrs
+    )
     new = f"total_precipitation_{hours:g}hr" if is_rain else name
     cut = dataset.isel(time=slice(1, None)).drop_vars(name)
     return cut.assign({new: steps})
@@ -155,12 +164,19 @@ def _total(*terms: xarray.Variable) -> xarray.Variable:
     return total
 
 
-def _growth(now: xarray.Variable, before: xarray.Variable) -> xarray.Variable:
-    """Returns what was added between two sums."""
-    later = now.values.astype(np.float64)
-    change = later - before.values
-    change = np.where(change < -_ROUNDING, later, np.where(change < 0, 0.0, change))
-    return xarray.Variable(now.dims, change)
+def _growth(
+    now: xarray.Variable, before: xarray.Variable, first: xarray.Variable
+) -> xarray.Variable:
+    """Returns what was added between two sums, or since the sum began."""
+    later = now.astype(np.float64)
+    # NaN stays: neither comparison is true for it.
+    change = later - before * (1 - first.astype(np.float64))
+    return change.where(~(change < 0), 0.0).transpose(*now.dims)
+
+
+def _nanoseconds(length: Any) -> int:
+    """Returns a length of time as a whole number."""
+    return int(times.as_timedelta(length).as_unit("ns").value)
 
 
 def _shorter(
@@ -176,7 +192,8 @@ def _shorter(
         held[str(name)] = int(said[1]) if said else int(match[1] or 1)
     if source is not None and source not in held:
         raise ValueError(
-            f"{source}: no precipitation of the data, which has {listed(held) or 'none'}"
+            f"{source}: no precipitation of the data, which has "
+            f"{listed(held) or 'none'}"
         )
     fitting = {
         name: period

@@ -238,10 +238,10 @@ class _Rows(backends.BackendArray):
         places = np.atleast_1d(np.arange(self.shape[0])[key[0]])
         first, last = (places.min(), places.max()) if places.size else (0, -1)
         row = int(np.prod(self.shape[1:])) * self.dtype.itemsize
-        with zipfile.ZipFile(self._path) as archive:
-            with archive.open(f"{self._name}.npy") as file:
-                file.seek(self._offset + int(first) * row)
-                content = file.read(int(last - first + 1) * row)
+        try:
+            content = self._content(int(first) * row, int(last - first + 1) * row)
+        except zipfile.BadZipFile as error:
+            raise OSError(f"{self._path}: damaged ({error})") from error
         count = int(last - first + 1)
         if len(content) < count * row:
             raise OSError(f"{self._path}: {self._name} is cut short")
@@ -253,3 +253,12 @@ class _Rows(backends.BackendArray):
             picked = picked[(slice(None),) * axis + (kept,)]
         single = tuple(0 if isinstance(k, int) else slice(None) for k in key)
         return picked[single].copy()
+
+    def _content(self, start: int, length: int) -> bytes:
+        """Returns bytes of the numbers."""
+        with (
+            zipfile.ZipFile(self._path) as archive,
+            archive.open(f"{self._name}.npy") as file,
+        ):
+            file.seek(self._offset + start)
+            return file.read(length)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -35,16 +36,12 @@ def vorticity_and_divergence(
       s-1, of the shape of the wind, float64.
 
     Raises:
-      ValueError: Shapes differ, values are NaN, or rows do not span the globe.
+      ValueError: Values are NaN, or rows do not span the globe.
 
     Source: vector harmonics as in Swarztrauber 1993, doi:10.1175/1520-0493(1993)
       121<3415:TVHTMF>2.0.CO;2.
     """
     rows = np.asarray(lat, np.float64)
-    if u.shape != v.shape or u.shape[-2] != rows.size:
-        raise ValueError(
-            f"u {u.shape}, v {v.shape} and {rows.size} rows do not fit together"
-        )
     _require_whole(rows)
     if not (np.isfinite(u).all() and np.isfinite(v).all()):
         raise ValueError("the wind has values that are not finite; fill them first")
@@ -140,10 +137,10 @@ def legendre(
     return functions
 
 
-def _epsilon(degree: np.ndarray | int, order: int) -> np.ndarray:
-    """Returns the factor that couples neighbouring degrees."""
-    degree = np.asarray(degree, np.float64)
-    return np.sqrt((degree**2 - order**2) / (4 * degree**2 - 1))
+def _epsilon(degree: Any, order: int) -> Any:
+    """Returns the factor that couples a degree, or each of several, with the last."""
+    squared = np.square(degree, dtype=np.float64)
+    return np.sqrt((squared - order**2) / (4 * squared - 1))
 
 
 def _node_count(rows: int) -> int:

@@ -174,9 +174,9 @@ def _order(
         return order
     if overlap == "raise":
         place = repeats[0]
-        one, other = (names[owners[order[p]]] for p in (place, place + 1))
+        one, other = (names[int(owners[order[p]])] for p in (place, place + 1))
         raise ValueError(
-            f"{one} and {other} both hold {pd.Timestamp(moments[order[place]])}, and "
+            f"{one} and {other} both hold {_date(moments[order[place]])}, and "
             f"{repeats.size} times occur twice in all; name files that do not overlap, "
             "or open them with overlap='first' or 'last'"
         )
@@ -199,9 +199,9 @@ def _warn_of_gaps(
         return
     words = []
     for gap in gaps[:_NAMED_GAPS]:
-        before, after = names[owners[gap]], names[owners[gap + 1]]
+        before, after = names[int(owners[gap])], names[int(owners[gap + 1])]
         where = f"between {before} and {after}" if before != after else f"in {before}"
-        ends = [str(pd.Timestamp(moments[place])) for place in (gap, gap + 1)]
+        ends = [_date(moments[place]) for place in (gap, gap + 1)]
         words.append(f"{where} ({' to '.join(ends)})")
     more = f" and {gaps.size - _NAMED_GAPS} more" if gaps.size > _NAMED_GAPS else ""
     warnings.warn(
@@ -209,6 +209,11 @@ def _warn_of_gaps(
         f"{pd.Timedelta(int(usual), 'ns')}",
         stacklevel=5,
     )
+
+
+def _date(moment: Any) -> str:
+    """Returns a datetime64 in words."""
+    return str(pd.Timestamp(moment))
 
 
 def _side_by_side(series: Mapping[str, xarray.Dataset]) -> xarray.Dataset:
@@ -224,6 +229,8 @@ def _side_by_side(series: Mapping[str, xarray.Dataset]) -> xarray.Dataset:
     for name, axis in timed.items():
         held = series[name].indexes[axis]
         shared = held if shared is None else shared.intersection(held)
+    if shared is not None and not len(shared):
+        raise ValueError(f"{listed(series)}: their variables have no time in common")
     parts = []
     for name, part in series.items():
         if name in timed:
@@ -236,10 +243,8 @@ def _side_by_side(series: Mapping[str, xarray.Dataset]) -> xarray.Dataset:
                 )
                 part = axes.pick(part, timed[name], held.get_indexer(shared))
         parts.append(part)
-    if shared is not None and not len(shared):
-        raise ValueError(f"{listed(series)}: their variables have no time in common")
     try:
-        return xarray.merge(
+        merged: Any = xarray.merge(
             parts, join="exact", compat="no_conflicts", combine_attrs="drop_conflicts"
         )
     except (ValueError, xarray.MergeError) as error:
@@ -247,6 +252,7 @@ def _side_by_side(series: Mapping[str, xarray.Dataset]) -> xarray.Dataset:
             f"{listed(series)}: their variables are on different grids or levels "
             f"({error})"
         ) from error
+    return merged
 
 
 def _on_levels_of_their_own(

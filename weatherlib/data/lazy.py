@@ -8,6 +8,7 @@ another grid without a value being read.
 from __future__ import annotations
 
 import functools
+import uuid
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, final
 
@@ -100,14 +101,13 @@ def join(
     )
 
 
-def chunk(dataset: xarray.Dataset, chunks: Any, token: str) -> xarray.Dataset:
+def chunk(dataset: xarray.Dataset, chunks: Any) -> xarray.Dataset:
     """Returns the dataset as dask arrays.
 
     Args:
       dataset: Lazy or in memory.
       chunks: Length by dimension; what it does not name is cut as it is stored. Or
         None for the dataset itself.
-      token: Tells this source from others.
     """
     if chunks is None:
         return dataset
@@ -126,7 +126,8 @@ def chunk(dataset: xarray.Dataset, chunks: Any, token: str) -> xarray.Dataset:
             else max(length)
             for dim, length in lengths.items()
         }
-        variable = array.variable.chunk(lengths, name=f"{token}-{name}-")
+        # A name of its own: the same file may be opened twice, cut in other ways.
+        variable = array.variable.chunk(lengths, name=f"{name}-{uuid.uuid4().hex}")
         chunked[name] = variable
     return dataset.assign(chunked)
 
@@ -267,9 +268,10 @@ class _Joined(backends.BackendArray):
         else:
             rest[self._axis] = slice(0, 0)
             joined = self._values(0, tuple(rest))
-        back = np.argsort(np.concatenate(order)) if order else slice(None)
-        if order and not (np.diff(back) == 1).all():
-            joined = np.take(joined, back, axis=self._axis)
+        if len(order) > 1:
+            back = np.argsort(np.concatenate(order))
+            if not (np.diff(back) == 1).all():
+                joined = np.take(joined, back, axis=self._axis)
         single = tuple(
             0 if isinstance(k, int | np.integer) else slice(None) for k in key
         )

@@ -115,7 +115,7 @@ def open_dataset(
                 raise
             raise OSError(f"{name}: damaged or cut short ({error})") from error
         dataset.encoding["changes"] = changes
-    return lazy.chunk(dataset, chunks, f"weather-{hash(name) & 0xFFFFFFFF:x}")
+    return lazy.chunk(dataset, chunks)
 
 
 def _open(source: Any, options: _Options) -> xarray.Dataset:

@@ -93,7 +93,7 @@ def open_latest_analysis(
     place.mkdir(parents=True, exist_ok=True)
     parts = {}
     for number in reversed(range(frames)):
-        moment = last - number * _STEP
+        moment: Any = last - number * _STEP
         part = _one_time(client, moment, place)
         parts[f"ECMWF open data of {moment}"] = part
     dataset = archive.combine(parts)
@@ -101,7 +101,7 @@ def open_latest_analysis(
     return dataset
 
 
-def _latest(client: Any) -> pd.Timestamp:
+def _latest(client: Any) -> Any:
     """Returns the time of the newest analysis."""
     request = _request(_ON_LEVELS, levels=True)
     # What the client raises depends on how the connection failed.
@@ -135,11 +135,10 @@ def _one_time(
         if not path.exists():
             _fetch(client, moment, _request(names, levels=kind == "pl"), path)
         parts.append(grib.open_grib(path))
-    return _with_geopotential(
-        xarray.merge(
-            parts, join="exact", compat="no_conflicts", combine_attrs="drop_conflicts"
-        )
+    merged: Any = xarray.merge(
+        parts, join="exact", compat="no_conflicts", combine_attrs="drop_conflicts"
     )
+    return _with_geopotential(merged)
 
 
 def _fetch(

@@ -169,9 +169,9 @@ def _growth(
 ) -> xarray.Variable:
     """Returns what was added between two sums, or since the sum began."""
     later = now.astype(np.float64)
-    # NaN stays: neither comparison is true for it.
     change = later - before * (1 - first.astype(np.float64))
-    return change.where(~(change < 0), 0.0).transpose(*now.dims)
+    grown: Any = np.maximum(change, 0.0)
+    return grown.transpose(*now.dims)
 
 
 def _nanoseconds(length: Any) -> int:

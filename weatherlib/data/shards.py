@@ -197,7 +197,7 @@ def _step(
             f"{paths[0].parent}: shards hold no dates, and the {of_year} frames of "
             f"{year} are not a whole year; give the step, such as time_step='6h'"
         )
-    return pd.Timedelta(hours, "h")
+    return times.as_timedelta(f"{hours}h")
 
 
 def _field(

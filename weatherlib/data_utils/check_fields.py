@@ -140,7 +140,8 @@ def _other_period(
     if said is None and _FROM_START in str(array.attrs.get("cell_methods", "")):
         found, fix = "summed from the start", "data.deaccumulate, then "
     else:
-        found, fix = f"summed over {hours or 'another'} h", ""
+        period = "" if hours is None else f", {hours} h"
+        found, fix = f"summed over another period{period}", ""
     if not fix and hours is not None and wanted is not None and hours > wanted:
         fix = f"get it for {wanted} h; a longer sum cannot be split"
     else:
@@ -149,7 +150,7 @@ def _other_period(
         kind="missing",
         variable=name,
         found=f"missing, but the data has {listed(others)}, {found}; expected "
-        f"{wanted} h up to each time (another period)",
+        f"{wanted} h up to each time",
         fix=fix,
         severity="note" if severity == "note" else "error",
     )

@@ -222,7 +222,7 @@ def _check_datetime(
 
 def _hours(step: pd.Timedelta) -> str:
     """Returns a step as a short text."""
-    return f"{step / pd.Timedelta(1, 'h'):g}h"
+    return f"{step.total_seconds() / 3600:g}h"
 
 
 def _time(value: Any) -> str:

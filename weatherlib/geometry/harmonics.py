@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+# Up to so many rows the tables of all waves are kept, about 60 MB at most.
+_KEPT_ROWS = 128
+
 __all__ = ["EARTH_RADIUS", "finite_differences", "vorticity_and_divergence"]
 
 # Of the sphere that ERA5 and the IFS are computed on, m.
@@ -54,37 +57,44 @@ def vorticity_and_divergence(
     waves = np.moveaxis(waves, -1, 0)  # [wave, component, field, lat]
     result = np.zeros((columns // 2 + 1, 2, wind.shape[1], rows.size), complex)
     even, odd = _to_gaussian(rows.tobytes())
-    nodes, weights = _gauss(_node_count(rows.size))
     for wave in range(truncation + 1):
         # A vector changes sign across the pole: even waves are odd functions there.
         carry = odd if wave % 2 == 0 else even
-        on_nodes = np.einsum("gy,cfy->cfg", carry, waves[wave])
-        result[wave] = _one_wave(on_nodes, wave, truncation, rows, nodes, weights)
+        on_nodes = waves[wave] @ carry.T
+        tables = _kept_tables if rows.size <= _KEPT_ROWS else _tables
+        forward = tables(rows.tobytes(), wave, truncation)
+        result[wave] = _one_wave(on_nodes, *forward)
     fields = np.fft.irfft(np.moveaxis(result, 0, -1), n=columns, axis=-1)
     vorticity, divergence = fields.reshape(2, *u.shape) / EARTH_RADIUS
     return vorticity, divergence
 
 
 def _one_wave(
-    wind: np.ndarray,
-    wave: int,
-    truncation: int,
-    rows: np.ndarray,
-    nodes: np.ndarray,
-    weights: np.ndarray,
+    wind: np.ndarray, zonal: np.ndarray, meridional: np.ndarray, back: np.ndarray
 ) -> np.ndarray:
     """Returns vorticity and divergence of one zonal wavenumber on the rows.
 
-    Integration by parts moves the derivatives from the wind to the harmonics.
-
     Args:
       wind: u and v on the Gaussian nodes, [2, field, node].
-      wave: Zonal wavenumber.
-      truncation: Highest degree.
-      rows: Latitudes of the result, degrees.
-      nodes: Sines of the Gaussian latitudes.
-      weights: Of the nodes.
+      zonal: Takes the part of v in the vorticity of each degree, [degree, node].
+      meridional: Takes the part of u.
+      back: The harmonics on the rows, [degree, lat].
     """
+    u, v = wind
+    vorticity = v @ zonal.T + u @ meridional.T
+    divergence = u @ zonal.T - v @ meridional.T
+    return np.stack([vorticity @ back, divergence @ back])
+
+
+def _tables(
+    rows: bytes, wave: int, truncation: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns what takes one zonal wavenumber of a wind to its harmonics and back.
+
+    Integration by parts moves the derivatives from the wind to the harmonics.
+    """
+    lat = np.frombuffer(rows)
+    nodes, weights = _gauss(_node_count(lat.size))
     functions = legendre(nodes, wave, truncation + 1)
     degrees = np.arange(wave, truncation + 1)
     # (1 - x2) dP/dx of each degree, from its neighbours.
@@ -92,15 +102,14 @@ def _one_wave(
     down = _epsilon(degrees, wave) * (degrees + 1)
     slope = -up[:, None] * functions[1:]
     slope[1:] += down[1:, None] * functions[:-2]
-    functions = functions[:-1]
     along = weights / np.sqrt(1 - nodes**2)
-    u, v = wind
-    zonal = 1j * wave * functions * along
-    meridional = slope * along
-    vorticity = v @ zonal.T + u @ meridional.T
-    divergence = u @ zonal.T - v @ meridional.T
-    back = legendre(np.sin(np.deg2rad(rows)), wave, truncation)
-    return np.stack([vorticity @ back, divergence @ back])
+    zonal = 1j * wave * functions[:-1] * along
+    back = legendre(np.sin(np.deg2rad(lat)), wave, truncation)
+    return zonal, slope * along, back
+
+
+# Series of fields on the same rows share them, where that costs little memory.
+_kept_tables = functools.lru_cache(maxsize=256)(_tables)
 
 
 def legendre(

@@ -1,5 +1,7 @@
 """Fields on other grids and levels."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import xarray
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data import layouts
-from weatherlib import data
+from weatherlib import data, data_utils, task
 from weatherlib.geometry import regridding
 
 
@@ -251,3 +253,26 @@ class TestLevels:
         np.testing.assert_array_equal(
             found["temperature"], self.state["temperature"].isel(level=[1, 0])
         )
+
+
+def test_check_names_what_makes_the_grid_and_the_levels_of_a_model():
+    state = layouts.series(3, levels=(200, 500, 850))
+    config = task.TaskConfig(
+        input_variables=("temperature",),
+        target_variables=("temperature",),
+        forcing_variables=(),
+        pressure_levels=(300, 850),
+        input_duration="12h",
+    )
+    conformed, _ = data.conform(state, config)
+    found = data_utils.check(conformed, config, resolution=10)
+    fixes = {(problem.kind, problem.found[:3]): problem.fix for problem in found}
+    assert "data.regrid" in fixes["resolution", "7 v"]
+    assert "data.interpolate_levels" in fixes["level", "300"]
+    deep = dataclasses.replace(config, pressure_levels=(500, 1000))
+    level = next(p for p in data_utils.check(state, deep) if p.kind == "level")
+    assert "interpolate" not in level.fix
+    ready = data.regrid(state, np.linspace(-90, 90, 19), np.arange(36) * 10.0, "linear")
+    ready = data.interpolate_levels(ready, [300, 850])
+    conformed, _ = data.conform(ready, config)
+    assert data_utils.check(conformed, config, resolution=10) == []

@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, final
 
-import dask.array
 import numpy as np
 import xarray
 from xarray import backends
@@ -146,6 +145,8 @@ def _blockwise(
     whole: Sequence[str],
 ) -> Any:
     """Returns the result as a dask array, one task for each chunk."""
+    import dask.array  # Slow to import, and here only where it is in use.
+
     operands: list[Any] = []
     for variable in inputs:
         single = variable.chunk({dim: -1 for dim in whole if dim in variable.dims})

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pooch
 import xarray
 
 from weatherlib import optional, variables
@@ -87,9 +86,7 @@ def open_latest_analysis(
         raise ValueError(
             f"{last}: analyses are of 00, 06, 12 and 18 UTC; choose one of these"
         )
-    place = pathlib.Path(
-        pooch.os_cache("weatherlib") / "ecmwf-open-data" if folder is None else folder
-    )
+    place = _cache_folder() if folder is None else pathlib.Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     parts = {}
     for number in reversed(range(frames)):
@@ -99,6 +96,12 @@ def open_latest_analysis(
     dataset = archive.combine(parts)
     dataset.attrs = {"source": f"ECMWF open data, {last}", "licence": _LICENCE}
     return dataset
+
+
+def _cache_folder() -> pathlib.Path:
+    """Returns the folder of the user that keeps what was fetched."""
+    pooch = optional.require("pooch")
+    return pathlib.Path(pooch.os_cache("weatherlib")) / "ecmwf-open-data"
 
 
 def _latest(client: Any) -> Any:

@@ -8,10 +8,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+__all__ = [
+    "EARTH_RADIUS",
+    "finite_differences",
+    "legendre",
+    "vorticity_and_divergence",
+]
+
 # Up to so many rows the tables of all waves are kept, about 60 MB at most.
 _KEPT_ROWS = 128
-
-__all__ = ["EARTH_RADIUS", "finite_differences", "vorticity_and_divergence"]
 
 # Of the sphere that ERA5 and the IFS are computed on, m.
 EARTH_RADIUS = 6.371229e6
@@ -135,14 +140,12 @@ def legendre(
     with np.errstate(divide="ignore"):
         sectoral = np.exp(scale + order * np.log(cosine)) if order else np.sqrt(0.5)
     functions[0] = sectoral
+    couplings = _epsilon(np.arange(order, highest + 1), order)
     if highest > order:
-        functions[1] = x * functions[0] / _epsilon(order + 1, order)
+        functions[1] = x * functions[0] / couplings[1]
     for place in range(2, highest - order + 1):
-        degree = order + place
-        functions[place] = (
-            x * functions[place - 1]
-            - _epsilon(degree - 1, order) * functions[place - 2]
-        ) / _epsilon(degree, order)
+        below = couplings[place - 1] * functions[place - 2]
+        functions[place] = (x * functions[place - 1] - below) / couplings[place]
     return functions
 
 

@@ -233,7 +233,7 @@ def _side_by_side(series: Mapping[str, xarray.Dataset]) -> xarray.Dataset:
         raise ValueError(f"{listed(series)}: their variables have no time in common")
     parts = []
     for name, part in series.items():
-        if name in timed:
+        if shared is not None and name in timed:
             held = part.indexes[timed[name]]
             if len(held) != len(shared):
                 warnings.warn(

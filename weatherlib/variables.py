@@ -100,6 +100,8 @@ _ACCUMULATION_HOURS = {
 _ATMOSPHERIC = {
     "geopotential": (
         "m2 s-2", "Geopotential", -1.5e4, 6e5, "geopotential", "z"),
+    "wind_speed": (
+        "m s-1", "Wind speed", -5.0, 300.0, "wind_speed", "ws"),
     "temperature": (
         "K", "Temperature", 130.0, 360.0, "air_temperature", "t ta air_temperature"),
     "u_component_of_wind": (
@@ -118,7 +120,7 @@ _ATMOSPHERIC = {
         "s-1", "Relative vorticity", -0.1, 0.1, "atmosphere_relative_vorticity",
         "vo relative_vorticity"),
     "divergence": (
-        "s-1", "Divergence", -0.1, 0.1, "divergence_of_wind", "d"),
+        "s-1", "Divergence", -0.1, 0.1, "divergence_of_wind", "d dv"),
     "potential_vorticity": (
         "K m2 kg-1 s-1", "Potential vorticity", -0.1, 0.1,
         "ertel_potential_vorticity", "pv"),
@@ -143,19 +145,24 @@ _ATMOSPHERIC = {
 _SURFACE = {
     "2m_temperature": (
         "K", "2 m temperature", 150.0, 350.0, "air_temperature", "t2m 2t tas"),
+    "2m_relative_humidity": (
+        "%", "2 m relative humidity", -50.0, 250.0, "relative_humidity", "r2 2r"),
     "2m_dewpoint_temperature": (
         "K", "2 m dew point", 130.0, 330.0, "dew_point_temperature", "d2m 2d"),
     "10m_u_component_of_wind": (
-        "m s-1", "10 m zonal wind", -120.0, 120.0, "eastward_wind", "u10 10u uas"),
+        "m s-1", "10 m zonal wind", -120.0, 120.0, "eastward_wind", "u10 10u uas u10m"),
     "10m_v_component_of_wind": (
         "m s-1", "10 m meridional wind", -120.0, 120.0, "northward_wind",
-        "v10 10v vas"),
+        "v10 10v vas v10m"),
     "10m_wind_speed": (
-        "m s-1", "10 m wind speed", -5.0, 150.0, "wind_speed", "si10 10si sfcWind"),
+        "m s-1", "10 m wind speed", -5.0, 150.0, "wind_speed",
+        "si10 10si sfcWind ws10"),
     "100m_u_component_of_wind": (
-        "m s-1", "100 m zonal wind", -150.0, 150.0, "eastward_wind", "u100 100u"),
+        "m s-1", "100 m zonal wind", -150.0, 150.0, "eastward_wind",
+        "u100 100u u100m"),
     "100m_v_component_of_wind": (
-        "m s-1", "100 m meridional wind", -150.0, 150.0, "northward_wind", "v100 100v"),
+        "m s-1", "100 m meridional wind", -150.0, 150.0, "northward_wind",
+        "v100 100v v100m"),
     "mean_sea_level_pressure": (
         "Pa", "Mean sea-level pressure", 8.5e4, 1.15e5,
         "air_pressure_at_mean_sea_level",

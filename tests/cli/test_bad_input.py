@@ -146,10 +146,10 @@ def _repeated_time(case):
     case.change(lambda data: data.isel(time=[0, 1, 1, 2, 3]))
 
 
-def _hectopascals(case):
+def _hectopascals_called_pascals(case):
     def convert(data):
         data["mean_sea_level_pressure"] /= 100
-        data["mean_sea_level_pressure"].attrs["units"] = "hPa"
+        data["mean_sea_level_pressure"].attrs["units"] = "Pa"
         return data
 
     case.change(convert)
@@ -242,7 +242,7 @@ MISTAKES = {
     _statistics_of_other_data: "standard deviations from the mean of the statistics",
     _uneven_times: "uneven: 0 days 06:00:00 in general, but 0 days 09:00:00",
     _repeated_time: "occurs more than once",
-    _hectopascals: "mean_sea_level_pressure.*hPa",
+    _hectopascals_called_pascals: "mean_sea_level_pressure.*hPa",
     _hectopascals_unsaid: "mean_sea_level_pressure.*hPa",
     _celsius: "2m_temperature: .*look like degC, expected K",
     _geopotential_height: "geopotential: .*look like m of geopotential height",
@@ -314,7 +314,7 @@ def test_statistics_of_the_bundled_model_are_not_used_with_another(
 
 def test_data_are_brought_into_form_on_request(case, capfd, monkeypatch):
     monkeypatch.chdir(case.folder)
-    _hectopascals(case)
+    _hectopascals_unsaid(case)
     case.more += ["--conform", "--var", "nothing"]
     assert cases.DOORS["command"](case.arguments()) == 2
     captured = capfd.readouterr()

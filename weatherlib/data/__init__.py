@@ -3,8 +3,17 @@
 Nothing here imports JAX.
 """
 
+from weatherlib.data.canonical_form import canonical
 from weatherlib.data.conform import conform
+from weatherlib.data.derived import DERIVABLE, add_derived
 from weatherlib.data.open import open_dataset
+from weatherlib.data.open_data import open_latest_analysis
+from weatherlib.data.regrid import interpolate_levels, regrid, select_levels
+from weatherlib.data.sampling import (
+    accumulate_precipitation,
+    deaccumulate,
+    subsample,
+)
 from weatherlib.data.writers import (
     Compression,
     ForecastWriter,
@@ -14,12 +23,22 @@ from weatherlib.data.writers import (
 from weatherlib.data_utils.climatology import climatology, climatology_at
 
 __all__ = [
+    "DERIVABLE",
     "Compression",
     "ForecastWriter",
     "MemoryWriter",
+    "accumulate_precipitation",
+    "add_derived",
+    "canonical",
     "climatology",
     "climatology_at",
     "conform",
+    "deaccumulate",
+    "interpolate_levels",
     "open_dataset",
+    "open_latest_analysis",
     "open_writer",
+    "regrid",
+    "select_levels",
+    "subsample",
 ]

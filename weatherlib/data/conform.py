@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import xarray
 
-from weatherlib import variables
-from weatherlib.data_utils import check_fields, lexicon, times, units
+from weatherlib.data import axes, canonical_form, fields
+from weatherlib.data_utils import check_fields, lexicon, times
 from weatherlib.task import TaskConfig
 
 __all__ = ["conform"]
@@ -86,16 +85,7 @@ def _unpack(
     dataset: xarray.Dataset, task: TaskConfig
 ) -> tuple[xarray.Dataset, list[str]]:
     """Turns packed integers into the numbers they stand for."""
-    packed = [
-        str(name)
-        for name, array in dataset.data_vars.items()
-        if array.dtype.kind in "iu"
-        and {"scale_factor", "add_offset"} & set(array.attrs)
-    ]
-    if not packed:
-        return dataset, []
-    decoded = xarray.decode_cf(dataset[packed], decode_times=False)
-    return dataset.assign(decoded.data_vars), [f"unpacked {', '.join(packed)}"]
+    return fields.unpack(dataset)
 
 
 def _levels(
@@ -104,29 +94,8 @@ def _levels(
     """Brings the levels of the task into its order, in hPa."""
     if "level" not in dataset.coords or not task.pressure_levels:
         return dataset, []
-    changes = []
-    values, in_pascal = lexicon.stored_levels(dataset["level"])
-    if in_pascal:
-        changes.append("converted level from Pa to hPa")
-    attrs = dict(dataset["level"].attrs)
-    if "units" in attrs:
-        attrs["units"] = "hPa"
-    whole = all(value == int(value) for value in values)
-    numbers = np.asarray(values, np.int32 if whole else np.float64)
-    if "level" not in dataset.dims:
-        dataset = dataset.assign_coords(level=numbers[0])
-        on_levels = [
-            name
-            for name in dataset.data_vars
-            if getattr(variables.VARIABLES.get(str(name)), "kind", "") == "atmospheric"
-        ]
-        expanded = {
-            name: dataset[name].expand_dims("level", _place(dataset[name]))
-            for name in on_levels
-        }
-        dataset = dataset.drop_vars([*on_levels, "level"]).assign(expanded)
-        changes.append("gave level an axis")
-    dataset = dataset.assign_coords(level=("level", numbers, attrs))
+    dataset, changes = axes.convert_levels(dataset)
+    values = [float(value) for value in dataset["level"].values]
     wanted = [level for level in task.pressure_levels if level in values]
     complete = len(wanted) == len(task.pressure_levels)
     if complete and len(set(values)) == len(values) and values != wanted:
@@ -144,52 +113,14 @@ def _static(
     dataset: xarray.Dataset, task: TaskConfig
 ) -> tuple[xarray.Dataset, list[str]]:
     """Takes axes from variables that cannot have them, where they hold one field."""
-    changes = []
-    for name, array in dataset.data_vars.items():
-        known = variables.VARIABLES.get(str(name))
-        if known is None:
-            continue
-        if known.kind == "static" and "time" in array.dims:
-            first = array.isel(time=0, drop=True)
-            if bool((array == first).all()) or array.sizes["time"] == 1:
-                dataset = dataset.assign({name: first})
-                changes.append(f"took the time axis from {name}, which is constant")
-        if known.kind in ("static", "surface") and array.sizes.get("level") == 1:
-            dataset = dataset.assign({name: dataset[name].isel(level=0, drop=True)})
-            changes.append(f"took the level axis of length 1 from {name}")
-    return dataset, changes
+    return fields.drop_idle_axes(dataset)
 
 
 def _units(
     dataset: xarray.Dataset, task: TaskConfig
 ) -> tuple[xarray.Dataset, list[str]]:
     """Converts values to the units of the vocabulary."""
-    changes = []
-    for name, array in dataset.data_vars.items():
-        known = variables.VARIABLES.get(str(name))
-        if known is None or array.dtype.kind not in "iuf":
-            continue
-        stated = str(array.attrs.get("units", "")).strip()
-        if stated:
-            change = units.conversion(stated, known.units)
-        else:
-            change = check_fields.guess_conversion(
-                known, array, check_fields.scan(array)
-            )
-        if change is None:
-            continue
-        if (change.scale, change.offset) == (1.0, 0.0):
-            continue
-        # In double precision: single would round twice.
-        precise = array.astype(np.float64) * change.scale + change.offset
-        kept = array.dtype if array.dtype.kind == "f" else np.float32
-        attrs = {**array.attrs, "units": known.units}
-        dataset = dataset.assign({name: precise.astype(kept).assign_attrs(attrs)})
-        because = "" if stated else ", as the values tell"
-        changes.append(
-            f"converted {name} from {stated or change.found} to {known.units}{because}"
-        )
-    return dataset, changes
+    return fields.convert(dataset, guess=True)
 
 
 def _time(
@@ -198,19 +129,14 @@ def _time(
     """Makes `time` ascending lead times, with the dates in `datetime`."""
     if "time" not in dataset.coords:
         return dataset, []
-    changes = []
-    if "time" not in dataset.dims:
-        dataset = dataset.drop_vars("time").expand_dims(time=[dataset["time"].values])
-        changes.append("gave time an axis")
+    dataset, changes = canonical_form.with_time_axis(dataset)
     if dataset["time"].dtype.kind in "iuf":
         if not dataset["time"].attrs.get("units"):
             return dataset, changes
         dataset = times.decode_time(dataset)
         changes.append("decoded time by its units")
-    index = dataset.indexes["time"]
-    if not index.is_monotonic_increasing and index.is_unique:
-        dataset = dataset.sortby("time")
-        changes.append("sorted the frames by time")
+    dataset, made = canonical_form.sort_times(dataset)
+    changes += made
     if dataset["time"].dtype.kind == "M":
         dates = dataset["time"].values.astype("datetime64[ns]")
         dataset = dataset.assign_coords(time=dates - dates[0])
@@ -224,33 +150,7 @@ def _grid(
     dataset: xarray.Dataset, task: TaskConfig
 ) -> tuple[xarray.Dataset, list[str]]:
     """Puts south first, and counts longitudes of a whole globe from 0 to 360."""
-    changes = []
-    if "lat" in dataset.indexes and not dataset.indexes["lat"].is_monotonic_increasing:
-        dataset = dataset.sortby("lat")
-        changes.append("put the rows in order from south to north")
-    if "lon" not in dataset.indexes:
-        return dataset, changes
-    longitude = dataset["lon"].values
-    around = np.ptp(longitude)
-    if longitude.size > 2 and abs(around - 360) < 1e-4:
-        order = np.argsort(longitude)
-        columns = dataset.isel(lon=order[[0, -1]])
-        fields = [v for v in columns.data_vars.values() if "lon" in v.dims]
-        if all(bool((f.isel(lon=0) == f.isel(lon=1)).all()) for f in fields):
-            dataset = dataset.isel(lon=np.sort(order[:-1]))
-            changes.append("left out the last column, which repeats the first")
-            longitude = dataset["lon"].values
-    step = np.median(np.abs(np.diff(longitude))) if longitude.size > 1 else 0
-    whole_globe = abs(np.ptp(longitude) + step - 360) < 0.5 * max(step, 1e-6)
-    if longitude.min(initial=0) < 0 and whole_globe:
-        attrs = dataset["lon"].attrs
-        dataset = dataset.assign_coords(lon=("lon", longitude % 360, attrs))
-        changes.append("counted longitudes from 0 to 360")
-    if whole_globe and not dataset.indexes["lon"].is_monotonic_increasing:
-        dataset = dataset.sortby("lon")
-        if not changes or "longitudes" not in changes[-1]:
-            changes.append("put the columns in order from west to east")
-    return dataset, changes
+    return axes.sort_grid(dataset)
 
 
 def _batch(
@@ -260,7 +160,7 @@ def _batch(
     changes = []
     if "batch" not in dataset.dims:
         batched: dict[Any, Any] = {
-            name: array.expand_dims("batch")
+            name: fields.expand(array.variable, {"batch": 1, **array.sizes})
             for name, array in dataset.data_vars.items()
             if "time" in array.dims
         }
@@ -272,27 +172,8 @@ def _batch(
         dataset = dataset.assign_coords(
             datetime=dates.set_dims({"batch": members, **dates.sizes})
         )
-    order = check_fields.DIMS
-    turned = [
-        str(name)
-        for name, array in dataset.data_vars.items()
-        if list(array.dims) != sorted(array.dims, key=_position)
-    ]
-    if turned:
-        dataset = dataset.transpose(*order, ..., missing_dims="ignore")
-        changes.append(f"put the dimensions of {', '.join(turned)} in order")
-    return dataset, changes
-
-
-def _place(array: xarray.DataArray) -> int:
-    """Returns where a level axis belongs among the dimensions of an array."""
-    return sum(_position(dim) < _position("level") for dim in array.dims)
-
-
-def _position(dim: Any) -> int:
-    """Returns the place of a dimension in the order of models, others at the end."""
-    order = check_fields.DIMS
-    return order.index(dim) if dim in order else len(order)
+    dataset, made = axes.order_dims(dataset)
+    return dataset, changes + made
 
 
 _STEPS: tuple[_Step, ...] = (

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pathlib
 import warnings
-from collections.abc import Hashable
-from typing import Any
 
 import numpy as np
 import xarray
 
 from weatherlib import optional
+from weatherlib.data import fields, lazy, windows
 
 __all__ = ["open_grib", "with_valid_time"]
 
@@ -23,6 +22,17 @@ _DROPPED = (
     "depthBelowLandLayer",
     "entireAtmosphere",
 )
+
+# What a quantity is called where it lies at a height above ground, in metres.
+_AT_HEIGHT = {
+    ("r", 2.0): "2m_relative_humidity",
+    ("t", 2.0): "2m_temperature",
+    ("ws", 10.0): "10m_wind_speed",
+    ("u", 10.0): "10m_u_component_of_wind",
+    ("v", 10.0): "10m_v_component_of_wind",
+    ("u", 100.0): "100m_u_component_of_wind",
+    ("v", 100.0): "100m_v_component_of_wind",
+}
 
 
 def open_grib(path: pathlib.Path) -> xarray.Dataset:
@@ -52,7 +62,8 @@ def open_grib(path: pathlib.Path) -> xarray.Dataset:
     if not parts:
         raise OSError(f"{path}: no field could be decoded as GRIB")
     parts = [_without_labels(part) for part in _with_members(parts)]
-    return _merge(path, [with_valid_time(part) for part in parts])
+    merged = _merge(path, [with_valid_time(part) for part in parts])
+    return windows.with_windows(path, merged)
 
 
 def with_valid_time(dataset: xarray.Dataset) -> xarray.Dataset:
@@ -73,34 +84,43 @@ def with_valid_time(dataset: xarray.Dataset) -> xarray.Dataset:
     dims = [dim for dim in ("time", "step") if dim in dataset.dims]
     flat = dataset.drop_vars(["time", "step", "valid_time"], errors="ignore")
     if len(dims) == 2:
-        valid = valid.transpose("time", "step")
         # Short steps first, so that the first of equal times is the freshest.
-        flat = flat.transpose("time", "step", ...)
-        stacked = flat.map(_flatten, keep_attrs=True)
-        moments = valid.values.T.ravel()
-    elif dims:
-        stacked = flat.rename_dims({dims[0]: "frame"})
-        moments = np.atleast_1d(valid.values)
+        moments = valid.transpose("time", "step").values.T.ravel()
     else:
-        stacked = flat.expand_dims("frame")
         moments = np.atleast_1d(valid.values)
     moments = moments.astype("datetime64[ns]")
     _, order = np.unique(moments, return_index=True)
-    ordered = stacked.isel(frame=order).rename_dims({"frame": "time"})
+    if len(dims) == 2:
+        steps, starts = np.unravel_index(order, valid.transpose("step", "time").shape)
+        series = {
+            name: _series(array.variable, steps, starts)
+            for name, array in flat.data_vars.items()
+            if set(dims) & set(array.dims)
+        }
+        ordered = flat.drop_vars(list(series)).assign(series)
+    else:
+        frames = (
+            flat.rename_dims({dims[0]: "frame"})
+            if dims
+            else (flat.expand_dims("frame"))
+        )
+        is_whole = (np.diff(order) == 1).all() and order.size == frames.sizes["frame"]
+        frames = frames if is_whole else frames.isel(frame=order)
+        ordered = frames.rename_dims({"frame": "time"})
     return ordered.assign_coords(time=moments[order])
 
 
-def _flatten(array: xarray.DataArray) -> xarray.DataArray:
-    """Returns the array with the axes of start and step as one, steps outermost."""
-    if not {"time", "step"} <= set(array.dims):
-        return array
-    rest: list[Hashable] = [dim for dim in array.dims if dim not in ("time", "step")]
-    turned = array.transpose("step", "time", *rest)
-    shape = (-1, *(array.sizes[dim] for dim in rest))
-    coords: dict[Any, Any] = {dim: array[dim] for dim in rest if dim in array.coords}
-    return xarray.DataArray(
-        turned.values.reshape(shape), coords, ("frame", *rest), attrs=array.attrs
-    )
+def _series(
+    variable: xarray.Variable, steps: np.ndarray, starts: np.ndarray
+) -> xarray.Variable:
+    """Returns the frames of given steps and starts as one time axis, lazily."""
+    rest = {d: n for d, n in variable.sizes.items() if d not in ("time", "step")}
+    frames = []
+    for step, start in zip(steps, starts, strict=True):
+        place = {"step": int(step), "time": int(start)}
+        frame = variable.isel({d: i for d, i in place.items() if d in variable.dims})
+        frames.append(fields.expand(frame, {"time": 1, **rest}))
+    return lazy.join(frames, "time")
 
 
 def _with_members(parts: list[xarray.Dataset]) -> list[xarray.Dataset]:
@@ -109,20 +129,7 @@ def _with_members(parts: list[xarray.Dataset]) -> list[xarray.Dataset]:
     for part in parts:
         key = tuple(sorted(map(str, part.data_vars)))
         if key in joined and "number" in part.coords and "number" in joined[key].coords:
-            both = [
-                p if "number" in p.dims else p.expand_dims("number")
-                for p in (joined[key], part)
-            ]
-            merged = xarray.concat(
-                both,
-                dim="number",
-                data_vars="minimal",
-                coords="minimal",
-                compat="override",
-                join="exact",
-                combine_attrs="drop_conflicts",
-            )
-            joined[key] = merged.sortby("number")
+            joined[key] = _join_members(joined[key], part)
         elif key in joined:
             joined[(*key, str(len(joined)))] = part
         else:
@@ -130,8 +137,36 @@ def _with_members(parts: list[xarray.Dataset]) -> list[xarray.Dataset]:
     return list(joined.values())
 
 
+def _join_members(first: xarray.Dataset, second: xarray.Dataset) -> xarray.Dataset:
+    """Returns two sets of members as one, in the order of their numbers."""
+    both = [
+        p if "number" in p.dims else p.expand_dims("number") for p in (first, second)
+    ]
+    members = np.concatenate([part["number"].values for part in both])
+    joined = {
+        name: lazy.join(
+            [part[name].variable.transpose("number", ...) for part in both], "number"
+        )
+        for name in both[0].data_vars
+    }
+    whole = both[0].drop_dims("number").assign(joined).assign_coords(number=members)
+    order = np.argsort(members, kind="stable")
+    return whole if (np.diff(order) == 1).all() else whole.isel(number=order)
+
+
 def _without_labels(part: xarray.Dataset) -> xarray.Dataset:
-    """Returns the fields without single coordinates that name their height."""
+    """Returns the fields without single coordinates that name their height.
+
+    Where the height makes another quantity of a variable, the name says so.
+    """
+    height = part.coords.get("heightAboveGround")
+    if height is not None and not height.ndim:
+        at_height = {
+            name: ours
+            for (name, metres), ours in _AT_HEIGHT.items()
+            if name in part and metres == float(height)
+        }
+        part = part.rename_vars(at_height)
     single = [name for name in _DROPPED if name in part.coords and not part[name].ndim]
     return part.drop_vars(single)
 

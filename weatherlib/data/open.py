@@ -1,46 +1,219 @@
-"""Opening weather data from one file or store."""
+"""Opening weather data from a file, a store, many files or a service."""
 
 from __future__ import annotations
 
+import dataclasses
+import glob
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import scipy.io
 import xarray
 
-from weatherlib.data import grib, sniff
-from weatherlib.data_utils import times
+from weatherlib.data import (
+    archive,
+    axes,
+    canonical_form,
+    grib,
+    lazy,
+    open_data,
+    remote,
+    shards,
+    sniff,
+)
+from weatherlib.data_utils import lexicon, recognise, times
 
 __all__ = ["open_dataset"]
 
 # Lead times under the names of different archives. Other variables in hours or
 # seconds, such as wave periods, are quantities and stay numbers.
+_SUFFIXES = (
+    ".nc",
+    ".nc4",
+    ".netcdf",
+    ".h5",
+    ".hdf5",
+    ".grib",
+    ".grib2",
+    ".grb",
+    ".grb2",
+)
+# Files beside data that hold none.
+_NO_DATA = (".idx", ".md5", ".json", ".txt", ".partial", ".npy")
+_DAMAGE = (EOFError, KeyError, OSError, RuntimeError, ValueError)
+
 _LEAD_TIMES = ("time", "step", "prediction_timedelta", "lead_time")
 
 
-def open_dataset(
-    path: str | os.PathLike[str] | BinaryIO, *, chunks: Any = None
-) -> xarray.Dataset:
-    """Returns the data of one NetCDF, HDF5 or GRIB file, or of one Zarr store.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Options:
+    """How a source is opened; see `open_dataset`."""
 
-    Values are read when they are used. Lead times stored as numbers become timedelta64.
+    on_error: archive.OnError = "raise"
+    overlap: archive.Overlap = "raise"
+    time_step: Any = None
+    storage_options: dict[str, Any] | None = None
+    client: Any = None
+
+    def __post_init__(self) -> None:
+        if self.on_error not in ("raise", "skip"):
+            raise ValueError(f"on_error is {self.on_error!r}, not 'raise' or 'skip'")
+        if self.overlap not in ("raise", "first", "last"):
+            raise ValueError(
+                f"overlap is {self.overlap!r}, not 'raise', 'first' or 'last'"
+            )
+
+
+def open_dataset(
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | BinaryIO,
+    *,
+    chunks: Any = None,
+    canonical: bool = True,
+    **options: Any,
+) -> xarray.Dataset:
+    """Returns the data of a file, store, archive or service, under our names.
+
+    Values are read when they are used, and no more of them than that. Names, units and
+    axes come in the form that `data.canonical` describes, whatever the source calls
+    them. Forecasts by start and step become one series by valid time.
 
     Args:
-      path: File or folder, or a NetCDF file opened for reading in binary.
-      chunks: As for `xarray.open_dataset`: {} makes dask arrays.
+      source: A NetCDF, HDF5 or GRIB file; a Zarr store; a URL of a store or NetCDF file
+        (gs://, s3://, https://); a pattern such as "era5/*.nc", or a list of files; a
+        folder of NetCDF or GRIB files, also by variable as WeatherBench 1 has it; a
+        folder of ClimaX shards; "ecmwf-open-data:" for the latest analysis of ECMWF, or
+        "ecmwf-open-data:2026-01-15T00" for another; or a NetCDF file opened in binary.
+      chunks: None for lazy arrays; {} for dask arrays as the data is stored, or lengths
+        by dimension.
+      canonical: False leaves names, units and axes as they are stored.
+      **options: `on_error`: "skip" leaves out damaged files among many, with a warning.
+        `overlap`: "first" or "last" where files hold the same times. `time_step` of
+        shards without dates. `storage_options` for fsspec, in place of access without
+        an account. `client` in place of that of ecmwf-opendata.
 
     Raises:
       FileNotFoundError: There is no such file; the message names similar ones.
-      ValueError: It is no weather data; the message says what it looks like.
-      OSError: The file is damaged, cut short or not readable.
-      ImportError: It is GRIB, and the packages for that are not installed.
+      ValueError: It is no weather data, or files do not go together.
+      OSError: A file is damaged, cut short or not readable.
+      ImportError: A package for this source is missing; the message names the extra.
     """
-    if not isinstance(path, str | os.PathLike):
-        return _open_file_object(path, chunks)
-    path = pathlib.Path(path)
+    try:
+        settings = _Options(**options)
+    except TypeError as error:
+        known = ", ".join(field.name for field in dataclasses.fields(_Options))
+        raise ValueError(f"{error}; the options are {known}") from error
+    name = str(getattr(source, "name", source))
+    dataset = _open(source, settings)
+    if canonical and {"lat", "lon"} <= set(lexicon.axis_names(dataset)):
+        try:
+            dataset, changes = canonical_form.canonical(dataset)
+        except _DAMAGE as error:
+            if isinstance(error, ValueError):
+                raise
+            raise OSError(f"{name}: damaged or cut short ({error})") from error
+        dataset.encoding["changes"] = changes
+    return lazy.chunk(dataset, chunks)
+
+
+def _open(source: Any, options: _Options) -> xarray.Dataset:
+    """Returns the data as it is stored."""
+    if isinstance(source, list | tuple):
+        if not source:
+            raise ValueError("the list of files is empty")
+        return _open_many([os.fspath(path) for path in source], options)
+    if not isinstance(source, str | os.PathLike):
+        return _open_file_object(source)
+    text = os.fspath(source)
+    if text.startswith(open_data.PREFIX):
+        return open_data.open_source(text, client=options.client)
+    if remote.is_url(text):
+        if not glob.has_magic(text):
+            return _open_one(text, options)
+        return _open_matches(
+            text, remote.expand(text, options.storage_options), options
+        )
+    path = pathlib.Path(text).expanduser()
+    if glob.has_magic(text) and not path.exists():
+        # A pattern may begin at the root, which Path.glob does not take.
+        found = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
+        return _open_matches(text, found, options)
     sniff.require_exists(path)
+    if path.is_dir() and sniff.kind_of(path) != "zarr":
+        return _open_folder(path, options)
+    return _open_path(path)
+
+
+def _open_matches(pattern: str, found: list[str], options: _Options) -> xarray.Dataset:
+    """Returns the data of all files that a pattern stands for."""
+    found = [name for name in found if not name.endswith(_NO_DATA)]
+    if not found:
+        raise FileNotFoundError(f"{pattern}: no file matches")
+    paths = [pathlib.Path(name) for name in found]
+    if all(path.suffix == ".npz" for path in paths):
+        return _open_shards(paths, options)
+    return _open_many(found, options)
+
+
+def _open_many(names: list[str], options: _Options) -> xarray.Dataset:
+    """Returns the data of several files as one."""
+    parts = archive.open_each(
+        names, lambda name: _open_one(name, options), options.on_error
+    )
+    return archive.combine(parts, options.overlap)
+
+
+def _open_one(name: str, options: _Options) -> xarray.Dataset:
+    """Returns the data of one file or store, here or behind a URL."""
+    if remote.is_url(name):
+        return _decoded(remote.open_url(name, options.storage_options), name)
+    path = pathlib.Path(name)
+    sniff.require_exists(path)
+    dataset = _open_path(path)
+    # WeatherBench 1 keeps z of 500 hPa in a folder that tells the level.
+    split = recognise.split_level(path.parent.name)
+    held = [str(name) for name in dataset.data_vars]
+    if split is None or len(held) != 1 or recognise.split_level(held[0]) is not None:
+        return dataset
+    level = lexicon.axis_names(dataset).get("level")
+    if level is not None and dataset[level].size == 1:
+        dataset = axes.without_axis(dataset, level)
+    elif level is not None:
+        return dataset
+    return dataset.rename_vars({held[0]: path.parent.name})
+
+
+def _open_folder(folder: pathlib.Path, options: _Options) -> xarray.Dataset:
+    """Returns the data of the files in a folder, or in the folders in it."""
+    found = shards.find_shards(folder)
+    if found:
+        return _open_shards(found, options)
+    for depth in ("*", "*/*"):
+        files = sorted(
+            str(path)
+            for path in folder.glob(depth)
+            if path.suffix in _SUFFIXES and path.is_file()
+        )
+        if files:
+            # Constants lie one folder below, as do the variables.
+            return _open_many(files, options)
+    raise ValueError(
+        f"{folder}: not NetCDF, Zarr or GRIB; it is {sniff.describe(folder)}"
+    )
+
+
+def _open_shards(paths: list[pathlib.Path], options: _Options) -> xarray.Dataset:
+    """Returns the data of NumPy shards along time."""
+    _, parts = shards.open_shards(
+        paths, time_step=options.time_step, skip=options.on_error == "skip"
+    )
+    return archive.combine(parts, options.overlap)
+
+
+def _open_path(path: pathlib.Path) -> xarray.Dataset:
+    """Returns the data of one file or store on this machine."""
     kind = sniff.kind_of(path)
     if kind == "other":
         raise ValueError(
@@ -48,12 +221,22 @@ def open_dataset(
         )
     if kind == "grib":
         return grib.open_grib(path)
-    return _decoded(_open_with_xarray(path, kind, chunks), str(path))
+    return _series(_decoded(_open_with_xarray(path, kind), str(path)))
 
 
-def _open_with_xarray(path: pathlib.Path, kind: str, chunks: Any) -> xarray.Dataset:
+def _series(dataset: xarray.Dataset) -> xarray.Dataset:
+    """Returns forecasts by start and step, as some files keep them, by valid time."""
+    names = {"forecast_reference_time": "time", "forecast_period": "step"}
+    if set(names) <= set(dataset.dims) and "valid_time" in dataset.coords:
+        dataset = dataset.rename(names)
+    if {"step", "valid_time"} <= set(dataset.coords):
+        return grib.with_valid_time(dataset)
+    return dataset
+
+
+def _open_with_xarray(path: pathlib.Path, kind: str) -> xarray.Dataset:
     """Returns the dataset with its lead times as they are stored."""
-    settings: dict[str, Any] = {"chunks": chunks, "decode_timedelta": False}
+    settings: dict[str, Any] = {"chunks": None, "decode_timedelta": False}
     try:
         if kind == "zarr":
             return xarray.open_dataset(
@@ -71,10 +254,10 @@ def _open_with_xarray(path: pathlib.Path, kind: str, chunks: Any) -> xarray.Data
         raise ValueError(f"{path}: cannot be decoded ({error})") from error
 
 
-def _open_file_object(file: BinaryIO, chunks: Any) -> xarray.Dataset:
+def _open_file_object(file: BinaryIO) -> xarray.Dataset:
     """Returns the dataset of an open file."""
     name = str(getattr(file, "name", "the open file"))
-    settings: dict[str, Any] = {"chunks": chunks, "decode_timedelta": False}
+    settings: dict[str, Any] = {"chunks": None, "decode_timedelta": False}
     try:
         dataset = xarray.open_dataset(file, engine="h5netcdf", **settings)
     except (OSError, ValueError) as error:
@@ -99,7 +282,10 @@ def _decoded(dataset: xarray.Dataset, name: str) -> xarray.Dataset:
 
 def _is_consolidated(path: pathlib.Path) -> bool:
     """Tells whether a Zarr store has consolidated metadata."""
-    return (path / ".zmetadata").exists()
+    root = path / "zarr.json"
+    if not root.exists():
+        return (path / ".zmetadata").exists()
+    return bool(json.loads(root.read_bytes()).get("consolidated_metadata"))
 
 
 def _require_complete(path: pathlib.Path) -> None:

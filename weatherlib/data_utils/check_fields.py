@@ -30,6 +30,8 @@ DIMS = ("batch", "time", "level", "lat", "lon")
 
 # Below this height, geopotential and its height in metres can be told apart.
 _HIGH_ENOUGH_HPA = 860.0
+# In `cell_methods`, of sums that grow during a forecast.
+_FROM_START = "from the start"
 # One hour of the strongest sunlight is 4.95e6 J m-2.
 _MOST_HOURLY_RADIATION = 5.2e6
 
@@ -112,17 +114,10 @@ def check_missing(
 def _missing(name: str, dataset: xarray.Dataset, severity: str) -> Problem:
     """Returns the problem of a variable that is not there, with the likeliest fix."""
     held = [str(v) for v in dataset.data_vars]
-    if name.startswith("total_precipitation_"):
+    if name.startswith("total_precipitation"):
         others = [v for v in held if v == "tp" or v.startswith("total_precipitation")]
         if others:
-            return Problem(
-                kind="missing",
-                variable=name,
-                found=f"missing, but the data has {listed(others)}, summed over "
-                "another period",
-                fix="sum precipitation over the period of the name up to each time",
-                severity="note" if severity == "note" else "error",
-            )
+            return _other_period(name, dataset[others[0]], others, severity)
     similar = lexicon.closest(name, held)
     guess = f"; is it `{similar}`?" if similar else ""
     return Problem(
@@ -130,6 +125,33 @@ def _missing(name: str, dataset: xarray.Dataset, severity: str) -> Problem:
         variable=name,
         found=f"missing{guess}",
         fix=f"add it; the data has {listed(held) or 'no variables'}",
+        severity="note" if severity == "note" else "error",
+    )
+
+
+def _other_period(
+    name: str, array: xarray.DataArray, others: list[str], severity: str
+) -> Problem:
+    """Returns the problem of precipitation that is there for another period."""
+    wanted = variables.get(name).accumulation_hours
+    said = _accumulation(array)
+    known = variables.find(others[0])
+    hours = said or (known.accumulation_hours if known else None)
+    if said is None and _FROM_START in str(array.attrs.get("cell_methods", "")):
+        found, fix = "summed from the start", "data.deaccumulate, then "
+    else:
+        period = "" if hours is None else f", {hours} h"
+        found, fix = f"summed over another period{period}", ""
+    if not fix and hours is not None and wanted is not None and hours > wanted:
+        fix = f"get it for {wanted} h; a longer sum cannot be split"
+    else:
+        fix += f"data.accumulate_precipitation(dataset, {wanted})"
+    return Problem(
+        kind="missing",
+        variable=name,
+        found=f"missing, but the data has {listed(others)}, {found}; expected "
+        f"{wanted} h up to each time",
+        fix=fix,
         severity="note" if severity == "note" else "error",
     )
 
@@ -301,16 +323,31 @@ def _check_accumulation(
     """Yields a problem where attributes tell of a sum over another period."""
     if known.accumulation_hours is None:
         return
-    said = re.search(r"interval:\s*(\d+)\s*h", str(array.attrs.get("cell_methods", "")))
-    steps = re.fullmatch(r"(\d+)-(\d+)", str(array.attrs.get("GRIB_stepRange", "")))
-    hours = int(said[1]) if said else int(steps[2]) - int(steps[1]) if steps else None
+    if _FROM_START in str(array.attrs.get("cell_methods", "")):
+        yield Problem(
+            kind="units",
+            variable=known.name,
+            found="summed from the start of the forecast, expected "
+            f"{known.accumulation_hours} h",
+            fix=f"data.deaccumulate(dataset, {known.name!r})",
+        )
+        return
+    hours = _accumulation(array)
     if hours is not None and hours != known.accumulation_hours:
         yield Problem(
             kind="units",
             variable=known.name,
             found=f"summed over {hours} h, expected {known.accumulation_hours} h",
-            fix=f"sum over the {known.accumulation_hours} h before each time",
+            fix=f"sum over the {known.accumulation_hours} h before each time: "
+            f"data.accumulate_precipitation(dataset, {known.accumulation_hours})",
         )
+
+
+def _accumulation(array: xarray.DataArray) -> int | None:
+    """Returns the period of a sum by the attributes, in hours."""
+    said = re.search(r"interval:\s*(\d+)\s*h", str(array.attrs.get("cell_methods", "")))
+    steps = re.fullmatch(r"(\d+)-(\d+)", str(array.attrs.get("GRIB_stepRange", "")))
+    return int(said[1]) if said else int(steps[2]) - int(steps[1]) if steps else None
 
 
 def _unit_problem(

@@ -102,7 +102,8 @@ def _check_degrees(
             variable=name,
             found=f"uneven spacing, {np.abs(steps).min():g} to {np.abs(steps).max():g} "
             "degrees",
-            fix="interpolate to a regular grid if the model was trained on one",
+            fix="put it on a regular grid with data.regrid if the model was trained on "
+            "one",
             severity="note",
         )
     if name == "lat" and values.size > 1 and (steps < 0).all():
@@ -153,7 +154,8 @@ def _check_resolution(
             variable=name,
             found=f"{values.size} values {spacing:g} degrees apart, the checkpoint was "
             f"trained at {resolution:g} degrees",
-            fix="use a checkpoint of this resolution, or interpolate the data",
+            fix="use a checkpoint of this resolution, or put the data on its grid with "
+            "data.regrid",
         )
 
 
@@ -204,11 +206,15 @@ def _compare_levels(levels: list[float], wanted: list[float]) -> Iterator[Proble
             fix="drop the repeated levels",
         )
     if missing:
+        outside = [x for x in missing if not min(levels) < x < max(levels)]
+        fix = "get the data on these levels, or use a checkpoint of the levels there"
+        if not outside:
+            fix += "; data.interpolate_levels makes them, with the error of doing so"
         yield Problem(
             kind="level",
             variable="level",
             found=f"{listed(missing)} hPa missing, the data has {listed(levels)}",
-            fix="get the data on these levels, or use a checkpoint of the levels there",
+            fix=fix,
         )
     if extra:
         yield Problem(

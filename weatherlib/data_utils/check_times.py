@@ -145,7 +145,9 @@ def _check_step_length(
             kind="step",
             variable="time",
             found=f"frames are {step} apart, the model steps by {time_step}",
-            fix="take every n-th frame, or get data at this step",
+            fix=f"data.subsample(dataset, '{_hours(time_step)}') takes every n-th frame"
+            if step < time_step and not time_step % step
+            else "get data at this step",
         )
     elif duration / step % 1:
         yield Problem(
@@ -216,6 +218,11 @@ def _check_datetime(
                 found=f"dates do not advance by {step} as `time` does",
                 fix="repair one of the two",
             )
+
+
+def _hours(step: pd.Timedelta) -> str:
+    """Returns a step as a short text."""
+    return f"{step.total_seconds() / 3600:g}h"
 
 
 def _time(value: Any) -> str:

@@ -37,6 +37,9 @@ AXES: Mapping[str, tuple[str, ...]] = {
     "batch": ("batch",),
 }
 
+# Axes of map projections, which some files use for degrees.
+_PLANE = ("y", "x")
+
 # A quantity that becomes ours by a constant factor, which the units give.
 _RELATED = {
     "geopotential": ("geopotential_height",),
@@ -52,13 +55,26 @@ def axis_names(dataset: xarray.Dataset) -> dict[str, str]:
     others.
     """
     found = {}
-    for ours, theirs in AXES.items():
+    for ours, names in AXES.items():
+        theirs = [n for n in names if n not in _PLANE or _in_degrees(dataset, n)]
         held = [name for name in theirs if name in dataset.indexes]
         held += [name for name in theirs if name in dataset.coords]
         held += [name for name in theirs if name in dataset.dims]
         if held:
             found[ours] = held[0]
     return found
+
+
+def _in_degrees(dataset: xarray.Dataset, name: str) -> bool:
+    """Tells whether an axis called y or x holds degrees, not places in a projection."""
+    if name not in dataset.coords or dataset[name].dtype.kind not in "iuf":
+        return False
+    stated = str(dataset[name].attrs.get("units", "")).lower()
+    if stated:
+        return stated.startswith("deg")
+    values = dataset[name].values
+    low, high = (-90, 90) if name == "y" else (-180, 360)
+    return values.size > 0 and low <= values.min() and values.max() <= high
 
 
 def rename(

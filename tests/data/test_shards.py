@@ -1,0 +1,70 @@
+"""Folders of NumPy shards."""
+
+import numpy as np
+import pytest
+
+from tests.data import layouts
+from weatherlib import data
+
+
+def test_shards_become_a_series_with_levels(tmp_path):
+    field = layouts.write_shards(tmp_path / "train")
+    opened = data.open_dataset(tmp_path / "train")
+    assert opened.sizes == {"time": 8760, "lat": 3, "lon": 4, "level": 2}
+    assert opened["time"].values[2191] == np.datetime64("2000-04-01T07")
+    picked = opened["geopotential"].isel(time=[5000, 2], level=1)
+    np.testing.assert_array_equal(picked, field[[5000, 2], 0] + 2)
+    one = opened["2m_temperature"].isel(time=2190, lat=1, lon=-1)
+    assert float(one) == 2190
+    by_pattern = data.open_dataset(str(tmp_path / "train" / "*.npz"))
+    assert by_pattern.sizes == opened.sizes
+
+
+def test_shards_without_a_whole_year_need_a_step(tmp_path):
+    layouts.write_shards(tmp_path / "train", frames=8, per_shard=4)
+    with pytest.raises(ValueError, match="time_step='6h'"):
+        data.open_dataset(tmp_path / "train")
+    opened = data.open_dataset(tmp_path / "train", time_step="6h")
+    assert opened["time"].values[-1] == np.datetime64("2000-01-02T18")
+
+
+def test_compressed_shards_are_read(tmp_path):
+    layouts.write_shards(tmp_path / "train", frames=8, per_shard=8)
+    path = tmp_path / "train" / "2000_0.npz"
+    with np.load(path) as held:
+        np.savez_compressed(path, **dict(held))
+    opened = data.open_dataset(tmp_path / "train", time_step="6h")
+    assert opened["2m_temperature"].isel(time=6, lat=0, lon=0) == 6
+
+
+def test_shards_with_pickles_are_refused(tmp_path):
+    layouts.write_shards(tmp_path / "train", frames=8, per_shard=4)
+    np.savez(
+        tmp_path / "train" / "2000_2.npz", a=np.array([{"an": "object"}], dtype=object)
+    )
+    with pytest.raises(ValueError, match=r"2000_2\.npz: a.npy holds Python objects"):
+        data.open_dataset(tmp_path / "train", time_step="6h")
+
+
+def test_shards_without_their_grid_are_refused(tmp_path):
+    layouts.write_shards(tmp_path / "train", frames=8, per_shard=4)
+    (tmp_path / "lat.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"lat\.npy and lon\.npy"):
+        data.open_dataset(tmp_path / "train", time_step="6h")
+
+
+def test_a_damaged_shard_is_named_and_skipped_on_request(tmp_path):
+    layouts.write_shards(tmp_path / "train", frames=16, per_shard=4)
+    bad = tmp_path / "train" / "2000_1.npz"
+    bad.write_bytes(bad.read_bytes()[:100])
+    with pytest.raises(OSError, match=r"2000_1\.npz: damaged") as raised:
+        data.open_dataset(tmp_path / "train", time_step="6h")
+    assert "one of 4 shards" in raised.value.__notes__[0]
+    with pytest.warns(UserWarning) as warned:
+        opened = data.open_dataset(tmp_path / "train", time_step="6h", on_error="skip")
+    assert "skipped 1 of 4 shards" in str(warned[0].message)
+    assert "frames are missing" in str(warned[1].message)
+    assert opened.sizes["time"] == 12
+    # What follows the hole keeps its dates.
+    late = opened["2m_temperature"].sel(time="2000-01-03T00").isel(lat=0, lon=0)
+    assert late == 8

@@ -117,6 +117,10 @@ def _line_progress(show: Callable[[str], None], what: str) -> Progress:
         part = done * _LINES // max(total, 1)
         if part > printed:
             printed = part
-            show(f"{what}: {done} of {total}, {format_seconds(seconds)}")
+            left = ""
+            if 0 < done < total:
+                rest = seconds * (total - done) / done
+                left = f", about {format_seconds(rest)} to go"
+            show(f"{what}: {done} of {total}, {format_seconds(seconds)}{left}")
 
     return update

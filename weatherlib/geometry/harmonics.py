@@ -1,0 +1,138 @@
+"""Real spherical harmonics and random fields that look the same everywhere.
+
+Harmonics are orthonormal over the unit sphere: the mean of their squares is
+1 / (4 pi). Grids are regular: any rows and any columns.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Num
+
+__all__ = [
+    "EARTH_RADIUS_KM",
+    "isotropic_field",
+    "legendre",
+    "spectrum_of_length",
+    "synthesise",
+]
+
+EARTH_RADIUS_KM = 6371.0
+
+_MOST_DEGREES = 1023
+_NEGLIGIBLE = 1e-8
+
+
+def legendre(
+    lat: Num[np.ndarray, " lat"], order: int, degrees: int
+) -> Float[np.ndarray, "degree lat"]:
+    """Returns the normalised associated Legendre functions of one order.
+
+    Args:
+      lat: Degrees north, shape [lat].
+      order: m, from 0 to `degrees` - 1.
+      degrees: Number of degrees; the highest is one less.
+
+    Returns:
+      Functions of the degrees `order` to `degrees` - 1 at each latitude, shape
+      [degrees - order, lat], without the Condon-Shortley phase. With the factor
+      sqrt(2) cos(m lon) or sqrt(2) sin(m lon), 1 for m = 0, they are orthonormal.
+
+    Source: the three-term recurrence in the degree with fully normalised functions,
+    doi:10.1007/s00190-002-0216-2, whose starting values may underflow near the poles
+    where the functions are negligible.
+    """
+    x = np.sin(np.deg2rad(np.asarray(lat, np.float64)))
+    cosine = np.cos(np.deg2rad(np.asarray(lat, np.float64)))
+    start = np.full_like(x, np.sqrt(1 / (4 * np.pi)))
+    for m in range(1, order + 1):
+        start = start * np.sqrt((2 * m + 1) / (2 * m)) * cosine
+    found = np.zeros((degrees - order, x.size))
+    found[0] = start
+    if degrees - order > 1:
+        found[1] = np.sqrt(2 * order + 3) * x * start
+    for n in range(order + 2, degrees):
+        a = np.sqrt((4 * n**2 - 1) / (n**2 - order**2))
+        b = np.sqrt(((n - 1) ** 2 - order**2) / (4 * (n - 1) ** 2 - 1))
+        found[n - order] = a * (x * found[n - order - 1] - b * found[n - order - 2])
+    return found
+
+
+def synthesise(
+    coefficients: Float[np.ndarray, "*field 2 degree degree"],
+    lat: Num[np.ndarray, " lat"],
+    lon: Num[np.ndarray, " lon"],
+) -> Float[np.ndarray, "*field lat lon"]:
+    """Returns the fields with some coefficients, at the points of a grid.
+
+    Args:
+      coefficients: Of cosines (0) and sines (1), by degree and order; those with an
+        order above the degree and the sines of order 0 are not read.
+      lat: Degrees north, shape [lat].
+      lon: Degrees east, shape [lon].
+    """
+    degrees = coefficients.shape[-1]
+    phi = np.deg2rad(np.asarray(lon, np.float64))
+    whole = np.zeros((*coefficients.shape[:-3], len(lat), len(lon)))
+    for order in range(degrees):
+        rows = legendre(lat, order, degrees)
+        parts = np.einsum("...cn,nj->...cj", coefficients[..., order:, order], rows)
+        factor = 1.0 if order == 0 else np.sqrt(2.0)
+        whole += factor * parts[..., 0, :, np.newaxis] * np.cos(order * phi)
+        if order:
+            whole += factor * parts[..., 1, :, np.newaxis] * np.sin(order * phi)
+    return whole
+
+
+def spectrum_of_length(
+    length_km: float, *, radius_km: float = EARTH_RADIUS_KM
+) -> Float[np.ndarray, " degree"]:
+    """Returns the variance of each coefficient of a field with a correlation length.
+
+    The correlation of two points falls with their distance d as
+    exp(-d^2 / (2 length^2)), as far as that is possible on a sphere: the spectrum is
+    that of heat spreading from a point. The variance of the field is 1 everywhere.
+
+    Args:
+      length_km: Distance at which the correlation has fallen to exp(-1/2) = 0.61, km.
+      radius_km: Of the sphere, km.
+
+    Returns:
+      Variance of a coefficient by its degree, shape [degree], as long as it matters.
+
+    Raises:
+      ValueError: The length is not positive, or so short that white noise does as well.
+    """
+    if not 0 < length_km < np.inf:
+        raise ValueError(f"correlation length must be positive, not {length_km} km")
+    angle = length_km / radius_km
+    degree = np.arange(_MOST_DEGREES + 1)
+    log = -degree * (degree + 1) * angle**2 / 2
+    kept = log > np.log(_NEGLIGIBLE)
+    if kept.all():
+        raise ValueError(
+            f"correlation length {length_km:g} km is too short for harmonics up to "
+            f"degree {_MOST_DEGREES}; use white noise instead"
+        )
+    # At least two degrees, so that the length of a whole globe is no constant.
+    count = max(2, int(kept.sum()))
+    power = np.exp(log[:count])
+    return power * 4 * np.pi / ((2 * degree[:count] + 1) * power).sum()
+
+
+def isotropic_field(
+    normals: Float[np.ndarray, "*field 2 degree degree"],
+    spectrum: Float[np.ndarray, " degree"],
+    lat: Num[np.ndarray, " lat"],
+    lon: Num[np.ndarray, " lon"],
+) -> Float[np.ndarray, "*field lat lon"]:
+    """Returns Gaussian random fields whose statistics are the same everywhere.
+
+    Args:
+      normals: Independent draws of the standard normal distribution.
+      spectrum: Variance of a coefficient by its degree.
+      lat: Degrees north, shape [lat].
+      lon: Degrees east, shape [lon].
+    """
+    scaled = np.asarray(normals, np.float64) * np.sqrt(spectrum)[:, np.newaxis]
+    return synthesise(scaled, lat, lon)

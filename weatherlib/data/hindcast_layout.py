@@ -7,6 +7,7 @@ latitude, longitude)`.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import xarray
@@ -18,6 +19,7 @@ __all__ = [
     "HindcastPlan",
     "arranged",
     "chunk_sizes",
+    "create",
     "leads_per_chunk",
     "skeleton",
 ]
@@ -96,6 +98,43 @@ def skeleton(
         blank = np.broadcast_to(np.float32(np.nan), [sizes[dim] for dim in dims])
         found[str(name)] = xarray.Variable(dims, blank, layout.field_attrs(str(name)))
     return found
+
+
+def create(
+    group: Any,
+    plan: HindcastPlan,
+    template: xarray.Dataset,
+    *,
+    zarr_format: int,
+    level: int | None,
+) -> None:
+    """Makes all arrays of a set in an empty Zarr group, its fields without values.
+
+    Args:
+      group: Where.
+      plan: The axes of the set.
+      template: Variables and grid of one forecast.
+      zarr_format: 2 or 3.
+      level: Effort of compression; None for the usual one.
+    """
+    from weatherlib.data import zarr_groups
+
+    leads = leads_per_chunk(plan, template)
+    for name, variable in skeleton(plan, template).items():
+        whole = variable.dims == (name,) or name == layout.VALID_TIME
+        spec = zarr_groups.ArraySpec(
+            dims=tuple(map(str, variable.dims)),
+            shape=variable.shape,
+            chunks=chunk_sizes(name, variable, plan, leads),
+            dtype=variable.dtype,
+        )
+        array = zarr_groups.new_array(
+            group, name, spec, zarr_format=zarr_format, level=level
+        )
+        listed = {} if whole else {"coordinates": layout.VALID_TIME}
+        array.attrs.update(zarr_groups.plain({**variable.attrs, **listed}))
+        if whole or name == COMPLETE:
+            array[...] = variable.values
 
 
 def leads_per_chunk(plan: HindcastPlan, template: xarray.Dataset) -> int:

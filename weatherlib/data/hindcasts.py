@@ -321,21 +321,7 @@ def open_hindcasts(
         shutil.rmtree(building)
     group = zarr_groups.new_group(building, zarr_format)
     group.attrs.update(zarr_groups.plain(given))
-    for name, variable in hindcast_layout.skeleton(plan, template).items():
-        whole = variable.dims == (name,) or name == layout.VALID_TIME
-        spec = zarr_groups.ArraySpec(
-            dims=tuple(map(str, variable.dims)),
-            shape=variable.shape,
-            chunks=hindcast_layout.chunk_sizes(name, variable, plan, leads),
-            dtype=variable.dtype,
-        )
-        array = zarr_groups.new_array(
-            group, name, spec, zarr_format=zarr_format, level=level
-        )
-        listed = {} if whole else {"coordinates": layout.VALID_TIME}
-        array.attrs.update(zarr_groups.plain({**variable.attrs, **listed}))
-        if whole or name == hindcast_layout.COMPLETE:
-            array[...] = variable.values
+    hindcast_layout.create(group, plan, template, zarr_format=zarr_format, level=level)
     _consolidate(building, zarr_format)
     building.rename(partial)
     return HindcastWriter(path, zarr_groups.open_group(partial), plan, **settings)

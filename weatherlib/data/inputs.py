@@ -221,7 +221,8 @@ class InitialStates:
         self, wanted: np.ndarray, missing: np.ndarray, back: int, why: str
     ) -> str:
         """Returns the message for starts that are not there."""
-        start = self._from(wanted[missing[0]], range(-back, 1 - back))[0]
+        step = self.time_step
+        start = pd.DatetimeIndex(wanted)[missing[0]] - back * step  # type: ignore[operator]
         text = _stamp(start)
         more = f" and {missing.size - 1} other(s)" if missing.size > 1 else ""
         head = f"--init: no forecast can start at {text}{more}"
@@ -241,7 +242,8 @@ class InitialStates:
         starts = self.starts
         if not len(starts):
             return f"{message}, and no start among them has all frames before it"
-        return f"{message}; nearest starts: {', '.join(start_rules.nearest(starts, start))}"
+        near = start_rules.nearest(starts, start)
+        return f"{message}; nearest starts: {', '.join(near)}"
 
 
 def _dates(source: xarray.Dataset) -> pd.DatetimeIndex:

@@ -14,6 +14,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import itertools
 import textwrap
 import types
 import typing
@@ -119,7 +120,7 @@ def _summaries(options: type) -> dict[str, str]:
     source = textwrap.dedent(inspect.getsource(options))
     body = typing.cast(ast.ClassDef, ast.parse(source).body[0]).body
     found = {}
-    for before, after in zip(body, body[1:]):
+    for before, after in itertools.pairwise(body):
         if not isinstance(before, ast.AnnAssign) or not isinstance(after, ast.Expr):
             continue
         text = ast.literal_eval(after.value)

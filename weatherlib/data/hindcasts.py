@@ -22,7 +22,7 @@ from typing import Any, final
 import numpy as np
 import xarray
 
-from weatherlib.data import hindcast_layout, layout, output_files
+from weatherlib.data import hindcast_layout, output_files
 
 HindcastPlan = hindcast_layout.HindcastPlan
 

@@ -89,7 +89,7 @@ def test_members_lie_along_number(tmp_path):
             late = _fill(writer, start, range(1, 3))
             assert not writer.is_complete(start)
             assert writer.is_complete(start, range(2, 3))
-            early = _fill(writer, start, range(0, 1))
+            early = _fill(writer, start, range(1))
     with data.open_dataset(path) as found:
         assert found["temperature"].dims[:2] == ("time", "number")
         np.testing.assert_array_equal(found["number"], [0, 1, 2])

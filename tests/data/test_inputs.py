@@ -91,9 +91,7 @@ def test_a_gap_takes_starts_away(weather):
 def test_frames_in_any_order_are_found(weather):
     turned = weather.isel(time=[5, 3, 4, 0, 2, 1])
     expected = data.InitialStates(weather, TASK).state(START)
-    xarray.testing.assert_equal(
-        data.InitialStates(turned, TASK).state(START), expected
-    )
+    xarray.testing.assert_equal(data.InitialStates(turned, TASK).state(START), expected)
 
 
 def test_a_missing_start_names_the_range_and_the_nearest(weather):

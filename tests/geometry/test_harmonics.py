@@ -32,9 +32,14 @@ def test_a_single_coefficient_gives_its_harmonic():
     coefficients = np.zeros((2, 5, 5))
     coefficients[1, 4, 3] = 2.0
     found = harmonics.synthesise(coefficients, lat, lon)
-    expected = scipy.special.sph_harm_y(
-        4, 3, np.deg2rad(90 - lat)[:, None], np.deg2rad(lon)
-    ).imag * (-1) ** 3 * 2.0 * np.sqrt(2)
+    expected = (
+        scipy.special.sph_harm_y(
+            4, 3, np.deg2rad(90 - lat)[:, None], np.deg2rad(lon)
+        ).imag
+        * (-1) ** 3
+        * 2.0
+        * np.sqrt(2)
+    )
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 

@@ -25,7 +25,7 @@ import tyro
 __all__ = ["EXAMPLES", "Argument", "Options", "arguments_of", "run", "script"]
 
 EXAMPLES = (
-    "weatherlib completion bash > ~/.local/share/bash-completion/completions/weatherlib",
+    "weatherlib completion bash >> ~/.bashrc",
     "weatherlib completion fish > ~/.config/fish/completions/weatherlib.fish",
 )
 

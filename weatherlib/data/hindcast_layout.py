@@ -60,7 +60,7 @@ class HindcastPlan:
                     f"{label}: expected one axis of dates or lengths of time, found "
                     f"{values.dtype} of shape {values.shape}"
                 )
-            if values.size > 1 and not (np.diff(values) > np.timedelta64(0)).all():
+            if values.size > 1 and not (values[1:] > values[:-1]).all():
                 raise ValueError(f"{label}: must ascend without repetition")
         if self.members is not None and self.members < 1:
             raise ValueError(f"members must be at least 1, not {self.members}")

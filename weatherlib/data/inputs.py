@@ -13,8 +13,10 @@ import pandas as pd
 import xarray
 
 from weatherlib import variables
-from weatherlib.data import conform as conforming
 from weatherlib.data import starts as start_rules
+
+# The package has a function of the module's name.
+from weatherlib.data.conform import conform as conform_to
 from weatherlib.data_utils import lexicon, progress, times
 from weatherlib.task import TaskConfig
 
@@ -171,7 +173,7 @@ class InitialStates:
             part = part.sel(level=list(task.pressure_levels))
         part = _as_frames(part, wanted)
         if self._conform:
-            part, changes = conforming.conform(part.compute(), task)
+            part, changes = conform_to(part.compute(), task)
             lines = [f"renamed {old} to {new}" for new, old in self._renamed.items()]
             self._note([*lines, *changes])
         return self._with_static(part) if static else part
@@ -193,7 +195,7 @@ class InitialStates:
             return part
         if not missing:
             return part
-        held, changes = conforming.conform(self._static, self.task)
+        held, changes = conform_to(self._static, self.task)
         lost = [name for name in fields if name not in held]
         if lost:
             raise ValueError(

@@ -6,6 +6,8 @@ Harmonics are orthonormal over the unit sphere: the mean of their squares is
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from jaxtyping import Float, Num
 
@@ -72,20 +74,28 @@ def synthesise(
       lon: Degrees east, shape [lon].
     """
     degrees = coefficients.shape[-1]
-    phi = np.deg2rad(np.asarray(lon, np.float64))
-    whole = np.zeros((*coefficients.shape[:-3], len(lat), len(lon)))
+    rows = _tables(np.asarray(lat, np.float64).tobytes(), degrees)
+    waves = np.zeros((*coefficients.shape[:-3], len(lat), 2, degrees))
     for order in range(degrees):
-        rows = legendre(lat, order, degrees)
-        parts = np.einsum("...cn,nj->...cj", coefficients[..., order:, order], rows)
-        factor = 1.0 if order == 0 else np.sqrt(2.0)
-        whole += factor * parts[..., 0, :, np.newaxis] * np.cos(order * phi)
-        if order:
-            whole += factor * parts[..., 1, :, np.newaxis] * np.sin(order * phi)
-    return whole
+        part = coefficients[..., order:, order] @ rows[order]
+        waves[..., order] = np.moveaxis(part, -1, -2)
+    # The sum over orders as one product of matrices, which is where the work lies.
+    angles = np.arange(degrees)[:, np.newaxis] * np.deg2rad(np.asarray(lon, np.float64))
+    basis = np.sqrt(2.0) * np.stack([np.cos(angles), np.sin(angles)])
+    basis[:, 0] = np.array([1.0, 0.0])[:, np.newaxis]
+    flat = waves.reshape(*waves.shape[:-2], 2 * degrees)
+    return flat @ basis.reshape(2 * degrees, len(lon))
+
+
+@functools.lru_cache(maxsize=2)
+def _tables(lat: bytes, degrees: int) -> tuple[np.ndarray, ...]:
+    """Returns the Legendre functions of every order, kept for the next fields."""
+    rows = np.frombuffer(lat, np.float64)
+    return tuple(legendre(rows, order, degrees) for order in range(degrees))
 
 
 def spectrum_of_length(
-    length_km: float, *, radius_km: float = EARTH_RADIUS_KM
+    length_km: float | int, *, radius_km: float = EARTH_RADIUS_KM
 ) -> Float[np.ndarray, " degree"]:
     """Returns the variance of each coefficient of a field with a correlation length.
 

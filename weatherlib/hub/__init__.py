@@ -5,9 +5,9 @@ that you have by other means needs none of this: everything takes a path.
 """
 
 from weatherlib.hub.cache import Record, cache_folder, local_path, record_of
-from weatherlib.hub.download import download
 from weatherlib.hub.fetching import fetch, is_fetched, path_of
 from weatherlib.hub.registry import Entry, File, entries, find
+from weatherlib.hub.transfer import download
 
 __all__ = [
     "Entry",

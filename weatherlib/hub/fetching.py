@@ -6,7 +6,7 @@ import os
 import pathlib
 from collections.abc import Callable
 
-from weatherlib.hub import cache, download, registry
+from weatherlib.hub import cache, registry, transfer
 from weatherlib.hub.registry import Entry, File
 
 __all__ = ["fetch", "files_of", "is_fetched", "path_of"]
@@ -68,12 +68,12 @@ def fetch(
         if path.is_file():
             _require_unchanged(file, path)
         else:
-            download.download(file, path, progress=_for_file(file, progress))
+            transfer.download(file, path, progress=_for_file(file, progress))
         paths.append(path)
     return paths
 
 
-def _for_file(file: File, progress: FileProgress | None) -> download.Progress | None:
+def _for_file(file: File, progress: FileProgress | None) -> transfer.Progress | None:
     if progress is None:
         return None
     return lambda done, total, seconds: progress(file, done, total, seconds)
@@ -89,7 +89,7 @@ def _require_unchanged(file: File, path: pathlib.Path) -> None:
     wanted = file.sha256 or (record.sha256 if record else None)
     if wanted is None:
         return
-    found = download.sha256_of(path)
+    found = transfer.sha256_of(path)
     if found != wanted:
         source = "the registry" if file.sha256 else "the record of its download"
         raise OSError(

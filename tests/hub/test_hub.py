@@ -12,7 +12,7 @@ import pytest
 
 from weatherlib import hub
 from weatherlib.cli import main
-from weatherlib.hub import cache, download, fetching, registry
+from weatherlib.hub import cache, fetching, registry, transfer
 
 CONTENT = bytes(range(256)) * 1200
 NAME = "GenCast 1p0deg <2019, a: b.npz"
@@ -142,7 +142,7 @@ def _file(server, **settings):
 
 
 def test_a_name_with_spaces_and_signs_is_quoted_and_kept(server, tmp_path):
-    record = download.download(_file(server), tmp_path / NAME)
+    record = transfer.download(_file(server), tmp_path / NAME)
     assert (tmp_path / NAME).read_bytes() == CONTENT
     assert server.requests == [("/params/" + NAME, None, None)]
     assert record.sha256 == hashlib.sha256(CONTENT).hexdigest()
@@ -154,7 +154,7 @@ def test_a_name_with_spaces_and_signs_is_quoted_and_kept(server, tmp_path):
 def test_a_download_that_breaks_off_goes_on_by_itself(server, tmp_path):
     server.break_after = 100_000
     seen = []
-    download.download(
+    transfer.download(
         _file(server), tmp_path / "x", progress=lambda *told: seen.append(told[:2])
     )
     assert (tmp_path / "x").read_bytes() == CONTENT
@@ -167,10 +167,10 @@ def test_a_second_command_goes_on_where_the_first_was_stopped(server, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        download.download(_file(server), tmp_path / "x", progress=stop)
+        transfer.download(_file(server), tmp_path / "x", progress=stop)
     have = (tmp_path / "x.partial").stat().st_size
     assert have > 0 and not (tmp_path / "x").exists()
-    download.download(_file(server), tmp_path / "x")
+    transfer.download(_file(server), tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == CONTENT
     if have < len(CONTENT):
         assert server.requests[1][1] == f"bytes={have}-"
@@ -179,7 +179,7 @@ def test_a_second_command_goes_on_where_the_first_was_stopped(server, tmp_path):
 
 def _begin(server, tmp_path, count=1000):
     """Leaves the beginning of a download behind."""
-    download.download(_file(server), tmp_path / "x")
+    transfer.download(_file(server), tmp_path / "x")
     (tmp_path / "x").rename(tmp_path / "x.partial")
     with (tmp_path / "x.partial").open("r+b") as stream:
         stream.truncate(count)
@@ -192,7 +192,7 @@ def _begin(server, tmp_path, count=1000):
 def test_a_file_that_changed_on_the_server_is_downloaded_anew(server, tmp_path):
     _begin(server, tmp_path)
     server.files["/params/" + NAME] = CONTENT[::-1]
-    download.download(_file(server), tmp_path / "x")
+    transfer.download(_file(server), tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == CONTENT[::-1]
     assert server.requests[0][1] == "bytes=1000-"
 
@@ -200,31 +200,31 @@ def test_a_file_that_changed_on_the_server_is_downloaded_anew(server, tmp_path):
 def test_a_server_without_ranges_sends_the_whole(server, tmp_path):
     _begin(server, tmp_path)
     server.ranges = False
-    download.download(_file(server), tmp_path / "x")
+    transfer.download(_file(server), tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == CONTENT
 
 
 def test_a_part_that_is_whole_already_is_taken(server, tmp_path):
     _begin(server, tmp_path, len(CONTENT))
-    download.download(_file(server), tmp_path / "x")
+    transfer.download(_file(server), tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == CONTENT and len(server.requests) == 1
 
 
 def test_a_known_hash_verifies(server, tmp_path):
     good = hashlib.sha256(CONTENT).hexdigest()
-    record = download.download(_file(server, sha256=good), tmp_path / "x")
+    record = transfer.download(_file(server, sha256=good), tmp_path / "x")
     assert record.is_verified
 
 
 def test_a_wrong_hash_leaves_nothing_behind(server, tmp_path):
     with pytest.raises(OSError, match="the registry says 0000"):
-        download.download(_file(server, sha256="0" * 64), tmp_path / "x")
+        transfer.download(_file(server, sha256="0" * 64), tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_wrong_size_is_refused_before_the_download(server, tmp_path):
     with pytest.raises(OSError, match="the registry knows 5;"):
-        download.download(_file(server, size=5), tmp_path / "x")
+        transfer.download(_file(server, size=5), tmp_path / "x")
     assert not (tmp_path / "x.partial").exists()
 
 
@@ -245,7 +245,7 @@ def test_the_hash_of_the_server_is_checked_and_recorded(
     headers, checked, server, tmp_path
 ):
     server.headers = headers
-    record = download.download(_file(server), tmp_path / "x")
+    record = transfer.download(_file(server), tmp_path / "x")
     assert record.checked == checked and not record.is_verified
 
 
@@ -255,11 +255,11 @@ def test_crc32c_is_computed(server, tmp_path):
     # The check value of CRC-32C.
     stated = base64.b64encode(bytes.fromhex("e3069283")).decode()
     server.headers = {"x-goog-hash": f"crc32c={stated}"}
-    record = download.download(_file(server), tmp_path / "x")
+    record = transfer.download(_file(server), tmp_path / "x")
     assert record.checked == "crc32c of the server"
     server.headers = {"x-goog-hash": "crc32c=AAAAAA=="}
     with pytest.raises(OSError, match="server says 00000000"):
-        download.download(_file(server), tmp_path / "y")
+        transfer.download(_file(server), tmp_path / "y")
 
 
 def test_the_hash_that_comes_with_a_redirection_is_checked(server, tmp_path):
@@ -267,27 +267,27 @@ def test_the_hash_that_comes_with_a_redirection_is_checked(server, tmp_path):
     server.redirect["/elsewhere"] = (_file(server).url, wrong)
     file = registry.File(url=server.base + "elsewhere", name="x")
     with pytest.raises(OSError, match="server says 1111"):
-        download.download(file, tmp_path / "x")
+        transfer.download(file, tmp_path / "x")
     right = {"X-Linked-Etag": f'"{hashlib.sha256(CONTENT).hexdigest()}"'}
     server.redirect["/elsewhere"] = (_file(server).url, right)
-    assert download.download(file, tmp_path / "x").checked == "sha256 of the server"
+    assert transfer.download(file, tmp_path / "x").checked == "sha256 of the server"
 
 
 def test_amazon_etags_are_md5():
     tag = '"0123456789abcdef0123456789abcdef"'
-    found = download.server_hashes("https://b.s3.amazonaws.com/x", {"etag": tag})
+    found = transfer.server_hashes("https://b.s3.amazonaws.com/x", {"etag": tag})
     assert found == {"md5": tag.strip('"')}
-    assert download.server_hashes("https://example.org/x", {"etag": tag}) == {}
+    assert transfer.server_hashes("https://example.org/x", {"etag": tag}) == {}
 
 
 def test_a_server_that_refuses_or_is_gone_is_reported(server, tmp_path):
     file = registry.File(url=server.base + "nothing", name="x")
-    with pytest.raises(OSError, match="HTTP 404 .*no such file"):
-        download.download(file, tmp_path / "x")
+    with pytest.raises(OSError, match=r"HTTP 404 .*no such file"):
+        transfer.download(file, tmp_path / "x")
     base = server.base
     server.close()
     with pytest.raises(OSError, match="cannot be reached"):
-        download.download(registry.File(url=base + "x", name="x"), tmp_path / "x")
+        transfer.download(registry.File(url=base + "x", name="x"), tmp_path / "x")
     server.close = lambda: None
 
 
@@ -296,7 +296,7 @@ def test_a_disk_that_is_too_small_is_noticed_first(server, tmp_path, monkeypatch
         "shutil.disk_usage", lambda path: type("Usage", (), {"free": 10})
     )
     with pytest.raises(OSError, match="10 are free; choose another folder"):
-        download.download(_file(server), tmp_path / "x")
+        transfer.download(_file(server), tmp_path / "x")
 
 
 def test_fetch_wants_yes_and_uses_no_network_without(server, table, capsys):
@@ -350,7 +350,7 @@ def test_a_model_is_named_as_the_registry_does(table, cache_folder):
         models.find_checkpoint("toy-model")
     fetching.fetch(table["toy-model"])
     assert models.find_checkpoint("toy-model") == cache_folder / "toy" / NAME
-    with pytest.raises(ValueError, match="1 file.* of statistics"):
+    with pytest.raises(ValueError, match=r"1 file.* of statistics"):
         models.find_checkpoint("toy-stats")
 
 
@@ -389,11 +389,7 @@ def test_the_published_table_is_complete_and_quoted():
         assert entry.can_be_fetched or "Bring your own file" in entry.note
         for file in entry.files:
             assert not set(file.url) & set(" <>")
-    places = [
-        cache.local_path(entry, file)
-        for entry in found.values()
-        for file in entry.files
-    ]
+    places = [cache.local_path(e, file) for e in found.values() for file in e.files]
     assert len(places) == len(set(places))
 
 

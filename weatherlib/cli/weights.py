@@ -25,7 +25,7 @@ __all__ = ["EXAMPLES", "Options", "run"]
 EXAMPLES = (
     "weatherlib weights list --family graphcast",
     "weatherlib weights fetch graphcast-small --yes",
-    "weatherlib predict --model $(weatherlib weights path graphcast-small)",
+    "weatherlib weights path graphcast-small",
 )
 
 

@@ -17,7 +17,9 @@ def test_every_option_of_a_command_is_known(name, capsys):
     assert main.main([name, "--help"]) == 0
     printed = capsys.readouterr().out.partition("Examples:")[0]
     shown = set(re.findall(r"^.{0,4}(--[a-z][a-z-]*)", printed, re.M))
-    shown |= set(re.findall(r"^.{0,4}--[a-z][a-z-]*[^,]*, (--[a-z][a-z-]*)", printed, re.M))
+    shown |= set(
+        re.findall(r"^.{0,4}--[a-z][a-z-]*[^,]*, (--[a-z][a-z-]*)", printed, re.M)
+    )
     assert found == shown - {"--help"}
 
 

@@ -6,7 +6,7 @@ import xarray
 
 from tests.cli import cases
 from weatherlib import data
-from weatherlib.cli import forecasting, hindcasting, main
+from weatherlib.cli import forecasting, hindcasting, main, predict
 from weatherlib.data import hindcasts
 
 _FORECASTERS = {}
@@ -34,6 +34,12 @@ def compiled_once(monkeypatch):
         return _FORECASTERS[members_per_batch]
 
     monkeypatch.setattr(forecasting, "build_forecaster", cached)
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """Leaves out the slowest part of a forecast, which has tests of its own."""
+    monkeypatch.setattr(predict, "_draw", lambda *arguments: [])
 
 
 def _longer(weather, frames):

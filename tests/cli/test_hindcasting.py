@@ -176,7 +176,7 @@ def test_the_control_is_the_forecast_without_perturbation(case):
 
 def test_static_fields_come_from_their_own_file(case):
     static = case.folder / "static.nc"
-    case.read()[["land_sea_mask"]].drop_vars("datetime").to_netcdf(static)
+    case.read()[["land_sea_mask"]].to_netcdf(static)
     whole, parts = case.folder / "whole.nc", case.folder / "parts.nc"
     assert _run(case, "--init", "latest", "--output", str(whole)) == 0
     case.change(lambda weather: weather.drop_vars("land_sea_mask"))

@@ -224,7 +224,7 @@ class InitialStates:
     ) -> str:
         """Returns the message for starts that are not there."""
         step = self.time_step
-        start = pd.Timestamp(wanted[missing[0]]) - back * step
+        start = list(pd.DatetimeIndex(wanted))[missing[0]] - back * step
         text = _stamp(start)
         more = f" and {missing.size - 1} other(s)" if missing.size > 1 else ""
         head = f"--init: no forecast can start at {text}{more}"

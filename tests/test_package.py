@@ -20,6 +20,7 @@ _JAX_FREE = [
     "weatherlib.geometry.solar",
     "weatherlib.geometry.sphere",
     "weatherlib.graphcast.config",
+    "weatherlib.hub",
     "weatherlib.plotting",
     "weatherlib.task",
     "weatherlib.typing",

@@ -29,6 +29,7 @@ _LAZY = frozenset(
         "data_utils",
         "geometry",
         "graphcast",
+        "hub",
         "losses",
         "nan_cleaning",
         "normalization",

@@ -76,6 +76,47 @@ class Console:
             style = "bold" if number == 0 else None
             self._rich.print("  " + "  ".join(cells), style=style, markup=False)
 
+    def print_columns(
+        self, columns: Sequence[str], rows: Sequence[Sequence[str]]
+    ) -> None:
+        """Prints a table of words, all of its columns to the left."""
+        widths = [max(map(len, column)) for column in zip(columns, *rows)]
+        for number, row in enumerate((columns, *rows)):
+            line = "  ".join(f"{cell:{w}}" for cell, w in zip(row, widths))
+            style = "bold" if number == 0 else None
+            self._rich.print(line.rstrip(), style=style, markup=False)
+
+    @contextlib.contextmanager
+    def downloads(self) -> Iterator[Callable[[str, int, int, float], None]]:
+        """Yields a function that takes a file, its bytes here and in all, and seconds.
+
+        On a terminal each file has a bar; elsewhere, a line when it is complete.
+        """
+        if not self._rich.is_terminal:
+
+            def tell(name: str, done: int, total: int, seconds: float) -> None:
+                if done == total:
+                    self.print(f"{name}: {done:,} bytes, {format_seconds(seconds)}")
+
+            yield tell
+            return
+        columns = (
+            rich.progress.TextColumn("{task.description}"),
+            rich.progress.BarColumn(),
+            rich.progress.DownloadColumn(),
+            rich.progress.TransferSpeedColumn(),
+            rich.progress.TimeRemainingColumn(),
+        )
+        with rich.progress.Progress(*columns, console=self._rich) as bar:
+            tasks: dict[str, rich.progress.TaskID] = {}
+
+            def update(name: str, done: int, total: int, seconds: float) -> None:
+                if name not in tasks:
+                    tasks[name] = bar.add_task(name, total=total or None)
+                bar.update(tasks[name], completed=done, total=total or None)
+
+            yield update
+
     @contextlib.contextmanager
     def progress(self, what: str, total: int) -> Iterator[Progress]:
         """Yields a function that takes the steps done, those in all, and seconds."""
@@ -117,6 +158,10 @@ def _line_progress(show: Callable[[str], None], what: str) -> Progress:
         part = done * _LINES // max(total, 1)
         if part > printed:
             printed = part
-            show(f"{what}: {done} of {total}, {format_seconds(seconds)}")
+            left = ""
+            if 0 < done < total:
+                rest = seconds * (total - done) / done
+                left = f", about {format_seconds(rest)} to go"
+            show(f"{what}: {done} of {total}, {format_seconds(seconds)}{left}")
 
     return update

@@ -14,7 +14,9 @@ from weatherlib import bundled, data
 
 __all__ = [
     "existing",
+    "forecast_path",
     "load",
+    "open_lazily",
     "open_weather",
     "partial_noted",
     "writable_folder",
@@ -54,10 +56,25 @@ def open_weather(path: str | os.PathLike[str] | None) -> xarray.Dataset:
       OSError: It is damaged or of no known format.
       ValueError: Its contents cannot be understood.
     """
+    dataset = open_lazily(path)
+    path = bundled.sample_path() if path is None else path
+    return load(dataset, path) if dataset.nbytes <= _LOADED_WHOLE else dataset
+
+
+def open_lazily(path: str | os.PathLike[str] | None) -> xarray.Dataset:
+    """Returns the weather of a file, or the bundled sample, without reading values.
+
+    Args:
+      path: NetCDF, Zarr or GRIB; None for the bundled sample.
+
+    Raises:
+      FileNotFoundError: There is nothing of that name.
+      OSError: It is damaged or of no known format.
+      ValueError: Its contents cannot be understood.
+    """
     if path is None:
         path = existing(bundled.sample_path(), "the bundled sample")
-    dataset = data.open_dataset(path)
-    return load(dataset, path) if dataset.nbytes <= _LOADED_WHOLE else dataset
+    return data.open_dataset(path)
 
 
 @contextlib.contextmanager
@@ -102,6 +119,23 @@ def load(dataset: xarray.Dataset, path: str | os.PathLike[str]) -> xarray.Datase
             f"{os.fspath(path)}: damaged or cut short ({error}); fetch or write it "
             "again"
         ) from error
+
+
+def forecast_path(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns the name of a forecast file, its folder made and checked.
+
+    Raises:
+      ValueError: It ends neither in .nc nor in .zarr.
+      OSError: Its folder cannot be written.
+    """
+    path = pathlib.Path(path)
+    if path.suffix not in (".nc", ".zarr"):
+        raise ValueError(
+            f"--output {path}: forecasts are written as .nc or .zarr, found "
+            f"{path.suffix or 'no suffix'}"
+        )
+    writable_folder(path.parent)
+    return path
 
 
 def writable_folder(path: str | os.PathLike[str]) -> pathlib.Path:

@@ -15,6 +15,7 @@ from typing import Any
 
 import haiku as hk
 import jax
+import numpy as np
 import pandas as pd
 import xarray
 
@@ -29,8 +30,11 @@ __all__ = [
     "build_forecaster",
     "initialise",
     "load_forecaster",
+    "origin_attrs",
     "prepare",
+    "prepare_start",
     "run",
+    "step_from",
 ]
 
 DEFAULT_STEPS = 40  # Ten days at six hours, of the bundled sample.
@@ -130,12 +134,72 @@ def prepare(
     )
 
 
+def prepare_start(
+    model: models.Model,
+    statistics: models.Statistics,
+    states: data.InitialStates,
+    start: np.datetime64,
+    *,
+    steps: int = 1,
+) -> Setup:
+    """Returns what a forecast from a date needs.
+
+    Truth are the frames after it, as far as the data have them without a gap.
+
+    Args:
+      model: What makes the forecast.
+      statistics: What it normalises with.
+      states: The data.
+      start: Time of the last frame that the model reads, UTC.
+      steps: Frames to forecast.
+
+    Raises:
+      ValueError: The data lack the date, or do not fit the model; the message says all
+        that is wrong.
+    """
+    if steps < 1:
+        raise ValueError(f"steps: a forecast has at least 1 step, found {steps}")
+    state = states.state(start)
+    _require(state, model, statistics, truth=False)
+    task, time_step = model.task_config, states.time_step
+    after = states.following(start, steps)
+    known = 0 if after is None else after.sizes["time"]
+    inputs = data_utils.split_initial(state, task, time_step=time_step)
+    return Setup(
+        start=state,
+        inputs=inputs.compute(),
+        template=data_utils.targets_template(state, task, steps, time_step),
+        forcings=_forcings(
+            state, state if after is None else after, model, steps, known, time_step
+        ),
+        targets=None if after is None else _targets(after, model, known, time_step),
+        time_step=time_step,
+    )
+
+
+def step_from(
+    model: models.Model, states: data.InitialStates, start: np.datetime64
+) -> tuple[xarray.Dataset, xarray.Dataset]:
+    """Returns the inputs at a date, unchecked, and the forcings of one step from it.
+
+    Raises:
+      ValueError: The data lack the date or a variable.
+    """
+    state, time_step = states.state(start), states.time_step
+    after = states.following(start, 1)
+    inputs = data_utils.split_initial(state, model.task_config, time_step=time_step)
+    held, known = (state, 0) if after is None else (after, 1)
+    forcings = _forcings(state, held, model, 1, known, time_step)
+    return inputs.compute(), forcings.compute()
+
+
 def build_forecaster(
     model: models.Model,
     statistics: models.Statistics,
     *,
     precision: str = "auto",
     steps_per_chunk: int = 1,
+    members_per_batch: int = 1,
     cache: str | os.PathLike[str] | None = None,
 ) -> rollout.Forecaster:
     """Returns the compiled-once engine for a model.
@@ -145,6 +209,7 @@ def build_forecaster(
       statistics: What it normalises with.
       precision: One of `models.PRECISIONS`.
       steps_per_chunk: Steps between two transfers from the device.
+      members_per_batch: Members computed at the same time.
       cache: Folder that keeps compiled programs and graphs for later processes.
 
     Raises:
@@ -157,6 +222,7 @@ def build_forecaster(
         model.state,
         task=model.task_config,
         num_steps_per_chunk=steps_per_chunk,
+        members_per_batch=members_per_batch,
         compilation_cache=cache,
     )
 
@@ -239,7 +305,9 @@ def run(
         _check_memory(setup.template)
         writer = data.MemoryWriter()
     else:
-        writer = data.open_writer(output, attrs=_attrs(model), overwrite=overwrite)
+        writer = data.open_writer(
+            output, attrs=origin_attrs(model), overwrite=overwrite
+        )
     with files.partial_noted(writer, output, setup.steps), writer:
         summary = forecaster.run(
             setup.start,
@@ -250,7 +318,7 @@ def run(
             progress=progress,
         )
     if isinstance(writer, data.MemoryWriter):
-        predictions = writer.dataset.assign_attrs(_attrs(model))
+        predictions = writer.dataset.assign_attrs(origin_attrs(model))
     else:
         predictions = data.open_dataset(writer.path)
     return Forecast(
@@ -328,6 +396,7 @@ def _forcings(
     model: models.Model,
     steps: int,
     known: int,
+    time_step: pd.Timedelta | None = None,
 ) -> xarray.Dataset:
     """Returns the forcings of the forecast, from the data where they reach its end."""
     held = [name for name in model.task_config.forcing_variables if name in dataset]
@@ -337,6 +406,7 @@ def _forcings(
         before,
         model.task_config,
         steps,
+        time_step,
         known=dataset[held] if held else None,
     )
 
@@ -355,7 +425,7 @@ def _check_memory(template: xarray.Dataset) -> None:
         )
 
 
-def _attrs(model: models.Model) -> dict[str, str]:
+def origin_attrs(model: models.Model) -> dict[str, str]:
     """Returns what a forecast file says about its origin."""
     found = {
         "title": "Weather forecast",

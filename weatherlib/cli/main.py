@@ -53,6 +53,14 @@ COMMANDS = {
         module="weatherlib.cli.info",
         summary="Say what a checkpoint or a weather file contains, and if they fit.",
     ),
+    "weights": Command(
+        module="weatherlib.cli.weights",
+        summary="List published weights and data, fetch them, say where they are.",
+    ),
+    "completion": Command(
+        module="weatherlib.cli.completion",
+        summary="Print what lets a shell complete commands, options and files.",
+    ),
     "simulate": Command(
         module="weatherlib.cli.simulate",
         summary="Make weather to learn from, without any download.",

@@ -20,6 +20,7 @@ from weatherlib import (
     checkpoint,
     data,
     graphcast,
+    hub,
     normalization,
     predictor_base,
     task,
@@ -106,8 +107,8 @@ def find_checkpoint(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
     """Returns the checkpoint file that a user means.
 
     Args:
-      path: A file, or a folder that holds exactly one checkpoint (.npz or .ckpt).
-        None and "./" mean the bundled one.
+      path: A file, a folder that holds exactly one checkpoint (.npz or .ckpt), or the
+        name of published weights that were fetched. None and "./" mean the bundled one.
 
     Raises:
       FileNotFoundError: There is nothing of that name.
@@ -115,6 +116,8 @@ def find_checkpoint(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
     """
     if path is None or os.fspath(path) == DEFAULT_CHECKPOINT:
         return files.existing(bundled.checkpoint_path(), "the bundled checkpoint")
+    if not pathlib.Path(path).exists() and os.fspath(path) in hub.entries():
+        return _fetched(hub.find(os.fspath(path)))
     path = files.existing(path, "the checkpoint")
     if not path.is_dir():
         return path
@@ -126,6 +129,26 @@ def find_checkpoint(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
             f"in {' or '.join(_CHECKPOINT_SUFFIXES)}, found {names}; name the file"
         )
     return found[0]
+
+
+def _fetched(entry: hub.Entry) -> pathlib.Path:
+    """Returns the file of published weights.
+
+    Raises:
+      FileNotFoundError: They were not fetched.
+      ValueError: They are no single checkpoint.
+    """
+    if entry.kind != "weights" or len(entry.files) != 1:
+        raise ValueError(
+            f"{entry.name}: stands for {len(entry.files)} file(s) of {entry.kind}, not "
+            "for one checkpoint; name a file"
+        )
+    path = hub.path_of(entry)
+    if not hub.is_fetched(entry):
+        fetch = f"run: weatherlib weights fetch {entry.name} --yes"
+        how = fetch if entry.can_be_fetched else entry.note
+        raise FileNotFoundError(f"{entry.name}: not fetched yet; {how}")
+    return path
 
 
 def load_model(path: str | os.PathLike[str] | None = None) -> Model:

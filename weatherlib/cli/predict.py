@@ -1,4 +1,4 @@
-"""Make a forecast: a file, maps and scores.
+"""Make forecasts: a file, maps and scores, or a set of many starts and members.
 
 Without any argument: ten days with the bundled model from the bundled weather, no
 network needed. With a checkpoint and weather of your own, name both, and the folder of
@@ -6,97 +6,40 @@ the model's three statistics files where it is not `stats/` beside the checkpoin
 
 The last frames of the dataset serve as truth, as many as there are steps; more steps
 than that go on beyond the data. Two frames are enough for a forecast without truth.
+With --init the forecast starts at a date, and of the data only what it needs is read.
+
+Several starts, --init START:END:STEP, or --members make a set: one file with the
+layout of WeatherBench 2, which `weatherlib evaluate` reads, without pictures.
 
 An interrupted forecast stays readable as NAME.partial; the same command continues it.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-import tyro
+from weatherlib.cli import predict_options
 
 if TYPE_CHECKING:
     # These load JAX and xarray, which `--help` can do without.
     from weatherlib.cli import console, forecasting, models, pictures
 
-_Path = Annotated[str, tyro.conf.arg(metavar="PATH")]
-_OptionalPath = Annotated[str | None, tyro.conf.arg(metavar="PATH")]
-
 __all__ = ["EXAMPLES", "Options", "make_forecast", "run"]
+
+Options = predict_options.Options
 
 EXAMPLES = (
     "weatherlib predict",
-    "weatherlib predict --pretrained graphcast.npz --stats stats --dataset era5.nc "
+    "weatherlib predict --model graphcast.npz --stats stats --data era5.nc "
     "--steps 40 --output forecast.zarr --var geopotential --level 500 --animate",
+    "weatherlib predict --model graphcast.npz --data era5.zarr --init 2026-01-15T00 "
+    "--steps 40 --output forecast.nc",
+    "weatherlib predict --model graphcast.npz --data era5.zarr "
+    "--init 2026-01-15T00:2026-01-20T00:12h --steps 40 --output hindcasts.zarr",
+    "weatherlib predict --members 8 --perturb bred --steps 20 --output ensemble.zarr",
 )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What to forecast, and what to write."""
-
-    pretrained: _Path = "./"
-    """Checkpoint file, or a folder that holds exactly one. Default: the bundled one."""
-
-    dataset: _OptionalPath = None
-    """Weather to start from: NetCDF, Zarr or GRIB. Default: the bundled sample."""
-
-    stats: _OptionalPath = None
-    """Folder of the model's statistics. Default: stats/ beside the checkpoint."""
-
-    mode: Literal["Checkpoint", "Random"] = "Checkpoint"
-    """Where parameters come from. Random draws those of a small model, to try the path.
-    """
-
-    steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Steps to forecast. Default: 1; 40 with neither --dataset nor --pretrained."""
-
-    var: str = "2m_temperature"
-    """Variable to draw."""
-
-    level: int = 500
-    """Pressure level to draw, hPa."""
-
-    output: _OptionalPath = None
-    """Write the forecast here, .nc or .zarr. Default: forecast.nc in --out-dir with
-    neither --dataset nor --pretrained, else nowhere."""
-
-    overwrite: bool = False
-    """Replace an older file of the name given by --output."""
-
-    out_dir: _Path = "."
-    """Folder for pictures and scores, made if it is missing."""
-
-    animate: bool = False
-    """Also draw an animation of all steps."""
-
-    animation_format: Literal["gif", "mp4"] = "gif"
-    """Format of the animation; mp4 needs the `plot` extra."""
-
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto is bfloat16 on an accelerator and float32 on a CPU."""
-
-    cache: _OptionalPath = None
-    """Folder that keeps compiled programs and graphs, so that later runs start sooner.
-    """
-
-    on_violation: Literal["warn", "raise", "ignore"] = "warn"
-    """What to do when a field becomes NaN or leaves its physical bounds."""
-
-    conform: bool = False
-    """Rename, convert and reorder data where nothing is lost by it, and say so."""
-
-    truth: Annotated[bool, tyro.conf.Suppress] = False
-    """Whether a frame of truth is needed, as examples/inference.py does."""
-
-    @property
-    def is_bare(self) -> bool:
-        """Whether the bundled model forecasts the bundled weather."""
-        return self.dataset is None and self.pretrained == "./"
 
 
 def run(options: Options) -> None:
@@ -107,8 +50,11 @@ def run(options: Options) -> None:
       FileNotFoundError: A file is missing.
       OSError: A file is damaged or cannot be written.
     """
-    from weatherlib.cli import pictures
+    from weatherlib.cli import hindcasting, pictures
 
+    if options.is_set:
+        hindcasting.make_set(options)
+        return
     make_forecast(options, draw=pictures.save_comparison(options.var, options.level))
 
 
@@ -173,14 +119,7 @@ def _output(options: Options, out_dir: pathlib.Path) -> pathlib.Path | None:
 
     if options.output is None:
         return out_dir / "forecast.nc" if options.is_bare else None
-    path = pathlib.Path(options.output)
-    if path.suffix not in (".nc", ".zarr"):
-        raise ValueError(
-            f"--output {path}: forecasts are written as .nc or .zarr, found "
-            f"{path.suffix or 'no suffix'}"
-        )
-    files.writable_folder(path.parent)
-    return path
+    return files.forecast_path(options.output)
 
 
 def _load(
@@ -188,39 +127,36 @@ def _load(
 ) -> tuple[models.Model, models.Statistics, forecasting.Setup]:
     """Loads and checks model, statistics and data."""
     from weatherlib import data
-    from weatherlib.cli import files, forecasting, models, pictures
+    from weatherlib.cli import files, forecasting, pictures, sources
 
-    if options.mode == "Random":
-        model = models.random_model()
-    else:
-        model = models.load_model(options.pretrained)
-    statistics = models.find_statistics(
-        model, options.stats, bundled_data=options.dataset is None
-    )
-    dataset = files.open_weather(options.dataset)
-    if options.conform:
-        dataset, changes = data.conform(dataset, model.task_config)
-        for change in changes:
-            out.print(f"Data: {change}")
-    try:
-        setup = forecasting.prepare(
-            model, statistics, dataset, steps=_steps(options), truth=options.truth
-        )
-    except ValueError as error:
-        if "data.conform" in str(error):
-            error.add_note("on the command line: weatherlib predict --conform")
-        raise
+    model, statistics = sources.load_model(options)
+    steps = sources.steps(options)
+    with sources.conform_noted():
+        if options.init is None:
+            dataset = files.open_weather(options.dataset)
+            if options.static is not None:
+                raise ValueError(
+                    "--static: belongs to a forecast from a date; add --init, such as "
+                    "--init latest"
+                )
+            if options.conform:
+                dataset, changes = data.conform(dataset, model.task_config)
+                for change in changes:
+                    out.print(f"Data: {change}")
+            setup = forecasting.prepare(
+                model, statistics, dataset, steps=steps, truth=options.truth
+            )
+        else:
+            states = sources.open_states(options, model)
+            (start,) = sources.resolve_starts(options, states, steps)
+            setup = forecasting.prepare_start(
+                model, statistics, states, start, steps=steps
+            )
+            for change in states.changes:
+                out.print(f"Data: {change}")
     # A picture that cannot be drawn should not be found out after the forecast.
     pictures.select(setup.template, options.var, options.level)
     return model, statistics, setup
-
-
-def _steps(options: Options) -> int:
-    from weatherlib.cli import forecasting
-
-    if options.steps is not None:
-        return options.steps
-    return forecasting.DEFAULT_STEPS if options.is_bare else 1
 
 
 def _print_setup(

@@ -6,6 +6,8 @@ Nothing here imports JAX.
 from weatherlib.data.canonical_form import canonical
 from weatherlib.data.conform import conform
 from weatherlib.data.derived import DERIVABLE, add_derived
+from weatherlib.data.hindcasts import HindcastPlan, HindcastWriter, open_hindcasts
+from weatherlib.data.inputs import InitialStates
 from weatherlib.data.open import open_dataset
 from weatherlib.data.open_data import open_latest_analysis
 from weatherlib.data.regrid import interpolate_levels, regrid, select_levels
@@ -14,6 +16,7 @@ from weatherlib.data.sampling import (
     deaccumulate,
     subsample,
 )
+from weatherlib.data.starts import StartRule, parse_starts
 from weatherlib.data.writers import (
     Compression,
     ForecastWriter,
@@ -26,7 +29,11 @@ __all__ = [
     "DERIVABLE",
     "Compression",
     "ForecastWriter",
+    "HindcastPlan",
+    "HindcastWriter",
+    "InitialStates",
     "MemoryWriter",
+    "StartRule",
     "accumulate_precipitation",
     "add_derived",
     "canonical",
@@ -36,8 +43,10 @@ __all__ = [
     "deaccumulate",
     "interpolate_levels",
     "open_dataset",
+    "open_hindcasts",
     "open_latest_analysis",
     "open_writer",
+    "parse_starts",
     "regrid",
     "select_levels",
     "subsample",

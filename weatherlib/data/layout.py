@@ -12,10 +12,13 @@ import xarray
 from weatherlib import variables
 
 __all__ = [
+    "COORDINATE_ATTRS",
+    "EPOCH",
     "REFERENCE_TIME",
     "VALID_TIME",
     "decode",
     "encode",
+    "field_attrs",
     "reference_times",
 ]
 
@@ -27,8 +30,8 @@ _FILE_ORDER = ("time", "sample", "batch", "level", "lat", "lon")
 _MODEL_ORDER = ("sample", "batch", "time", "level", "lat", "lon")
 
 _NANOSECONDS = {"hours": 3600 * 10**9, "seconds": 10**9}
-_EPOCH = "1970-01-01 00:00:00"
-_COORDINATE_ATTRS: Mapping[str, Mapping[str, str]] = {
+EPOCH = "1970-01-01 00:00:00"
+COORDINATE_ATTRS: Mapping[str, Mapping[str, str]] = {
     "lat": {
         "standard_name": "latitude",
         "long_name": "latitude",
@@ -85,7 +88,7 @@ def encode(
     }
     for name in chunk.dims:
         if name in chunk.coords and name != "time":
-            attrs = {**chunk[name].attrs, **_COORDINATE_ATTRS.get(str(name), {})}
+            attrs = {**chunk[name].attrs, **COORDINATE_ATTRS.get(str(name), {})}
             coords[str(name)] = xarray.Variable(name, chunk[name].values, attrs)
     if reference_time is None:
         reference_time = reference_times(chunk)
@@ -124,6 +127,11 @@ def _encode_variable(name: str, variable: xarray.Variable) -> xarray.Variable:
     values = np.asarray(variable.values)
     if values.dtype.name in ("bfloat16", "float16"):
         values = values.astype(np.float32)
+    return xarray.Variable(variable.dims, values, field_attrs(name))
+
+
+def field_attrs(name: str) -> dict[str, Any]:
+    """Returns the attributes that CF asks for of a variable."""
     attrs: dict[str, Any] = {"long_name": name.replace("_", " ")}
     known = variables.find(name)
     if known is not None:
@@ -133,8 +141,7 @@ def _encode_variable(name: str, variable: xarray.Variable) -> xarray.Variable:
             "standard_name": known.standard_name,
             "cell_methods": known.cell_methods,
         }
-    attrs = {key: value for key, value in attrs.items() if value is not None}
-    return xarray.Variable(variable.dims, values, attrs)
+    return {key: value for key, value in attrs.items() if value is not None}
 
 
 def _encode_lead_times(lead_times: np.ndarray, unit: str | None) -> xarray.Variable:
@@ -163,7 +170,7 @@ def _encode_dates(
     lead = lead_times.astype("timedelta64[s]").astype(np.int64)
     dims: Sequence[str] = ("batch",) if start.ndim else ()
     valid = lead.reshape(-1, *[1] * start.ndim) + start
-    attrs = {"units": f"seconds since {_EPOCH}", "calendar": "proleptic_gregorian"}
+    attrs = {"units": f"seconds since {EPOCH}", "calendar": "proleptic_gregorian"}
     return {
         REFERENCE_TIME: xarray.Variable(
             dims,

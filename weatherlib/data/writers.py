@@ -7,11 +7,9 @@ same name goes on behind it.
 
 from __future__ import annotations
 
-import datetime
 import errno
 import os
 import pathlib
-import tempfile
 import types
 from collections.abc import Mapping
 from typing import Any, final
@@ -19,15 +17,19 @@ from typing import Any, final
 import numpy as np
 import xarray
 
-import weatherlib
-from weatherlib.data import continuity, layout, memory, netcdf_storage, storage
+from weatherlib.data import (
+    continuity,
+    layout,
+    memory,
+    netcdf_storage,
+    output_files,
+    storage,
+)
 
 __all__ = ["Compression", "ForecastWriter", "MemoryWriter", "open_writer"]
 
 Compression = storage.Compression
 MemoryWriter = memory.MemoryWriter
-
-_NETCDF_SUFFIXES = (".nc", ".nc4", ".netcdf")
 
 
 @final
@@ -44,7 +46,7 @@ class ForecastWriter:
         resume: bool,
     ) -> None:
         self._path = path
-        self._partial = _partial(path)
+        self._partial = output_files.partial_path(path)
         self._store = store
         self._attrs = dict(attrs)
         self._reference_time = reference_time
@@ -93,7 +95,9 @@ class ForecastWriter:
             self._give_up()
             if not self.frames_written and self._partial.exists():
                 self._store.remove(self._partial)
-            raise _storage_error(self._partial, self.frames_written, error) from error
+            raise output_files.storage_error(
+                self._partial, self.frames_written, error
+            ) from error
         if self._header is None:
             self._header = encoded.isel(time=slice(0, 0))
         self._last = chunk["time"].values[-1]
@@ -124,10 +128,12 @@ class ForecastWriter:
             raise ValueError(f"{self._path}: no frame was written")
         try:
             self._store.finish()
-            _replace(self._partial, self._path, self._store)
+            output_files.replace(self._partial, self._path, self._store.remove)
         except (OSError, RuntimeError) as error:
             self._give_up()
-            raise _storage_error(self._partial, self.frames_written, error) from error
+            raise output_files.storage_error(
+                self._partial, self.frames_written, error
+            ) from error
 
     def __enter__(self) -> ForecastWriter:
         return self
@@ -214,35 +220,25 @@ def open_writer(
     """
     path = pathlib.Path(path)
     settings = compression or Compression()
-    partial = _partial(path)
+    partial = output_files.partial_path(path)
     store: storage.Storage
-    if path.suffix.lower() in _NETCDF_SUFFIXES:
+    if path.suffix.lower() in output_files.NETCDF_SUFFIXES:
         store = netcdf_storage.NetcdfStorage(partial, settings)
     elif path.suffix.lower() == ".zarr":
         from weatherlib.data import zarr_storage
 
         store = zarr_storage.ZarrStorage(partial, settings, zarr_format)
     else:
-        known = ", ".join((*_NETCDF_SUFFIXES, ".zarr"))
-        raise ValueError(f"{path}: unknown kind of file {path.suffix!r}; use {known}")
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            errno.EEXIST,
-            f"{path}: exists already; choose another name or allow overwriting it",
-        )
-    _require_writable_folder(path)
+        raise output_files.unknown_kind(path)
+    output_files.require_free(path, overwrite=overwrite)
+    output_files.require_writable_folder(path)
     return ForecastWriter(
         path,
         store,
-        attrs=_global_attrs(attrs or {}),
+        attrs=output_files.global_attrs(attrs or {}),
         reference_time=_as_dates(reference_time),
         resume=resume,
     )
-
-
-def _partial(path: pathlib.Path) -> pathlib.Path:
-    """Returns the name of the unfinished file."""
-    return path.with_name(path.name + ".partial")
 
 
 def _as_dates(reference_time: Any) -> np.ndarray | None:
@@ -256,73 +252,3 @@ def _as_dates(reference_time: Any) -> np.ndarray | None:
             f"reference_time {reference_time!r} is not a date; give UTC such as "
             "'2022-01-01T06'"
         ) from error
-
-
-def _global_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the attributes of the file, what CF asks for included."""
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    complete = {
-        "Conventions": "CF-1.11",
-        "title": "Weather forecast",
-        "source": f"weatherlib {weatherlib.__version__}",
-        "history": f"{now} weatherlib {weatherlib.__version__}: forecast written",
-    }
-    complete |= {key: value for key, value in attrs.items() if value is not None}
-    for key, value in complete.items():
-        if not isinstance(value, str | int | float | np.number | np.ndarray | list):
-            raise ValueError(
-                f"attribute {key!r} is {type(value).__name__}; files hold text and "
-                "numbers"
-            )
-    return complete
-
-
-def _require_writable_folder(path: pathlib.Path) -> None:
-    """Makes the folder and raises an OSError where no file can be made in it."""
-    folder = path.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".weatherlib-"):
-            pass
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"{folder}: cannot write {path.name} in this folder ({error.strerror}); "
-            "choose another one",
-        ) from error
-
-
-def _storage_error(
-    partial: pathlib.Path, frames: int, error: OSError | RuntimeError
-) -> OSError:
-    """Returns the error for frames that could not be stored."""
-    number = getattr(error, "errno", None)
-    if not number:
-        # The NetCDF library hides the cause; a full disk is by far the likeliest.
-        number = errno.EIO if _has_space(partial) else errno.ENOSPC
-    reason = os.strerror(number) if number != errno.EIO else str(error)
-    rest = (
-        f"{frames} frame(s) are safe in it. Free some space or choose another disk, "
-        "then run again to go on from there"
-        if frames
-        else "no frame was stored. Free some space or choose another disk"
-    )
-    return OSError(number, f"{partial}: writing failed ({reason}); {rest}")
-
-
-def _has_space(path: pathlib.Path) -> bool:
-    """Tells whether the disk has some space left."""
-    usage = os.statvfs(path.parent)
-    return usage.f_bavail * usage.f_frsize > 2**22
-
-
-def _replace(partial: pathlib.Path, path: pathlib.Path, store: storage.Storage) -> None:
-    """Gives the finished file its name in place of any file that has it."""
-    if partial.is_dir() and path.exists():
-        # A folder cannot take the place of another in one step.
-        old = path.with_name(path.name + ".replaced")
-        path.rename(old)
-        partial.rename(path)
-        store.remove(old)
-    else:
-        partial.replace(path)

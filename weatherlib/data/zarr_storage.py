@@ -11,7 +11,7 @@ import numpy as np
 import xarray
 import zarr
 
-from weatherlib.data import storage
+from weatherlib.data import storage, zarr_groups
 
 __all__ = ["ZarrStorage"]
 
@@ -38,7 +38,7 @@ class ZarrStorage(storage.Storage):
         self._frames = 0
         if self._format not in (2, 3):
             raise ValueError(f"zarr_format must be 2 or 3, not {zarr_format}")
-        if self._format == 3 and not _has_version_3():
+        if self._format == 3 and not zarr_groups.has_version_3():
             raise ValueError(
                 f"zarr_format 3 needs zarr 3; zarr {zarr.__version__} is installed"
             )
@@ -50,15 +50,29 @@ class ZarrStorage(storage.Storage):
 
     def create(self, first: xarray.Dataset, attrs: Mapping[str, Any]) -> None:
         """Makes the group with its first frames."""
-        self._group = _new_group(self._path, self._format)
-        self._group.attrs.update({**_plain(attrs), storage.FRAMES: 0})
+        self._group = zarr_groups.new_group(self._path, self._format)
+        self._group.attrs.update({**zarr_groups.plain(attrs), storage.FRAMES: 0})
         extra = " ".join(sorted({*map(str, first.coords)} - {*map(str, first.dims)}))
         rounded = self._compression.round_dataset(first)
         for name, variable in rounded.variables.items():
             is_field = name in rounded.data_vars
             listed = {"coordinates": extra} if is_field and extra else {}
-            array = self._new_array(str(name), variable, is_field=is_field)
-            array.attrs.update(_plain({**variable.attrs, **listed}))
+            chunks = variable.shape
+            if "time" in variable.dims:
+                chunks = storage.chunk_sizes(variable, small=not is_field)
+            array = zarr_groups.new_array(
+                self._group,
+                str(name),
+                zarr_groups.ArraySpec(
+                    dims=tuple(map(str, variable.dims)),
+                    shape=variable.shape,
+                    chunks=chunks,
+                    dtype=variable.dtype,
+                ),
+                zarr_format=self._format,
+                level=self._compression.level,
+            )
+            array.attrs.update(zarr_groups.plain({**variable.attrs, **listed}))
             array[...] = variable.values
         self._connect()
         self._mark(first.sizes["time"])
@@ -87,7 +101,10 @@ class ZarrStorage(storage.Storage):
             )
         self._frames = int(self._group.attrs[storage.FRAMES])
         for array in self._arrays.values():
-            if "time" in _dimensions(array) and array.shape[0] > self._frames:
+            if (
+                "time" in zarr_groups.dimensions(array)
+                and array.shape[0] > self._frames
+            ):
                 array.resize((self._frames, *array.shape[1:]))
         return self.read(0, 0).assign_attrs(dict(self._group.attrs))
 
@@ -95,7 +112,7 @@ class ZarrStorage(storage.Storage):
         """Returns the frames from `start` up to `stop`."""
         data = {}
         for name, array in self._arrays.items():
-            dims = _dimensions(array)
+            dims = zarr_groups.dimensions(array)
             part = slice(start, stop) if "time" in dims else slice(None)
             values = np.asarray(array[part] if dims else array[...])
             hidden = ("_ARRAY_DIMENSIONS", "_FillValue", "coordinates")
@@ -119,7 +136,7 @@ class ZarrStorage(storage.Storage):
         shutil.rmtree(path)
 
     def _connect(self) -> None:
-        self._group = _open_group(self._path)
+        self._group = zarr_groups.open_group(self._path)
         self._arrays = dict(sorted(self._group.arrays()))
 
     def _mark(self, frames: int) -> None:
@@ -132,87 +149,3 @@ class ZarrStorage(storage.Storage):
         """Shows what is there to readers. Format 3 has no such metadata."""
         if self._format == 2:
             zarr.consolidate_metadata(str(self._path))
-
-    def _new_array(
-        self, name: str, variable: xarray.Variable, *, is_field: bool
-    ) -> Any:
-        """Returns a new array with the shape of the variable and no values yet."""
-        chunks = variable.shape or None
-        if "time" in variable.dims:
-            chunks = storage.chunk_sizes(variable, small=not is_field)
-        # Readers take the fill value of format 2 for missing data, so numbers that may
-        # be anything, such as a lead time of zero, have none.
-        fill = np.nan if variable.dtype.kind == "f" else None
-        settings: dict[str, Any] = {
-            "shape": variable.shape,
-            "chunks": chunks or (),
-            "dtype": variable.dtype,
-            "fill_value": fill,
-            **self._compressors(),
-        }
-        if not _has_version_3():
-            array = self._group.create(name, **settings)
-        else:
-            if self._format == 3:
-                settings["dimension_names"] = variable.dims
-            array = self._group.create_array(name, **settings)
-        if self._format == 2:
-            array.attrs["_ARRAY_DIMENSIONS"] = list(variable.dims)
-        return array
-
-    def _compressors(self) -> dict[str, Any]:
-        """Returns the setting that asks for the compression chosen."""
-        level = self._compression.level
-        keyword = "compressors" if _has_version_3() else "compressor"
-        if level is None:
-            return {}
-        if level == 0:
-            return {keyword: None}
-        if self._format == 3:
-            from zarr import codecs
-
-            return {keyword: (codecs.GzipCodec(level=level),)}
-        from numcodecs import Zlib
-
-        return {keyword: Zlib(level)}
-
-
-def _new_group(path: pathlib.Path, zarr_format: int) -> Any:
-    """Returns a new group in an empty folder."""
-    version: dict[str, Any] = {}
-    if _has_version_3():
-        version["zarr_format"] = zarr_format
-    return zarr.open_group(str(path), mode="w-", **version)
-
-
-def _plain(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns attributes with NumPy's numbers as those of Python, for JSON."""
-    return {
-        str(key): value.tolist() if hasattr(value, "tolist") else value
-        for key, value in attrs.items()
-    }
-
-
-def _open_group(path: pathlib.Path) -> Any:
-    """Returns the group for writing.
-
-    Consolidated metadata are left aside: they would give arrays their earlier length,
-    and zarr cuts what is written behind it without a word.
-    """
-    aside: dict[str, Any] = {}
-    if _has_version_3():
-        aside["use_consolidated"] = False
-    return zarr.open_group(str(path), mode="r+", **aside)
-
-
-def _has_version_3() -> bool:
-    """Tells whether the installed library is zarr 3, whose keywords differ."""
-    return int(zarr.__version__.partition(".")[0]) >= 3
-
-
-def _dimensions(array: Any) -> tuple[str, ...]:
-    """Returns the names of an array's dimensions, in either format."""
-    named = array.attrs.get("_ARRAY_DIMENSIONS")
-    if named is None:
-        named = array.metadata.dimension_names
-    return tuple(named or ())

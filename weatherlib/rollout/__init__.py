@@ -2,7 +2,9 @@
 
 from weatherlib.rollout.forecaster import Forecaster
 from weatherlib.rollout.guard import Guard, GuardError, GuardWarning, Violation
+from weatherlib.rollout.members import initial_members, steps_before
 from weatherlib.rollout.memory import FitReport
+from weatherlib.rollout.perturbations import PerturbationConfig, start_key
 from weatherlib.rollout.published import (
     PredictorFn,
     chunked_prediction,
@@ -18,6 +20,7 @@ __all__ = [
     "Guard",
     "GuardError",
     "GuardWarning",
+    "PerturbationConfig",
     "PredictorFn",
     "Progress",
     "RunSummary",
@@ -27,4 +30,7 @@ __all__ = [
     "chunked_prediction_generator",
     "chunked_prediction_generator_multiple_runs",
     "extend_targets_template",
+    "initial_members",
+    "start_key",
+    "steps_before",
 ]

@@ -147,7 +147,7 @@ class Execution:
             first_step=flight.first_step,
             steps=flight.steps,
             last_step=self.request.steps,
-            first_member=first,
+            first_member=None if first is None else first + self.request.first_member,
             members=size,
         )
 
@@ -159,8 +159,8 @@ class Execution:
     def _member_numbers(self, batch: int) -> jax.Array | None:
         if self.key.members is None:
             return None
-        indices = self._member_indices(batch).astype(np.int32)
-        return jax.device_put(indices, self.device)
+        numbers = self.request.first_member + self._member_indices(batch)
+        return jax.device_put(numbers.astype(np.int32), self.device)
 
     def _put_window(self, window: Mapping[str, np.ndarray], batch: int) -> Any:
         if self.key.members is None:

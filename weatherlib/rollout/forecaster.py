@@ -147,7 +147,7 @@ class Forecaster:
         steps: int | None = None,
         targets_template: xarray.Dataset | None = None,
         rng: Any = None,
-        members: int | None = None,
+        members: int | range | None = None,
         guard: Guard | None = _WARN,
     ) -> xarray.Dataset:
         """Returns a whole forecast in memory.
@@ -164,8 +164,9 @@ class Forecaster:
             functions; its values are not read. None: the targets of the task, or else
             all time-dependent inputs that are not forced.
           rng: Random key or seed; None is the seed 0.
-          members: Ensemble members, along a new leading dimension `sample`. None: as
-            many as `inputs` or `forcings` have, or a single forecast.
+          members: Ensemble members, along a new leading dimension `sample`: how many,
+            or a range of their numbers, so that an ensemble can be made in parts.
+            None: as many as `inputs` or `forcings` have, or a single forecast.
           guard: Watches for NaN and values out of bounds; None does not.
 
         Returns:
@@ -197,7 +198,7 @@ class Forecaster:
         steps: int | None = None,
         targets_template: xarray.Dataset | None = None,
         rng: Any = None,
-        members: int | None = None,
+        members: int | range | None = None,
         guard: Guard | None = _WARN,
     ) -> Iterator[xarray.Dataset]:
         """Yields a forecast chunk by chunk, on the host.
@@ -219,7 +220,7 @@ class Forecaster:
         steps: int | None = None,
         targets_template: xarray.Dataset | None = None,
         rng: Any = None,
-        members: int | None = None,
+        members: int | range | None = None,
         guard: Guard | None = _WARN,
         progress: Progress | None = None,
     ) -> RunSummary:
@@ -270,7 +271,7 @@ class Forecaster:
         *,
         steps: int | None = None,
         targets_template: xarray.Dataset | None = None,
-        members: int | None = None,
+        members: int | range | None = None,
         compiled: bool = False,
         available_bytes: int | None = None,
     ) -> memory.FitReport:
@@ -305,7 +306,7 @@ class Forecaster:
         forcings: Forcings | None,
         steps: int | None,
         targets_template: xarray.Dataset | None,
-        members: int | None,
+        members: int | range | None,
     ) -> Request:
         return intake.make_request(
             inputs,

@@ -25,7 +25,7 @@ def make_request(
     targets_template: xarray.Dataset | None = None,
     frames_per_step: int = 1,
     task: TaskConfig | None = None,
-    members: int | None = None,
+    members: int | range | None = None,
 ) -> Request:
     """Returns the checked request.
 
@@ -38,7 +38,8 @@ def make_request(
         time-dependent inputs that are not forced.
       frames_per_step: Frames of one step.
       task: Variables of the model.
-      members: Ensemble members; None for the size of `sample` in `inputs`, if any.
+      members: Ensemble members, or a range of their numbers; None for the size of
+        `sample` in `inputs`, if any.
 
     Raises:
       ValueError: Anything is missing, uneven or too short; the message says what.
@@ -53,6 +54,7 @@ def make_request(
     first_forcings = forcing_frames(forcings, 0, frames_per_step)
     template = _template(targets_template, inputs, first_forcings, task, time_step)
     _check_grids(inputs, template, first_forcings)
+    first_member = _first_member(members)
     members = _count_members(inputs, first_forcings, members)
     coords = {entry.name: entry for entry in static_coords(template)}
     coords |= {entry.name: entry for entry in static_coords(inputs)}
@@ -78,6 +80,7 @@ def make_request(
         layout=layout,
         steps=steps,
         members=members,
+        first_member=first_member,
         window=window,
         static=static,
         sampled=_sampled(inputs, static) | _sampled(first_forcings, first_forcings),
@@ -216,9 +219,26 @@ def _check_grids(inputs: xarray.Dataset, *others: xarray.Dataset) -> None:
                 )
 
 
+def _first_member(members: int | range | None) -> int:
+    """Returns the number of the first member.
+
+    Raises:
+      ValueError: A range of members leaves numbers out or begins below zero.
+    """
+    if not isinstance(members, range):
+        return 0
+    if members.step != 1 or members.start < 0:
+        raise ValueError(
+            f"members must be consecutive numbers from 0 on, not {members}"
+        )
+    return members.start
+
+
 def _count_members(
-    inputs: xarray.Dataset, forcings: xarray.Dataset, members: int | None
+    inputs: xarray.Dataset, forcings: xarray.Dataset, members: int | range | None
 ) -> int | None:
+    if isinstance(members, range):
+        members = len(members)
     if members is not None and members < 1:
         raise ValueError(f"members must be at least 1, not {members}")
     for label, dataset in (("inputs", inputs), ("forcings", forcings)):

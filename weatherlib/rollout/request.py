@@ -25,6 +25,7 @@ class Request:
       layout: The static side of one step.
       steps: Steps in all.
       members: Ensemble members; None without a `sample` dimension.
+      first_member: Number of the first of them.
       window: Initial frames by name, led by a member axis where there are members.
       static: Other inputs by name, led by one where `sampled`.
       sampled: Static inputs and forcings that differ between members.
@@ -36,6 +37,7 @@ class Request:
     layout: Layout
     steps: int
     members: int | None
+    first_member: int
     window: Mapping[str, np.ndarray]
     static: Mapping[str, np.ndarray]
     sampled: frozenset[str]
@@ -92,7 +94,7 @@ class Request:
         if self.origin is not None:
             coords["datetime"] = ((*self.origin.dims, "time"), self._dates(lead_times))
         if self.members is not None:
-            coords["sample"] = np.arange(self.members)
+            coords["sample"] = self._numbers()
         return dataset.assign_coords(coords)
 
     def window_after(
@@ -132,6 +134,9 @@ class Request:
             result[name] = np.take(joined, kept, axis)
         return result
 
+    def _numbers(self) -> np.ndarray:
+        return self.first_member + np.arange(self.members or 0)
+
     def _dates(self, lead_times: np.ndarray) -> np.ndarray:
         assert self.origin is not None
         return self.origin.values[..., np.newaxis] + lead_times
@@ -152,7 +157,7 @@ class Request:
                 )
         coords = dict(self.layout.coord_values())
         if self.members is not None:
-            coords["sample"] = (("sample",), np.arange(self.members))
+            coords["sample"] = (("sample",), self._numbers())
         for name, (_, values) in coords.items():
             if name in frames.coords and not np.array_equal(
                 frames[name].values, values

@@ -1,0 +1,88 @@
+import dataclasses
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from tests.cli import cases
+from weatherlib.cli import completion, main, predict
+
+_BASH = shutil.which("bash")
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_every_option_of_a_command_is_known(name, capsys):
+    found = {flag for a in completion.arguments_of(name) for flag in a.flags}
+    assert main.main([name, "--help"]) == 0
+    printed = capsys.readouterr().out.partition("Examples:")[0]
+    shown = set(re.findall(r"^.{0,4}(--[a-z][a-z-]*)", printed, re.M))
+    shown |= set(
+        re.findall(r"^.{0,4}--[a-z][a-z-]*[^,]*, (--[a-z][a-z-]*)", printed, re.M)
+    )
+    assert found == shown - {"--help"}
+
+
+def _complete(tmp_path, *words):
+    """Returns what bash offers for the last of some words."""
+    path = tmp_path / "completion.bash"
+    path.write_text(completion.script("bash"))
+    line = " ".join(f"'{word}'" for word in ("weatherlib", *words))
+    code = (
+        f"source {path}; COMP_WORDS=({line}); COMP_CWORD={len(words)}; _weatherlib; "
+        'printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    result = subprocess.run(
+        [_BASH, "--norc", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    return result.stdout.split()
+
+
+@pytest.mark.skipif(_BASH is None, reason="bash is not installed")
+def test_bash_completes_commands_options_choices_and_files(tmp_path):
+    (tmp_path / "era5.nc").touch()
+    assert set(_complete(tmp_path, "")) >= set(main.COMMANDS)
+    assert _complete(tmp_path, "pre") == ["predict"]
+    assert _complete(tmp_path, "predict", "--mem") == [
+        "--members",
+        "--members-per-batch",
+    ]
+    assert _complete(tmp_path, "predict", "--perturb", "b") == ["bred"]
+    assert _complete(tmp_path, "predict", "--data", "e") == ["era5.nc"]
+    assert _complete(tmp_path, "predict", "--steps", "") == []
+    assert _complete(tmp_path, "weights", "f") == ["fetch"]
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_know_every_command_option_and_choice(shell):
+    script = completion.script(shell)
+    for name, command in main.COMMANDS.items():
+        assert name in script and command.summary.replace("'", "'\\''") in script
+    for argument in completion.arguments_of("predict"):
+        for flag in argument.flags:
+            assert flag.removeprefix("--") in script
+        for choice in argument.choices:
+            assert choice in script
+    if shutil.which(shell):
+        subprocess.run([shell, "-n"], input=script, text=True, check=True)
+
+
+def test_the_command_prints_the_script(capsys):
+    assert main.main(["completion", "fish"]) == 0
+    assert capsys.readouterr().out == completion.script("fish")
+    assert main.main(["completion", "tcsh"]) == 2
+
+
+def test_the_example_script_has_flags_of_predict_with_the_same_defaults():
+    ours = {f.name: f.default for f in dataclasses.fields(predict.Options)}
+    theirs = vars(cases.SCRIPT.argsparser().parse_args([]))
+    assert theirs.pop("list") is False
+    assert {name: ours[name] for name in theirs} == theirs
+    flags = {flag for a in completion.arguments_of("predict") for flag in a.flags}
+    for action in cases.SCRIPT.argsparser()._actions:
+        assert set(action.option_strings) - {"-h", "--help", "--list"} <= flags
+    assert {"--model", "--data"} <= flags

@@ -1,0 +1,221 @@
+"""Forecasts from dates: single ones, hindcast sets and ensembles, by the command."""
+
+import numpy as np
+import pytest
+import xarray
+
+from tests.cli import cases
+from weatherlib import data
+from weatherlib.cli import forecasting, hindcasting, main, predict
+from weatherlib.data import hindcasts
+
+_FORECASTERS = {}
+
+
+@pytest.fixture
+def case(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = cases.Case.create(tmp_path)
+    found.output = tmp_path / "set.zarr"
+    found.change(lambda weather: _longer(weather, 6))
+    return found
+
+
+@pytest.fixture(autouse=True)
+def compiled_once(monkeypatch):
+    """Lets all tests share the compiled models, as they use one checkpoint."""
+    build = forecasting.build_forecaster
+
+    def cached(*arguments, members_per_batch=1, **settings):
+        if members_per_batch not in _FORECASTERS:
+            _FORECASTERS[members_per_batch] = build(
+                *arguments, members_per_batch=members_per_batch, **settings
+            )
+        return _FORECASTERS[members_per_batch]
+
+    monkeypatch.setattr(forecasting, "build_forecaster", cached)
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """Leaves out the slowest part of a forecast, which has tests of its own."""
+    monkeypatch.setattr(predict, "_draw", lambda *arguments: [])
+
+
+def _longer(weather, frames):
+    """Returns the weather with its frames repeated at later times."""
+    step = np.timedelta64(6, "h").astype("timedelta64[ns]")
+    whole = weather.isel(time=np.arange(frames) % weather.sizes["time"])
+    times = weather["time"].values[0] + step * np.arange(frames)
+    dates = weather["datetime"].values[0, 0] + step * np.arange(frames)
+    return whole.assign_coords(
+        time=times, datetime=(("batch", "time"), dates[np.newaxis])
+    )
+
+
+def _run(case, *more):
+    return main.main(
+        [
+            "predict",
+            *("--model", str(case.checkpoint), "--data", str(case.dataset)),
+            *("--stats", str(case.stats), "--out-dir", str(case.out)),
+            *("--on-violation", "ignore", *more),
+        ]
+    )
+
+
+def _dates(case):
+    return case.read()["datetime"].values[0]
+
+
+def _stamp(time):
+    return np.datetime_as_string(time, unit="h")
+
+
+def _read(path):
+    with data.open_dataset(path) as found:
+        return found.load()
+
+
+def test_a_forecast_from_a_date_is_that_of_data_which_end_there(case, capfd):
+    dates = _dates(case)
+    at_date, at_end = case.folder / "date.nc", case.folder / "end.nc"
+    start = ("--init", _stamp(dates[2]), "--steps", "2")
+    assert _run(case, *start, "--output", str(at_date)) == 0
+    assert "2 steps of 6 h, 2 with truth" in capfd.readouterr().out
+    case.change(lambda weather: weather.isel(time=slice(5)))
+    assert _run(case, "--steps", "2", "--output", str(at_end)) == 0
+    xarray.testing.assert_equal(_read(at_date), _read(at_end))
+
+
+def test_latest_goes_beyond_the_data_without_truth(case, capfd):
+    assert _run(case, "--init", "latest", "--steps", "2") == 0
+    printed = capfd.readouterr().out
+    assert "0 with truth" in printed and "no scores" in printed
+
+
+def test_a_hindcast_set_holds_the_single_forecasts_and_is_compiled_once(case, capfd):
+    dates = _dates(case)
+    spec = f"{_stamp(dates[1])}:{_stamp(dates[5])}:12h"
+    forecaster = _FORECASTERS.get(1)
+    before = forecaster.traces if forecaster else 0
+    assert _run(case, "--init", spec, "--steps", "2", "--output", str(case.output)) == 0
+    assert _FORECASTERS[1].traces - before <= 1
+    printed = capfd.readouterr().out
+    assert "3 starts" in printed and "Forecasts: 6 of 6" in printed
+    found = _read(case.output)
+    np.testing.assert_array_equal(found["time"], dates[[1, 3, 5]])
+    assert found["geopotential"].dims == (
+        "time", "prediction_timedelta", "level", "latitude", "longitude",
+    )  # fmt: skip
+    assert np.isfinite(found["geopotential"]).all()
+    assert found.attrs["license"] == "CC0-1.0 (random numbers)"
+    assert len(found.attrs["checkpoint_sha256"]) == 64
+    single = case.folder / "single.nc"
+    start = ("--init", _stamp(dates[3]), "--steps", "2")
+    assert _run(case, *start, "--output", str(single)) == 0
+    for name, field in _read(single).data_vars.items():
+        np.testing.assert_array_equal(found[name][1], field.isel(batch=0))
+
+
+def test_finished_starts_of_an_interrupted_set_are_not_made_again(
+    case, capfd, monkeypatch
+):
+    dates = _dates(case)
+    command = ("--init", f"{_stamp(dates[1])}:{_stamp(dates[3])}:6h", "--steps", "2")
+    command += ("--output", str(case.output))
+    made = []
+    finish = hindcasts.HindcastSlot.finish
+
+    def stops(slot):
+        if len(made) == 1:
+            made.append(None)
+            raise KeyboardInterrupt
+        made.append(slot.start)
+        finish(slot)
+
+    monkeypatch.setattr(hindcasts.HindcastSlot, "finish", stops)
+    assert _run(case, *command) == 130
+    assert "1 of 3 forecasts are complete in" in capfd.readouterr().err
+    assert not case.output.exists()
+    assert _run(case, *command) == 0
+    assert made == [0, None, 1, 2]
+    found = _read(case.output)
+    assert np.isfinite(found["2m_temperature"]).all()
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "spherical", "bred", "lagged"])
+def test_an_ensemble_has_members_that_differ_and_repeat(kind, case):
+    dates = _dates(case)
+    command = ("--init", _stamp(dates[4]), "--steps", "1", "--perturb", kind)
+    command += ("--members", "3", "--members-per-batch", "2", "--breeding-cycles", "1")
+    paths = [case.folder / "one.zarr", case.folder / "two.nc"]
+    for path in paths:
+        assert _run(case, *command, "--output", str(path)) == 0
+    first, second = map(_read, paths)
+    xarray.testing.assert_equal(first, second)
+    field = first["geopotential"]
+    assert field.dims[:3] == ("time", "number", "prediction_timedelta")
+    assert (field.std("number") > 0).any() and np.isfinite(field).all()
+    assert kind in first.attrs["perturbation"] and first.attrs["seed"] == 0
+    # Two batches of two members, and no program but theirs.
+    assert _FORECASTERS[2].traces == 1
+
+
+def test_the_control_is_the_forecast_without_perturbation(case):
+    dates = _dates(case)
+    command = ("--init", _stamp(dates[2]), "--steps", "1")
+    ensemble, single = case.folder / "e.zarr", case.folder / "s.nc"
+    members = ("--members", "2", "--members-per-batch", "2", "--output", str(ensemble))
+    assert _run(case, *command, *members) == 0
+    assert _run(case, *command, "--output", str(single)) == 0
+    control = _read(ensemble)["temperature"][0, 0]
+    expected = _read(single)["temperature"].isel(batch=0)
+    np.testing.assert_allclose(control, expected, rtol=1e-4)
+
+
+def test_static_fields_come_from_their_own_file(case):
+    static = case.folder / "static.nc"
+    case.read()[["land_sea_mask"]].to_netcdf(static)
+    whole, parts = case.folder / "whole.nc", case.folder / "parts.nc"
+    assert _run(case, "--init", "latest", "--output", str(whole)) == 0
+    case.change(lambda weather: weather.drop_vars("land_sea_mask"))
+    start = ("--init", "latest", "--output", str(parts))
+    assert _run(case, *start) == 2
+    assert _run(case, *start, "--static", str(static)) == 0
+    xarray.testing.assert_equal(_read(whole), _read(parts))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--init", "1999-01-01"], "no forecast can start at 1999-01-01T00:00"),
+        (["--init", "soon"], "'soon' is no start"),
+        (["--init", "first:latest:6h"], "--output: many starts or members"),
+        (["--init", "first:latest:6h", "--animate"], "is not drawn"),
+        (["--members", "0", "--output", "x.nc"], "--members: at least 1"),
+        (["--members", "2", "--output", "x.grib"], "written as .nc or .zarr"),
+        (["--members", "2", "--output", "x.nc", "--amplitude", "-1"], "amplitude"),
+        (
+            ["--members", "9", "--perturb", "lagged", "--output", "x.nc"],
+            "--perturb lagged needs, 8 step(s) back",
+        ),
+        (["--static", "x.nc"], "add --init"),
+        (["--init", "latest", "--static", "x.nc"], "the static file does not exist"),
+        (["--init", "latest", "--time-step", "5h"], "--time-step"),
+        (["--init", "latest", "--steps", "0"], "at least 1 step"),
+    ],
+)
+def test_mistakes_end_with_one_message(arguments, message, case, capfd):
+    assert _run(case, *arguments) == 2
+    errors = capfd.readouterr().err
+    assert message in errors and "Traceback" not in errors
+    assert not list(case.folder.glob("x.nc*"))
+
+
+def test_batches_are_all_of_one_size():
+    class Ensemble:
+        members, per_batch = 5, 2
+
+    assert list(hindcasting.batches(Ensemble)) == [range(2), range(2, 4), range(3, 5)]
+    assert list(hindcasting.batches(None)) == [None]

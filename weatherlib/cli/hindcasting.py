@@ -1,0 +1,356 @@
+"""Sets of forecasts: many starts, perhaps many members, in one resumable file."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import pathlib
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import xarray
+
+from weatherlib import data, rollout
+from weatherlib.cli import (
+    console,
+    describe,
+    files,
+    forecasting,
+    models,
+    predict_options,
+    sources,
+)
+
+__all__ = ["Ensemble", "batches", "make_set", "run_set"]
+
+Options = predict_options.Options
+
+
+class Ensemble:
+    """How the members of a set are made.
+
+    Attributes:
+      config: How they differ at the start.
+      members: How many there are.
+      per_batch: How many are computed at a time.
+      scales: Standard deviations that perturbations are scaled with.
+      scale_name: What these are of.
+      seed: Of all random numbers.
+    """
+
+    def __init__(
+        self, options: Options, members: int, statistics: models.Statistics
+    ) -> None:
+        """Takes the options.
+
+        Raises:
+          ValueError: A number is out of range.
+        """
+        for label, value in (
+            ("--members", members),
+            ("--members-per-batch", options.members_per_batch),
+        ):
+            if value < 1:
+                raise ValueError(f"{label}: at least 1 is needed, found {value}")
+        self.config = rollout.PerturbationConfig(
+            kind=options.perturb,
+            amplitude=options.amplitude,
+            correlation_length=options.correlation_length,
+            cycles=options.breeding_cycles,
+            control=not options.perturb_all,
+        )
+        self.members = members
+        self.per_batch = min(options.members_per_batch, members)
+        self.scale_name = options.perturb_scale
+        self.scales = (
+            statistics.stddev_by_level
+            if options.perturb_scale == "values"
+            else statistics.diffs_stddev_by_level
+        )
+        self.seed = options.seed
+
+    @property
+    def attrs(self) -> dict[str, str | int]:
+        """What a file says about its members."""
+        text = self.config.describe(self.members)
+        if self.config.kind != "lagged":
+            text += f", scaled with standard deviations of {self.scale_name}"
+        return {"perturbation": text, "seed": self.seed}
+
+    def inputs(
+        self,
+        forecaster: rollout.Forecaster,
+        model: models.Model,
+        states: data.InitialStates,
+        start: np.datetime64,
+        numbers: range,
+    ) -> xarray.Dataset:
+        """Returns the initial states of some members.
+
+        Raises:
+          ValueError: A state or statistic is missing.
+        """
+        step = states.time_step.to_timedelta64()
+
+        @functools.cache
+        def state(back: int) -> tuple[xarray.Dataset, xarray.Dataset]:
+            return forecasting.step_from(model, states, start - back * step)
+
+        return rollout.initial_members(
+            forecaster,
+            model.task_config,
+            state,
+            self.scales,
+            self.config,
+            key=rollout.start_key(self.seed, start),
+            numbers=numbers,
+        )
+
+
+def make_set(options: Options) -> pathlib.Path:
+    """Makes the set that the options describe and prints what it did.
+
+    Returns:
+      The file.
+
+    Raises:
+      ValueError: The model, the data, the statistics or an option do not go together.
+      FileNotFoundError: A file is missing.
+      OSError: A file is damaged or cannot be written.
+    """
+    out = console.Console()
+    output = _output(options)
+    with out.stage("load"), sources.conform_noted():
+        model, statistics = sources.load_model(options)
+        steps = sources.steps(options)
+        ensemble = None
+        if options.members is not None:
+            ensemble = Ensemble(options, options.members, statistics)
+        states = sources.open_states(options, model)
+        starts = sources.resolve_starts(options, states, steps)
+        _require_earlier(states, starts, ensemble)
+        first = forecasting.prepare_start(
+            model, statistics, states, starts[0], steps=steps
+        )
+    _print_setup(out, options, model, states, starts, ensemble, first)
+    with out.stage("forecast"):
+        model = forecasting.initialise(model, statistics, first)
+        forecaster = forecasting.build_forecaster(
+            model,
+            statistics,
+            precision=options.precision,
+            members_per_batch=1 if ensemble is None else ensemble.per_batch,
+            cache=options.cache,
+        )
+        plan = data.HindcastPlan(
+            starts=starts,
+            lead_times=first.template["time"].values,
+            members=None if ensemble is None else ensemble.members,
+        )
+        attrs = {
+            **forecasting.origin_attrs(model),
+            "title": "Weather forecasts",
+            **({} if ensemble is None else ensemble.attrs),
+        }
+        writer = data.open_hindcasts(
+            output,
+            plan,
+            first.template,
+            attrs=attrs,
+            overwrite=options.overwrite or options.is_bare,
+        )
+        guard = rollout.Guard(on_violation=options.on_violation)
+        with (
+            _unfinished_noted(writer),
+            writer,
+            out.progress("Forecasts", plan.parts * steps) as progress,
+        ):
+            run_set(
+                forecaster,
+                model,
+                statistics,
+                states,
+                writer,
+                ensemble=ensemble,
+                guard=guard,
+                progress=progress,
+            )
+    out.split_stage("forecast", "compile", forecaster.compile_seconds)
+    out.heading("Files")
+    out.print(f"  {output}")
+    out.print()
+    out.print_times()
+    return output
+
+
+def run_set(
+    forecaster: rollout.Forecaster,
+    model: models.Model,
+    statistics: models.Statistics,
+    states: data.InitialStates,
+    writer: data.HindcastWriter,
+    *,
+    ensemble: Ensemble | None = None,
+    guard: rollout.Guard | None = None,
+    progress: rollout.Progress | None = None,
+) -> None:
+    """Makes the forecasts of a set that are not complete yet.
+
+    Args:
+      forecaster: From `forecasting.build_forecaster`, with the ensemble's members per
+        batch.
+      model: The model.
+      statistics: What it normalises with.
+      states: The data.
+      writer: Takes the forecasts.
+      ensemble: How members are made; None for single forecasts.
+      guard: Watches for fields that are no weather.
+      progress: Is told the steps done, of all, and the seconds.
+
+    Raises:
+      ValueError: A state is missing or does not suit the model.
+      OSError: A forecast cannot be written.
+    """
+    plan = writer.plan
+    steps = plan.lead_times.size
+    began = time.perf_counter()
+    parts = [
+        (number, members)
+        for number in range(plan.starts.size)
+        for members in batches(ensemble)
+        if not writer.is_complete(number, members)
+    ]
+    todo = sum(1 if m is None else len(m) for _, m in parts) * steps
+    done = 0
+    setup: forecasting.Setup | None = None
+    prepared = -1
+    for number, members in parts:
+        start = plan.starts[number]
+        if setup is None or prepared != number:
+            setup = forecasting.prepare_start(
+                model, statistics, states, start, steps=steps
+            )
+            prepared = number
+        inputs = setup.inputs
+        if ensemble is not None and members is not None:
+            inputs = ensemble.inputs(forecaster, model, states, start, members)
+        slot = writer.slot(number, members)
+        seed = 0 if ensemble is None else ensemble.seed
+        width = 1 if members is None else len(members)
+
+        def tell(
+            step: int,
+            total: int,
+            seconds: float,
+            before: int = done,
+            width: int = width,
+        ) -> None:
+            del total, seconds
+            if progress is not None:
+                spent = time.perf_counter() - began
+                progress(before + step * width, todo, spent)
+
+        forecaster.run(
+            inputs,
+            slot,
+            setup.forcings,
+            steps=steps,
+            rng=rollout.start_key(seed, start),
+            members=members,
+            guard=guard,
+            progress=tell,
+        )
+        slot.finish()
+        done += steps * width
+
+
+def batches(ensemble: Ensemble | None) -> Iterator[range | None]:
+    """Yields the numbers of the members of each batch, all of one size.
+
+    The last batch makes members again that an earlier one has made, where the size
+    does not divide their number: a smaller batch would have to be compiled anew, and
+    they come out the same.
+    """
+    if ensemble is None:
+        yield None
+        return
+    size, members = ensemble.per_batch, ensemble.members
+    for first in range(0, members, size):
+        first = min(first, members - size)
+        yield range(first, first + size)
+
+
+def _output(options: Options) -> pathlib.Path:
+    """Returns the file to write.
+
+    Raises:
+      ValueError: None is named, or an option makes no sense for a set.
+    """
+    if options.animate:
+        raise ValueError(
+            "--animate: a set of forecasts is not drawn; use weatherlib plot on its "
+            "file"
+        )
+    if options.output is not None:
+        return files.forecast_path(options.output)
+    if options.is_bare:
+        return files.writable_folder(options.out_dir) / "forecasts.zarr"
+    raise ValueError(
+        "--output: many starts or members are written to a file, such as --output "
+        "forecasts.zarr; none is named"
+    )
+
+
+def _require_earlier(
+    states: data.InitialStates, starts: np.ndarray, ensemble: Ensemble | None
+) -> None:
+    """Checks that the data hold what members need before each start."""
+    if ensemble is None:
+        return
+    earlier = rollout.steps_before(ensemble.config, ensemble.members)
+    kind = ensemble.config.kind
+    why = f"--perturb {kind} needs, {earlier} step(s) back from each start"
+    states.require(starts, earlier=earlier, why=why)
+
+
+def _print_setup(
+    out: console.Console,
+    options: Options,
+    model: models.Model,
+    states: data.InitialStates,
+    starts: np.ndarray,
+    ensemble: Ensemble | None,
+    first: forecasting.Setup,
+) -> None:
+    """Prints the model, the data and what will be forecast."""
+    out.heading("Model")
+    out.facts(describe.model_facts(model, variables=False))
+    out.heading("Data")
+    facts = [("file", options.dataset or "the bundled sample")]
+    facts += describe.setup_facts(first)
+    if len(starts) > 1:
+        first_start, last_start = pd.Timestamp(starts[0]), pd.Timestamp(starts[-1])
+        facts.append(
+            ("set", f"{len(starts)} starts, {first_start} to {last_start} UTC")
+        )
+    if ensemble is not None:
+        facts.append(("members", str(ensemble.attrs["perturbation"])))
+    out.facts(facts)
+    for change in states.changes:
+        out.print(f"Data: {change}")
+    out.print()
+
+
+@contextlib.contextmanager
+def _unfinished_noted(writer: data.HindcastWriter) -> Iterator[None]:
+    """Adds to whatever stops a set where its finished forecasts are."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(
+            f"{writer.parts_written} of {writer.plan.parts} forecasts are complete in "
+            f"{writer.path}.partial; the same command continues from there"
+        )
+        raise

@@ -1,0 +1,134 @@
+"""The options of `weatherlib predict`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Literal
+
+import tyro
+
+__all__ = ["Options"]
+
+_Path = Annotated[str, tyro.conf.arg(metavar="PATH")]
+_OptionalPath = Annotated[str | None, tyro.conf.arg(metavar="PATH")]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to forecast, and what to write."""
+
+    pretrained: Annotated[str, tyro.conf.arg(metavar="PATH", aliases=["--model"])] = (
+        "./"
+    )
+    """Checkpoint file, a folder that holds exactly one, or the name of published
+    weights that were fetched. Default: the bundled checkpoint."""
+
+    dataset: Annotated[
+        str | None, tyro.conf.arg(metavar="SOURCE", aliases=["--data"])
+    ] = None
+    """Weather to start from: NetCDF, Zarr or GRIB. Default: the bundled sample."""
+
+    init: Annotated[str | None, tyro.conf.arg(metavar="TIME")] = None
+    """Start of the forecast: 2026-01-15T00, latest or latest-24h; or a set of starts,
+    START:END:STEP, END included, such as 2026-01-15T00:2026-01-20T00:12h, or a list
+    with commas. Default: as late as the data hold truth for the forecast."""
+
+    static: _OptionalPath = None
+    """File with what does not change, such as land_sea_mask, where the data lack it."""
+
+    time_step: Annotated[str | None, tyro.conf.arg(metavar="LENGTH")] = None
+    """Time between two frames of the model, such as 6h, where --init starts from data
+    with more frames. Default: half of what the model reads, or the step of the data."""
+
+    stats: _OptionalPath = None
+    """Folder of the model's statistics. Default: stats/ beside the checkpoint."""
+
+    mode: Literal["Checkpoint", "Random"] = "Checkpoint"
+    """Where parameters come from. Random draws those of a small model, to try the path.
+    """
+
+    steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Steps to forecast. Default: 1; 40 with neither --dataset nor --pretrained."""
+
+    var: str = "2m_temperature"
+    """Variable to draw."""
+
+    level: int = 500
+    """Pressure level to draw, hPa."""
+
+    output: _OptionalPath = None
+    """Write the forecast here, .nc or .zarr. Default: forecast.nc in --out-dir with
+    neither --dataset nor --pretrained, else nowhere."""
+
+    overwrite: bool = False
+    """Replace an older file of the name given by --output."""
+
+    members: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Members of an ensemble. Default: a single forecast."""
+
+    perturb: Literal["gaussian", "spherical", "bred", "lagged"] = "spherical"
+    """How members differ at the start: white noise, smooth noise, noise grown by the
+    model itself, or earlier starts."""
+
+    amplitude: Annotated[float, tyro.conf.arg(metavar="X")] = 0.085
+    """Size of perturbations, in standard deviations of --perturb-scale."""
+
+    perturb_scale: Literal["differences", "values"] = "differences"
+    """Standard deviations that perturbations are scaled with, by variable and level: of
+    differences between frames, or of values."""
+
+    correlation_length: Annotated[float, tyro.conf.arg(metavar="KM")] = 1200.0
+    """Length over which smooth noise stays alike, km."""
+
+    breeding_cycles: Annotated[int, tyro.conf.arg(metavar="N")] = 4
+    """Cycles of one step each in which bred perturbations grow."""
+
+    perturb_all: bool = False
+    """Perturb member 0 as well, which else starts from the data as they are."""
+
+    seed: int = 0
+    """Seed of all random numbers."""
+
+    members_per_batch: Annotated[int, tyro.conf.arg(metavar="N")] = 8
+    """Members computed at a time; fewer take less memory."""
+
+    out_dir: _Path = "."
+    """Folder for pictures and scores, made if it is missing."""
+
+    animate: bool = False
+    """Also draw an animation of all steps."""
+
+    animation_format: Literal["gif", "mp4"] = "gif"
+    """Format of the animation; mp4 needs the `plot` extra."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto is bfloat16 on an accelerator and float32 on a CPU."""
+
+    cache: _OptionalPath = None
+    """Folder that keeps compiled programs and graphs, so that later runs start sooner.
+    """
+
+    on_violation: Literal["warn", "raise", "ignore"] = "warn"
+    """What to do when a field becomes NaN or leaves its physical bounds."""
+
+    conform: bool = False
+    """Rename, convert and reorder data where nothing is lost by it, and say so."""
+
+    truth: Annotated[bool, tyro.conf.Suppress] = False
+    """Whether a frame of truth is needed, as examples/inference.py does."""
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether the bundled model forecasts the bundled weather."""
+        return self.dataset is None and self.pretrained == "./"
+
+    @property
+    def is_set(self) -> bool:
+        """Whether a set of forecasts is asked for: many starts, or members."""
+        if self.members is not None:
+            return True
+        if self.init is None:
+            return False
+        from weatherlib import data
+
+        return data.parse_starts(self.init).is_set

@@ -1,0 +1,107 @@
+"""What `weatherlib predict` starts from: model, statistics, data and dates."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from weatherlib import data
+from weatherlib.cli import files, forecasting, models, predict_options
+
+__all__ = [
+    "conform_noted",
+    "load_model",
+    "open_states",
+    "resolve_starts",
+    "steps",
+]
+
+Options = predict_options.Options
+
+
+def load_model(options: Options) -> tuple[models.Model, models.Statistics]:
+    """Returns the model and its statistics.
+
+    Raises:
+      FileNotFoundError: A file is missing.
+      OSError: A file is damaged.
+      ValueError: They do not go together.
+    """
+    if options.mode == "Random":
+        model = models.random_model()
+    else:
+        model = models.load_model(options.pretrained)
+    statistics = models.find_statistics(
+        model, options.stats, bundled_data=options.dataset is None
+    )
+    return model, statistics
+
+
+def steps(options: Options) -> int:
+    """Returns how many steps to forecast."""
+    if options.steps is not None:
+        return options.steps
+    return forecasting.DEFAULT_STEPS if options.is_bare else 1
+
+
+def open_states(options: Options, model: models.Model) -> data.InitialStates:
+    """Returns the states of the data, of which nothing is read yet.
+
+    Raises:
+      FileNotFoundError: A file is missing.
+      OSError: A file is damaged.
+      ValueError: The data have no dates, or none at the time step of the model.
+    """
+    static = None
+    if options.static is not None:
+        static = data.open_dataset(files.existing(options.static, "the static file"))
+    return data.InitialStates(
+        files.open_lazily(options.dataset),
+        model.task_config,
+        time_step=options.time_step,
+        static=static,
+        conform=options.conform,
+    )
+
+
+def resolve_starts(
+    options: Options, states: data.InitialStates, steps: int
+) -> np.ndarray:
+    """Returns the starts that the options ask for, each of them in the data.
+
+    Args:
+      options: `init` names them; without it there is one, as late as the data hold
+        truth for the forecast.
+      states: The data.
+      steps: Length of the forecast.
+
+    Returns:
+      datetime64[ns], ascending, shape [start].
+
+    Raises:
+      ValueError: A start is not in the data; the message names those near it.
+    """
+    available = states.starts
+    if options.init is not None:
+        found = data.parse_starts(options.init).resolve(available)
+    elif len(available):
+        latest = states.times[-1] - steps * states.time_step
+        place = max(0, int(available.searchsorted(latest, side="right")) - 1)
+        found = available[place : place + 1].to_numpy().astype("datetime64[ns]")
+    else:
+        found = states.times[-1:].to_numpy().astype("datetime64[ns]")
+    states.require(found)
+    return found
+
+
+@contextlib.contextmanager
+def conform_noted() -> Iterator[None]:
+    """Adds to errors that `data.conform` would mend what to type for it."""
+    try:
+        yield
+    except ValueError as error:
+        if "data.conform" in str(error):
+            error.add_note("on the command line: weatherlib predict --conform")
+        raise

@@ -38,6 +38,7 @@ _LAZY = frozenset(
         "simulation",
         "stacking",
         "task",
+        "training",
         "variables",
         "xarray_jax",
         "xarray_tree",

@@ -37,6 +37,10 @@ COMMANDS = {
         module="weatherlib.cli.predict",
         summary="Make a forecast: file, maps and scores. Needs no argument.",
     ),
+    "train": Command(
+        module="weatherlib.cli.train",
+        summary="Train a model from a configuration file, or continue.",
+    ),
     "plot": Command(
         module="weatherlib.cli.plot",
         summary="Draw maps or an animation of a forecast or any weather file.",

@@ -140,9 +140,10 @@ class TrainingDisplay:
 
     def update(self, record: Mapping[str, Any]) -> None:
         """Shows a record of updates."""
-        left = format_seconds(record["seconds_left"])
-        rate = f"{record['steps_per_second']:.3g}/s"
-        numbers = f"loss {record['loss']:.4g}  {rate}  {left} left"
+        numbers = f"loss {record['loss']:.4g}"
+        if record["steps_per_second"]:
+            left = format_seconds(record["seconds_left"])
+            numbers += f"  {record['steps_per_second']:.3g}/s  {left} left"
         step = record["step"]
         if self._console.is_terminal and self._task is not None:
             self._bar.update(self._task, completed=step, numbers=numbers)

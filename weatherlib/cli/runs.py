@@ -378,6 +378,7 @@ class Run:
             *self.plan(),
             ("updates", f"{result.step}, {result.ended}"),
             ("time in the loop", console.format_seconds(result.seconds)),
+            ("of that compiling", console.format_seconds(result.compiling)),
             ("this call", console.format_seconds(seconds)),
             ("waiting for data", f"{100 * result.waited_share:.2g} %"),
         ]

@@ -14,6 +14,9 @@ from weatherlib.training.frames import Loader
 __all__ = ["Feed", "FeedIterator"]
 
 
+_SAMPLES = 2**60
+
+
 class Feed:
     """Endless batches: every pass over the samples has an order of its own.
 
@@ -70,7 +73,9 @@ class Feed:
             parts = [load(held[n]) for n in numbers.reshape(accumulate, part)]
             return tuple(place_batch(p) if place_batch else p for p in parts)
 
-        order = grain.MapDataset.range(len(held)).seed(seed).shuffle().repeat()
+        # Without a number of passes, lengths overflow where batches hold one sample.
+        order = grain.MapDataset.range(len(held)).seed(seed).shuffle()
+        order = order.repeat(_SAMPLES // len(held))
         mine = order[process_index::process_count]
         self._batches = mine.batch(part * accumulate, batch_fn=np.asarray).map(read)
         self._options = grain.ReadOptions(

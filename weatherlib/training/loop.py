@@ -107,6 +107,7 @@ class Result:
       best_metric: Its result.
       seconds: Time of all calls together.
       waited: Of these, waiting for batches.
+      compiling: Of these, compiling.
       ended: "complete", or "no better result" after early stopping.
     """
 
@@ -116,6 +117,7 @@ class Result:
     best_metric: float | None
     seconds: float
     waited: float
+    compiling: float
     ended: str
 
     @property
@@ -282,7 +284,11 @@ class Trainer:
         try:
             while progress.step < end:
                 batch = next(iterator)
+                traces = update.traces
                 state, numbers = update(state, batch)
+                if update.traces > traces:
+                    jax.block_until_ready(numbers)
+                    window.leave_out(progress.step + 1)
                 progress.step += 1
                 progress.batches = iterator.state
                 pending.append((progress.step, numbers, batch))
@@ -407,5 +413,6 @@ class Trainer:
             best_metric=progress.best,
             seconds=progress.seconds,
             waited=progress.waited,
+            compiling=progress.compiling,
             ended=progress.ended or "complete",
         )

@@ -25,6 +25,7 @@ class Progress:
       count: How many these are.
       seconds: Time spent so far.
       waited: Of these, waiting for batches.
+      compiling: Of these, up to the end of the first update of a stage.
       ended: Why the run ended early; empty otherwise.
     """
 
@@ -38,6 +39,7 @@ class Progress:
     count: int = 0
     seconds: float = 0.0
     waited: float = 0.0
+    compiling: float = 0.0
     ended: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -75,7 +77,9 @@ class Window:
         self.resume()
         progress = self._progress
         means = {name: value / progress.count for name, value in progress.sums.items()}
-        rate = (progress.step - self._first) / max(self._seconds, 1e-9)
+        rate = None
+        if progress.step > self._first and self._seconds > 0:
+            rate = (progress.step - self._first) / self._seconds
         record = {
             "kind": "train",
             "step": progress.step,
@@ -85,15 +89,23 @@ class Window:
             "learning_rate": (
                 float(stage.rate(progress.step - 1)) if stage.rate else None
             ),
-            "steps_per_second": round(rate, 4),
-            "data_wait": round(self._wait / max(self._seconds, 1e-9), 5),
-            "seconds_left": round((total - progress.step) / max(rate, 1e-9), 1),
+            "steps_per_second": rate and round(rate, 4),
+            "data_wait": rate and round(self._wait / self._seconds, 5),
+            "seconds_left": rate and round((total - progress.step) / rate, 1),
             "losses": means,
         }
         progress.sums, progress.count = {}, 0
         self._seconds = self._wait = 0.0
         self._first = progress.step
         return record
+
+    def leave_out(self, step: int) -> None:
+        """Takes the time since the last record, spent on compiling, out of rates."""
+        self.pause()
+        self.resume()
+        self._progress.compiling += self._seconds
+        self._seconds = self._wait = 0.0
+        self._first = step
 
     def pause(self) -> None:
         """Stops the clock."""

@@ -93,6 +93,9 @@ def curves(records: Sequence[Mapping[str, Any]]) -> figure.Figure:
     axes = drawing.subplots(2, 2, sharex=True)
     steps = [r["step"] for r in train]
     _line(axes[0, 0], steps, [r["loss"] for r in train], "training")
+    for before, after in zip(train, train[1:]):
+        if before["stage"] != after["stage"]:
+            axes[0, 0].axvline(before["step"], color="0.8", linewidth=0.8)
     if judged:
         _line(
             axes[0, 0],
@@ -110,11 +113,15 @@ def curves(records: Sequence[Mapping[str, Any]]) -> figure.Figure:
         axes[1, 0], [r["step"] for r in rated], [r["learning_rate"] for r in rated], ""
     )
     axes[1, 0].set(title="Learning rate", xlabel="update")
-    _line(axes[1, 1], steps, [r["steps_per_second"] for r in train], "updates a second")
-    _line(axes[1, 1], steps, [r["data_wait"] for r in train], "share waiting for data")
+    timed = [r for r in train if r["steps_per_second"]]
+    for name, label in (
+        ("steps_per_second", "updates a second"),
+        ("data_wait", "share of time waiting for data"),
+    ):
+        _line(axes[1, 1], [r["step"] for r in timed], [r[name] for r in timed], label)
     axes[1, 1].set(title="Speed", xlabel="update")
     axes[1, 1].set_ylim(bottom=0)
-    if train:
+    if timed:
         axes[1, 1].legend(frameon=False)
     for panel in axes.flat:
         panel.grid(alpha=0.3)

@@ -128,7 +128,8 @@ class Update:
         self.traces += 1
         key = jax.random.fold_in(state.key, state.step)
         loss, diagnostics, model_state, gradient = self._gradient(state, key, parts)
-        norm = optax.global_norm(gradient)
+        squares = [jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradient)]
+        norm = jnp.sqrt(sum(squares, jnp.zeros(())))
         changes, optimizer = self._optimizer.update(
             gradient, state.optimizer, state.params
         )

@@ -77,7 +77,9 @@ def test_a_partial_folder_is_set_aside_with_a_warning(tmp_path, how):
 def test_a_checkpoint_of_another_model_is_refused_by_name_and_shape(tmp_path):
     _kept(tmp_path, [1]).close()
     kept = checkpoints.Checkpoints(tmp_path)
-    with pytest.raises(ValueError, match=r"params/a/w has shape \(4, 3\).* needs \(5, 3"):
+    with pytest.raises(
+        ValueError, match=r"params/a/w has shape \(4, 3\).* needs \(5, 3"
+    ):
         kept.restore(_state(0, size=5))
     other = {"params": {"b": {"w": jnp.zeros((4, 3))}}, "n": (jnp.int32(0),)}
     with pytest.raises(ValueError, match="lacks params/b/w.*\n.*it has params/a/w"):
@@ -126,5 +128,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
         state, host = kept.restore(like)
     kept.close()
     assert host["step"] == 1
-    expected = np.arange(300_000, dtype=np.uint32) * np.uint32(2654435761) + np.uint32(1)
+    expected = np.arange(300_000, dtype=np.uint32) * np.uint32(2654435761) + np.uint32(
+        1
+    )
     np.testing.assert_array_equal(state["w"], expected)

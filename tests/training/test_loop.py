@@ -35,7 +35,9 @@ def test_validation_gives_errors_beside_persistence(whole):
     assert [r["step"] for r in judged] == [10, 20, 30, 34]
     names = {toys.PRESSURE, "geopotential@500", "geopotential@850"}
     assert set(judged[-1]["rmse"]) == names
-    assert judged[-1]["rmse"][toys.PRESSURE]["1"] < judged[0]["rmse"][toys.PRESSURE]["1"]
+    assert (
+        judged[-1]["rmse"][toys.PRESSURE]["1"] < judged[0]["rmse"][toys.PRESSURE]["1"]
+    )
     assert judged[0]["persistence"] == judged[-1]["persistence"]
     best = min(judged, key=lambda record: record["metric"])
     assert (result.best_step, result.best_metric) == (best["step"], best["metric"])

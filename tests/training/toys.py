@@ -35,11 +35,14 @@ class Linear(predictor_base.Predictor):
         del forcings
         found = {}
         for name, target in targets_template.items():
-            weight = hk.get_parameter(f"w_{name}", (2, 1), init=hk.initializers.Constant(0))
+            weight = hk.get_parameter(
+                f"w_{name}", (2, 1), init=hk.initializers.Constant(0)
+            )
             bias = hk.get_parameter(f"b_{name}", (), init=hk.initializers.Constant(0))
             past = inputs[name]
             frame = sum(
-                past.isel(time=i, drop=True) * xarray_jax.DataArray(weight[i, 0], dims=())
+                past.isel(time=i, drop=True)
+                * xarray_jax.DataArray(weight[i, 0], dims=())
                 for i in range(2)
             )
             frame = frame + xarray_jax.DataArray(bias, dims=())

@@ -99,8 +99,7 @@ class Run:
     def abstract_params(self) -> Any:
         """Names and shapes of the parameters, computing nothing."""
         batch = self.frames.batch(self._starts(1)[:1], self.objective.frames_per_step)
-        key = jax.random.PRNGKey(0)
-        return jax.eval_shape(self.objective.init, key, batch)[0]
+        return self.objective.shapes(batch)[0]
 
     def train(
         self, *, resume: bool = False, observers: Sequence[Any] = ()

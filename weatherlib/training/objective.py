@@ -55,13 +55,15 @@ class Objective:
 
     def init(self, key: jax.Array, batch: Sample) -> tuple[PyTree, PyTree]:
         """Returns first parameters and Haiku state."""
-        steps = self.frames_per_step
-        inputs, targets, forcings = batch
-        first = (inputs, targets.isel(time=slice(steps)), _first(forcings, steps))
         # It runs once: without optimisation it compiles in a quarter of the time.
         options = {"xla_backend_optimization_level": 0}
         init = jax.jit(self._loss.init, compiler_options=options)
-        return init(key, *first)
+        return init(key, *self._one_step(batch))
+
+    def shapes(self, batch: Sample) -> tuple[PyTree, PyTree]:
+        """Returns what `init` would, as shapes and types; nothing is computed."""
+        key = jax.random.PRNGKey(0)
+        return jax.eval_shape(self._loss.init, key, *self._one_step(batch))
 
     def loss(
         self, params: PyTree, state: PyTree, key: jax.Array, batch: Sample
@@ -96,14 +98,17 @@ class Objective:
 
         return hk.transform_with_state(forecast)
 
+    def _one_step(self, batch: Sample) -> Sample:
+        steps = slice(self.frames_per_step)
+        inputs, targets, forcings = batch
+        if "time" in forcings.dims:
+            forcings = forcings.isel(time=steps)
+        return inputs, targets.isel(time=steps), forcings
+
     def _predictor(self, remat: bool) -> autoregressive.Predictor:
         return autoregressive.Predictor(
             self._make(), self._noise_level, gradient_checkpointing=remat
         )
-
-
-def _first(forcings: xarray.Dataset, steps: int) -> xarray.Dataset:
-    return forcings.isel(time=slice(steps)) if "time" in forcings.dims else forcings
 
 
 def _mean(values: xarray.DataArray) -> jax.Array:

@@ -13,6 +13,7 @@ import sys
 _QUICK = {
     "geometry": ["geometry.py"],
     "graphcast_step": ["graphcast_step.py", "--config", "10deg"],
+    "training": ["training.py", "--updates", "20", "--blocks", "4"],
     "rollout": ["rollout.py", "--steps", "10", "40"],
 }
 

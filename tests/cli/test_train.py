@@ -301,8 +301,7 @@ def test_fine_tuning_starts_from_a_file_and_keeps_what_is_frozen(
 
 def test_weights_and_stages_of_all_kinds_train(folder):
     words = _set(
-        "stages=[{epochs: 0.1, batch_size: 2}, {steps: 2, rollout: [2, 3], "
-        "batch_size: 2, reset_optimizer: true}]",
+        "stages=[{epochs: 0.1, rollout: [1, 2], batch_size: 2, reset_optimizer: true}]",
         "schedule={kind: graphcast, peak: 0.01, end: 0.0001, warmup: 1}",
         "loss={kind: huber, variables: {geopotential: 0.5}, levels: {500: 2}, "
         "latitude: false}",
@@ -314,9 +313,9 @@ def test_weights_and_stages_of_all_kinds_train(folder):
     assert _train(folder, *words) == 0
     found = records.read_records(folder / "run")
     steps = {r["rollout"]: r["step"] for r in found if r["kind"] == "train"}
-    assert steps == {1: 2, 2: 4, 3: 6}
+    assert steps == {1: 2, 2: 4}
     rates = [r["learning_rate"] for r in found if r["kind"] == "train"]
-    np.testing.assert_allclose(rates[-2:], 1e-4, rtol=1e-5)
+    np.testing.assert_allclose(rates[-1:], 1e-4, rtol=1e-5)
     judged = [r for r in found if r["kind"] == "validation"][-1]
     assert judged["metric"] == judged["relative_rmse"]
 

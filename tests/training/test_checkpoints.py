@@ -82,7 +82,7 @@ def test_a_checkpoint_of_another_model_is_refused_by_name_and_shape(tmp_path):
     ):
         kept.restore(_state(0, size=5))
     other = {"params": {"b": {"w": jnp.zeros((4, 3))}}, "n": (jnp.int32(0),)}
-    with pytest.raises(ValueError, match="lacks params/b/w.*\n.*it has params/a/w"):
+    with pytest.raises(ValueError, match=r"lacks params/b/w.*\n.*it has params/a/w"):
         kept.restore(other)
     # Nothing was set aside: it is the configuration that is wrong.
     assert not (tmp_path / "damaged").exists()

@@ -50,7 +50,7 @@ def test_starts_stay_in_their_period_with_all_their_frames():
     # Eight frames from 00 UTC of the 2nd; two inputs and three targets.
     assert series.starts(period, targets=3).tolist() == [4, 5, 6, 7]
     assert len(series.starts(targets=1)) == 38
-    with pytest.raises(ValueError, match="has 8 frames in the data .* no 9 of them"):
+    with pytest.raises(ValueError, match=r"has 8 frames in the data .* no 9 of them"):
         series.starts(period, targets=7)
 
 
@@ -91,7 +91,7 @@ def test_missing_values_name_file_variable_and_time(in_memory):
     series = _frames(weather, in_memory=in_memory, source="archive.nc")
     with pytest.raises(
         frames_module.CorruptSampleError,
-        match="archive.nc: geopotential has missing .* at 2020-01-02T12:00",
+        match=r"archive.nc: geopotential has missing .* at 2020-01-02T12:00",
     ):
         series.batch(np.array([5]))
     series.batch(np.array([0]))

@@ -78,7 +78,7 @@ def test_a_run_in_pieces_repeats_one_without_interruption(tmp_path, whole):
         def close(self):
             pass
 
-    for at in (9, 18, 24):
+    for at in (9, 24):
         with pytest.raises(Abort):
             toys.trainer(tmp_path, observers=[Interrupter(at)]).run(resume=True)
     again = toys.trainer(tmp_path).run(resume=True)
@@ -100,15 +100,15 @@ def test_a_finished_run_is_not_trained_again(whole):
 
 
 def test_a_folder_with_a_run_is_not_begun_anew(whole):
-    with pytest.raises(FileExistsError, match="holds a run of 34 updates.*--resume"):
+    with pytest.raises(FileExistsError, match=r"holds a run of 34 updates.*--resume"):
         toys.trainer(whole[0]).run()
 
 
-def test_accumulated_parts_make_the_update_of_the_whole_batch(tmp_path):
-    def train(name, accumulate):
+def test_accumulated_parts_make_the_update_of_the_whole_batch():
+    def train(accumulate):
         return toys.trainer(
-            tmp_path / name,
-            stages=((3, 2),),
+            None,
+            stages=((3, 1),),
             accumulate=accumulate,
             validate=None,
             optimizer=optax.sgd(0.05),
@@ -118,7 +118,7 @@ def test_accumulated_parts_make_the_update_of_the_whole_batch(tmp_path):
     # Noise differs between parts, so it is taken out here.
     original, toys.Linear.__init__ = toys.Linear.__init__, _silent
     try:
-        whole, parts = train("whole", 1), train("parts", 4)
+        whole, parts = train(1), train(2)
     finally:
         toys.Linear.__init__ = original
     jax.tree.map(
@@ -198,7 +198,7 @@ def test_a_loss_that_is_no_number_stops_with_batch_and_state(tmp_path):
     assert np.isinf(batch[toys.PRESSURE].values).all()
 
 
-def test_each_stage_is_compiled_once(tmp_path, monkeypatch):
+def test_each_stage_is_compiled_once(monkeypatch):
     from weatherlib.training import loop
 
     made = []
@@ -209,7 +209,7 @@ def test_each_stage_is_compiled_once(tmp_path, monkeypatch):
             made.append(self)
 
     monkeypatch.setattr(loop, "Update", Spy)
-    toys.trainer(tmp_path, validate=None).run()
+    toys.trainer(None, stages=((4, 1), (4, 2)), validate=None).run()
     assert [update.traces for update in made] == [1, 1]
 
 
@@ -223,7 +223,7 @@ def test_a_trainer_needs_stages():
         training.Trainer(None, [])
 
 
-def test_the_average_follows_the_weights(tmp_path):
+def test_the_average_follows_the_weights():
     result = toys.trainer(None, stages=((1, 1),), validate=None).run()
     params = result.state.params["~"][f"w_{toys.PRESSURE}"]
     average = result.state.average["~"][f"w_{toys.PRESSURE}"]

@@ -35,10 +35,9 @@ class Linear(predictor_base.Predictor):
         del forcings
         found = {}
         for name, target in targets_template.items():
-            weight = hk.get_parameter(
-                f"w_{name}", (2, 1), init=hk.initializers.Constant(0)
-            )
-            bias = hk.get_parameter(f"b_{name}", (), init=hk.initializers.Constant(0))
+            zero, dtype = hk.initializers.Constant(0), target.dtype
+            weight = hk.get_parameter(f"w_{name}", (2, 1), dtype, zero)
+            bias = hk.get_parameter(f"b_{name}", (), dtype, zero)
             past = inputs[name]
             frame = sum(
                 past.isel(time=i, drop=True)
@@ -48,7 +47,7 @@ class Linear(predictor_base.Predictor):
             frame = frame + xarray_jax.DataArray(bias, dims=())
             if is_training:
                 shape = frame.shape
-                draw = self._noise * jax.random.normal(hk.next_rng_key(), shape)
+                draw = self._noise * jax.random.normal(hk.next_rng_key(), shape, dtype)
                 frame = frame + xarray_jax.DataArray(draw, dims=frame.dims)
             found[name] = frame.expand_dims(time=target["time"]).transpose(*target.dims)
         return xarray.Dataset(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import itertools
 import os
 import pathlib
 import platform
@@ -93,7 +94,7 @@ def curves(records: Sequence[Mapping[str, Any]]) -> figure.Figure:
     axes = drawing.subplots(2, 2, sharex=True)
     steps = [r["step"] for r in train]
     _line(axes[0, 0], steps, [r["loss"] for r in train], "training")
-    for before, after in zip(train, train[1:]):
+    for before, after in itertools.pairwise(train):
         if before["stage"] != after["stage"]:
             axes[0, 0].axvline(before["step"], color="0.8", linewidth=0.8)
     if judged:

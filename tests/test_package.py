@@ -22,6 +22,7 @@ _JAX_FREE = [
     "weatherlib.graphcast.config",
     "weatherlib.plotting",
     "weatherlib.task",
+    "weatherlib.training.config",
     "weatherlib.typing",
     "weatherlib.variables",
 ]

@@ -14,10 +14,16 @@ import jax
 import numpy as np
 
 from weatherlib import data, data_utils, training
-from weatherlib.cli import console, families, models, settings, statistics
+from weatherlib.cli import (
+    console,
+    families,
+    models,
+    settings,
+    starting,
+    statistics,
+)
 from weatherlib.training import (
     optimizers,
-    patterns,
     records,
     report,
     schedules,
@@ -342,35 +348,7 @@ class Run:
         if init is None:
             return params
         assert not isinstance(init, str)
-        if not init.path.exists():
-            raise FileNotFoundError(f"init_from: {init.path} does not exist")
-        found = self.family.load(init.path)
-        patterns.require_matches(params, init.skip, "init_from.skip")
-
-        def taken(described: dict[str, Any]) -> dict[str, Any]:
-            return {
-                name: shape
-                for name, shape in described.items()
-                if patterns.first_match(name, init.skip) is None
-            }
-
-        differences = patterns.compare(
-            taken(patterns.describe(params)), taken(patterns.describe(found))
-        )
-        if differences:
-            lines = "\n  ".join(differences)
-            raise ValueError(
-                f"init_from: {init.path} does not fit the model:\n  {lines}\n"
-                "Change the model, or name what to leave fresh in init_from.skip"
-            )
-        values = dict(zip(patterns.names(found), jax.tree.leaves(found)))
-
-        def choose(name: str, fresh: Any) -> Any:
-            if patterns.first_match(name, init.skip) is not None:
-                return fresh
-            return jax.numpy.asarray(values[name], fresh.dtype)
-
-        return patterns.map_named(choose, params)
+        return starting.take(init, self.family, params)
 
     def _report(self, result: training.Result, seconds: float) -> None:
         facts = [

@@ -36,18 +36,19 @@ if TYPE_CHECKING:
     from weatherlib.training.faults import NonFiniteLossError, Stopped
     from weatherlib.training.feed import Feed
     from weatherlib.training.frames import Frames
-    from weatherlib.training.loop import LoopConfig, Result, Stage, Trainer
+    from weatherlib.training.loop import Trainer
     from weatherlib.training.objective import Objective
+    from weatherlib.training.plan import LoopConfig, Result, Stage
     from weatherlib.training.validation import Validator
 
 _LAZY = {
     "Feed": "feed",
     "Frames": "frames",
-    "LoopConfig": "loop",
+    "LoopConfig": "plan",
     "NonFiniteLossError": "faults",
     "Objective": "objective",
-    "Result": "loop",
-    "Stage": "loop",
+    "Result": "plan",
+    "Stage": "plan",
     "Stopped": "faults",
     "Trainer": "loop",
     "Validator": "validation",

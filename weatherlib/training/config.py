@@ -6,7 +6,8 @@ import dataclasses
 import pathlib
 from typing import Any, Literal
 
-from weatherlib import config, task
+from weatherlib import config
+from weatherlib.training.data_config import DataConfig, Period, require_positive
 
 __all__ = [
     "DataConfig",
@@ -29,87 +30,6 @@ _NO_DECAY = (
     "*token_embed*",
     "*/embeddings",
 )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Period(config.Mapping):
-    """A part of a time axis.
-
-    Attributes:
-      start: First time inside, such as "2015-01-01"; None begins with the data.
-      end: First time outside; None ends with the data.
-    """
-
-    start: str | None = None
-    end: str | None = None
-
-    def __post_init__(self) -> None:
-        bounds = [_time(name, self[name]) for name in ("start", "end")]
-        if None not in bounds and not bounds[0] < bounds[1]:
-            raise ValueError(f"start {self.start} is not before end {self.end}")
-
-    def overlaps(self, other: Period) -> bool:
-        """Returns whether the two have a time in common."""
-        return _before(self.start, other.end) and _before(other.start, self.end)
-
-    def __str__(self) -> str:
-        return f"{self.start or 'the beginning'} to {self.end or 'the end'}"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DataConfig(config.Mapping):
-    """What is learnt from.
-
-    Attributes:
-      path: File, store or address, as `weatherlib.data.open_dataset` takes it.
-      task: Name of a published task, such as TASK_13, or its fields.
-      train: Times that are trained on.
-      validation: Times that are validated on; None validates on nothing.
-      test: Times kept for a judgement later. Only compared with the other two.
-      statistics: Folder of the statistics; None computes those of `train`.
-      time_step: Length of a step, such as "12h"; None takes that of the data.
-      in_memory: Whether all values are read first; None decides by size.
-      nan_allowed: Variables that may have missing values.
-      skip_corrupt: Whether samples that cannot be read are replaced by others. They
-        are named and counted.
-      threads: Threads that read batches.
-      prefetch: Batches that wait for the device.
-    """
-
-    path: str
-    task: str | dict[str, Any]
-    train: Period = dataclasses.field(default_factory=Period)
-    validation: Period | None = None
-    test: Period | None = None
-    statistics: pathlib.Path | None = None
-    time_step: str | None = None
-    in_memory: bool | None = None
-    nan_allowed: tuple[str, ...] = ("sea_surface_temperature",)
-    skip_corrupt: bool = False
-    threads: int = 2
-    prefetch: int = 4
-
-    def __post_init__(self) -> None:
-        _positive(self, "threads", "prefetch")
-        self.task_config()
-
-    def task_config(self) -> task.TaskConfig:
-        """Returns the task as an object.
-
-        Raises:
-          ValueError: There is no task of that name, or a field is wrong.
-        """
-        if not isinstance(self.task, str):
-            return config.from_dict(task.TaskConfig, self.task)
-        known = {
-            name: value
-            for name, value in vars(task).items()
-            if isinstance(value, task.TaskConfig)
-        }
-        if self.task not in known:
-            hint = config.closest_hint(self.task, known)
-            raise ValueError(f"task: there is no task {self.task!r}{hint}")
-        return known[self.task]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -146,8 +66,8 @@ class Schedule(config.Mapping):
             if not self[name] >= 0:
                 raise ValueError(f"{name} must not be negative, found {self[name]!r}")
         if self.decay is not None:
-            _positive(self, "decay")
-        _positive(self, "power")
+            require_positive(self, "decay")
+        require_positive(self, "power")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -173,7 +93,9 @@ class StageConfig(config.Mapping):
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give one of steps and epochs")
-        _positive(self, "batch_size", "steps" if self.epochs is None else "epochs")
+        require_positive(
+            self, "batch_size", "steps" if self.epochs is None else "epochs"
+        )
         if not self.rollouts or min(self.rollouts) < 1:
             raise ValueError(f"rollout must be at least 1, found {self.rollout!r}")
 
@@ -220,9 +142,9 @@ class OptimizerConfig(config.Mapping):
         for name in ("b1", "b2", "ema"):
             if not 0 <= self[name] < 1:
                 raise ValueError(f"{name} must be in [0, 1), found {self[name]!r}")
-        _positive(self, "eps", "accumulate", "layer_decay")
+        require_positive(self, "eps", "accumulate", "layer_decay")
         if self.clip is not None:
-            _positive(self, "clip")
+            require_positive(self, "clip")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -246,7 +168,7 @@ class LossConfig(config.Mapping):
     huber_delta: float = 1.0
 
     def __post_init__(self) -> None:
-        _positive(self, "huber_delta")
+        require_positive(self, "huber_delta")
         levels = self.levels if isinstance(self.levels, dict) else {}
         for label, weights in (("variables", self.variables or {}), ("levels", levels)):
             wrong = {name: value for name, value in weights.items() if not value >= 0}
@@ -305,9 +227,9 @@ class ValidationConfig(config.Mapping):
     min_change: float = 0.0
 
     def __post_init__(self) -> None:
-        _positive(self, "every", "samples", "batch_size", "rollout")
+        require_positive(self, "every", "samples", "batch_size", "rollout")
         if self.patience is not None:
-            _positive(self, "patience")
+            require_positive(self, "patience")
         if self.leads and min(self.leads) < 1:
             raise ValueError(f"leads count from 1, found {self.leads}")
         if self.metric == "rmse" and not self.leads:
@@ -374,7 +296,7 @@ class TrainConfig(config.Mapping):
     license: str = ""
 
     def __post_init__(self) -> None:
-        _positive(self, "checkpoint_every", "keep", "log_every")
+        require_positive(self, "checkpoint_every", "keep", "log_every")
         if not self.stages:
             raise ValueError("stages is empty; a run needs at least one")
         if self.schedule is None and any(s.schedule is None for s in self.stages):
@@ -390,30 +312,3 @@ class TrainConfig(config.Mapping):
         if isinstance(self.init_from, str):
             init = InitConfig(path=pathlib.Path(self.init_from))
             object.__setattr__(self, "init_from", init)
-
-
-def _positive(settings: Any, *names: str) -> None:
-    for name in names:
-        if not settings[name] > 0:
-            raise ValueError(f"{name} must be positive, found {settings[name]!r}")
-
-
-def _time(name: str, value: str | None) -> Any:
-    """Returns a time as a timestamp."""
-    if value is None:
-        return None
-    import pandas as pd
-
-    try:
-        return pd.Timestamp(value)
-    except ValueError as error:
-        raise ValueError(
-            f"{name}: expected a time such as 2015-01-01 or 2015-01-01T06, found "
-            f"{value!r}"
-        ) from error
-
-
-def _before(first: str | None, second: str | None) -> bool:
-    if first is None or second is None:
-        return True
-    return _time("start", first) < _time("end", second)

@@ -348,7 +348,8 @@ def _spacing(
 
 
 def _input_frames(task: tasks.TaskConfig, step: np.timedelta64) -> int:
-    count = pd.Timedelta(task.input_duration) / pd.Timedelta(step)
+    duration = times.as_timedelta(task.input_duration)
+    count = duration.to_timedelta64() / step
     if count < 1 or not float(count).is_integer():
         raise ValueError(
             f"task.input_duration {task.input_duration} is no multiple of the step of "

@@ -111,5 +111,5 @@ class Objective:
         )
 
 
-def _mean(values: xarray.DataArray) -> jax.Array:
+def _mean(values: xarray.DataArray) -> Any:
     return xarray_jax.unwrap_data(values.mean(skipna=False), require_jax=True)

@@ -13,7 +13,7 @@ from weatherlib import optional
 __all__ = ["Observer", "Recorder", "flatten", "read_records"]
 
 _JSON, _CSV = "metrics.jsonl", "metrics.csv"
-_COLUMNS = (
+_COLUMNS: tuple[str, ...] = (
     "step",
     "kind",
     "stage",

@@ -39,7 +39,7 @@ def test_the_help_of_a_command_explains_each_option_with_examples(name, capsys):
     for field in dataclasses.fields(module.Options):
         flag = f"--{field.name.replace('_', '-')}"
         hidden = name == "predict" and field.name == "truth"
-        positional = field.name in ("path", "output") and flag not in printed
+        positional = field.name in ("path", "output", "config") and flag not in printed
         assert (flag in printed) != (hidden or positional)
 
 

@@ -41,7 +41,7 @@ def _last_step(folder):
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     folder = tmp_path_factory.mktemp("unbroken")
-    toys.trainer(folder).run()
+    toys.brief_trainer(folder).run()
     return toys.comparable(records.read_records(folder))
 
 
@@ -75,5 +75,5 @@ def test_kills_at_any_moment_leave_the_loss_curve_of_an_unbroken_run(
     assert (last / str(step) / "_CHECKPOINT_METADATA").exists()
     assert not (tmp_path / "run.lock").exists()
 
-    toys.trainer(tmp_path).run(resume=True)
+    toys.brief_trainer(tmp_path).run(resume=True)
     assert toys.comparable(records.read_records(tmp_path)) == unbroken

@@ -164,16 +164,22 @@ def trainer(folder, *, slow=0.0, stages=((20, 1), (14, 2)), batch=4, **changes):
         )
     settings = {"checkpoint_every": 7, "log_every": 3, "validate_every": 10}
     settings |= {"ema": 0.9, **changes.pop("settings", {})}
+    leads = changes.pop("leads", (1, 2))
     if "validate" not in changes:
         changes["validate"] = training.Validator(
             training.Objective(lambda: make_predictor(0.0)),
             frames.loader,
             frames.starts(training.Period(start="2020-01-12"), targets=2),
-            training.ValidationConfig(samples=3, leads=(1, 2)),
+            training.ValidationConfig(samples=3, leads=leads),
         )
     return training.Trainer(
         objective, made, training.LoopConfig(**settings), folder=folder, **changes
     )
+
+
+def brief_trainer(folder, **changes):
+    """Returns a trainer with less to compile."""
+    return trainer(folder, stages=((34, 1),), leads=(), **changes)
 
 
 def comparable(records):

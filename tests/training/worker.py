@@ -6,4 +6,4 @@ from tests.training import toys
 
 if __name__ == "__main__":
     folder, slow = sys.argv[1], float(sys.argv[2])
-    toys.trainer(folder, slow=slow).run(resume=True)
+    toys.brief_trainer(folder, slow=slow).run(resume=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import pathlib
 import shutil
@@ -208,7 +209,9 @@ class Checkpoints:
         if target.exists():
             target = target.with_name(f"{target.name}-{time.time_ns()}")
         target.parent.mkdir(exist_ok=True)
-        shutil.move(path, target)
+        # Another process of the run may have moved it.
+        with contextlib.suppress(FileNotFoundError):
+            shutil.move(path, target)
         # The manager remembers which steps there were.
         manager = self._managers.pop(path.parent.name, None)
         if manager is not None:

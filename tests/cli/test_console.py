@@ -84,7 +84,7 @@ class TestTrainingDisplay:
             display.begin(2, 8)
             for step in (4, 6, 8):
                 display.update({**_RECORD, "step": step})
-            display.note(["validation [1]"])
+            display.note(["validation [best]"])
         return text.getvalue()
 
     def test_in_a_log_there_are_few_lines(self):
@@ -93,14 +93,14 @@ class TestTrainingDisplay:
             "continuing after update 2 of 8",
             "update 4 of 8  loss 0.5  2/s  1 min 30 s left",
             "update 8 of 8  loss 0.5  2/s  1 min 30 s left",
-            "validation [1]",
+            "validation [best]",
         ]
 
     def test_on_a_terminal_there_is_a_bar_with_loss_rate_and_time_left(self):
         found = self._shown(True)
         assert "8/8" in found
         assert "loss 0.5  2/s  1 min 30 s left" in found
-        assert "validation [1]" in found
+        assert "validation [best]" in found
 
     def test_before_the_rate_is_known_the_loss_is_shown(self):
         import rich.console

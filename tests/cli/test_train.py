@@ -42,7 +42,8 @@ def toy_family():
         load=lambda path: checkpoint.open_checkpoint(path, dict)["params"],
     )
     families.FAMILIES["toy"] = lambda: family
-    yield
+    with toys.quick_compilation():
+        yield
     del families.FAMILIES["toy"]
 
 

@@ -6,4 +6,5 @@ from tests.training import toys
 
 if __name__ == "__main__":
     folder, slow = sys.argv[1], float(sys.argv[2])
-    toys.brief_trainer(folder, slow=slow).run(resume=True)
+    with toys.quick_compilation():
+        toys.brief_trainer(folder, slow=slow).run(resume=True)

@@ -156,7 +156,7 @@ class TrainingDisplay:
     def note(self, lines: Sequence[str]) -> None:
         """Prints lines that stay."""
         for line in lines:
-            self._console.print(line, markup=False)
+            self._console.print(line, markup=False, highlight=False)
 
 
 def format_seconds(seconds: float) -> str:

@@ -42,7 +42,7 @@ _EXTRAS = {
     "cloud": ["fsspec>=2024.9", "gcsfs>=2024.9", "s3fs>=2024.9", "aiohttp>=3.9"],
     "cluster": ["distributed>=2024.8"],
     "open-data": ["ecmwf-opendata>=0.3.3"],
-    "train": ["orbax-checkpoint>=0.11,<1", "tensorboardX>=2.6", "grain>=0.2.3"],
+    "train": ["orbax-checkpoint>=0.11,<1", "tensorboardX>=2.6", "grain>=0.2.10"],
     "plot": ["cartopy>=0.23", "imageio-ffmpeg>=0.5"],
     "sim": ["dinosaur>=1.5"],
     "docs": [

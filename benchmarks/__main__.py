@@ -14,6 +14,7 @@ _QUICK = {
     "geometry": ["geometry.py"],
     "graphcast_step": ["graphcast_step.py", "--config", "10deg"],
     "statistics": ["statistics.py", "--frames", "400"],
+    "training": ["training.py", "--updates", "20", "--blocks", "4"],
     "rollout": ["rollout.py", "--steps", "10", "40"],
     "evaluation": ["evaluation.py", "--starts", "120"],
 }

@@ -2,8 +2,8 @@
 
     python scripts/make_bundle.py --spin-up 260
     weatherlib simulate archive.nc --days 1120
-    python examples/train_graphcast.py --config examples/configs/simulation.yaml
-    python scripts/make_bundle.py --archive archive.nc --run runs/simulation
+    weatherlib train examples/configs/simulated_graphcast.yaml
+    python scripts/make_bundle.py --archive archive.nc --run runs/simulated_graphcast
 
 The sample comes from the end of the archive, which training never sees. Its values are
 rounded to a small share of what they change in six hours, so that they compress well.

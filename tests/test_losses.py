@@ -231,3 +231,85 @@ def test_coordinates_that_disagree_are_refused_rather_than_intersected(dim):
 def test_no_variables_at_all_are_refused():
     with pytest.raises(ValueError, match="no per-variable losses to add up"):
         losses.sum_per_variable_losses({}, {})
+
+
+class TestWeightedError:
+    def _pair(self):
+        rng = np.random.default_rng(3)
+        coords = {"lat": [-60.0, 0.0, 60.0], "level": [500, 1000]}
+
+        def fields():
+            return xr.Dataset(
+                {
+                    "z": (
+                        ("batch", "time", "level", "lat", "lon"),
+                        rng.standard_normal((2, 1, 2, 3, 4)).astype(np.float32),
+                    ),
+                    "t": (
+                        ("batch", "time", "lat", "lon"),
+                        rng.standard_normal((2, 1, 3, 4)).astype(np.float32),
+                    ),
+                },
+                coords=coords,
+            )
+
+        return fields(), fields()
+
+    def test_by_default_it_is_the_published_loss(self):
+        predictions, targets = self._pair()
+        expected, each = losses.weighted_mse_per_level(predictions, targets, {"t": 0.1})
+        found, found_each = losses.weighted_error(
+            predictions, targets, variable_weights={"t": 0.1}
+        )
+        np.testing.assert_array_equal(found, expected)
+        for name in each:
+            np.testing.assert_array_equal(found_each[name], each[name])
+
+    @pytest.mark.parametrize("kind", ["mse", "mae", "huber"])
+    def test_kinds_follow_their_formulae(self, kind):
+        predictions, targets = self._pair()
+        found, _ = losses.weighted_error(
+            predictions,
+            targets,
+            kind=kind,
+            level_weights="uniform",
+            latitude=False,
+            huber_delta=0.5,
+        )
+        expected = 0.0
+        for name in targets:
+            error = np.abs((predictions[name] - targets[name]).values)
+            value = {
+                "mse": error**2,
+                "mae": error,
+                "huber": np.where(error < 0.5, error**2 / 2, 0.5 * (error - 0.25)),
+            }[kind]
+            expected += value.reshape(2, -1).mean(1)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+    def test_levels_are_weighted_as_named_and_scaled_to_mean_one(self):
+        predictions, targets = self._pair()
+        _, each = losses.weighted_error(
+            predictions, targets, level_weights={500: 3.0}, latitude=False
+        )
+        square = (predictions["z"] - targets["z"]).values ** 2
+        expected = (square * np.array([1.5, 0.5])[:, None, None]).reshape(2, -1).mean(1)
+        np.testing.assert_allclose(each["z"], expected, rtol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"kind": "rmse"}, "kind 'rmse' is not known"),
+            ({"level_weights": {850: 1.0}}, r"levels \[850\] hPa that no target has"),
+            ({"level_weights": "log"}, "level_weights 'log' is not known"),
+            ({"variable_weights": {"q": 1.0}}, "no loss: 'q'"),
+        ],
+    )
+    def test_wrong_options_are_errors(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            losses.weighted_error(*self._pair(), **options)
+
+    def test_variables_must_be_the_same(self):
+        predictions, targets = self._pair()
+        with pytest.raises(ValueError, match="only one of them"):
+            losses.weighted_error(predictions, targets[["t"]])

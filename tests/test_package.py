@@ -23,6 +23,7 @@ _JAX_FREE = [
     "weatherlib.hub",
     "weatherlib.plotting",
     "weatherlib.task",
+    "weatherlib.training.config",
     "weatherlib.typing",
     "weatherlib.variables",
 ]

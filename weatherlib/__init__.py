@@ -39,6 +39,7 @@ _LAZY = frozenset(
         "simulation",
         "stacking",
         "task",
+        "training",
         "variables",
         "xarray_jax",
         "xarray_tree",

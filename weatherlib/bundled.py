@@ -1,6 +1,6 @@
 """Where the files inside the package are: sample, statistics and checkpoint.
 
-They come from `weatherlib.simulation` and `examples/train_graphcast.py`. Nothing here
+They come from `weatherlib.simulation` and `weatherlib train`. Nothing here
 opens them.
 """
 

@@ -22,6 +22,7 @@ __all__ = [
     "normalized_latitude_weights",
     "normalized_level_weights",
     "sum_per_variable_losses",
+    "weighted_error",
     "weighted_mse_per_level",
 ]
 
@@ -81,7 +82,7 @@ def weighted_mse_per_level(
             "are in only one of them"
         )
     per_variable = {
-        name: _weighted_squared_error(name, predictions[name], target)
+        name: _weighted(_error(name, predictions[name], target), target)
         for name, target in targets.items()
     }
     if isinstance(targets, xr.Dataset):
@@ -161,8 +162,63 @@ def _coordinate(data: xr.DataArray, name: str) -> xr.DataArray:
     return data.coords[name]
 
 
-def _weighted_squared_error(
-    name: Any, prediction: xr.DataArray, target: xr.DataArray
+def weighted_error(
+    predictions: xr.Dataset,
+    targets: xr.Dataset,
+    *,
+    kind: str = "mse",
+    variable_weights: Mapping[str, float] | None = None,
+    level_weights: str | Mapping[int, float] = "pressure",
+    latitude: bool = True,
+    huber_delta: float = 1.0,
+) -> LossAndDiagnostics:
+    """Returns an error weighted by variable, level and area, each as one likes.
+
+    With nothing but `variable_weights` it is `weighted_mse_per_level`.
+
+    Args:
+      predictions: As for `weighted_mse_per_level`.
+      targets: As for `weighted_mse_per_level`.
+      kind: "mse", "mae", or "huber", which is half the square up to `huber_delta`.
+      variable_weights: Weights of the variables that do not count as 1.
+      level_weights: "pressure" for weights proportional to it, "uniform", or weights by
+        level in hPa, 1 where not named. They are scaled to mean 1.
+      latitude: Whether rows are weighted by their area.
+      huber_delta: Error at which the Huber loss becomes linear.
+
+    Returns:
+      The weighted sum over variables of shape [batch], and the unweighted loss of
+      each variable.
+
+    Raises:
+      ValueError: As for `weighted_mse_per_level`; or `kind` is unknown, or a weight is
+        given for a level that no variable has.
+    """
+    unpaired = sorted(set(predictions) ^ set(targets), key=str)
+    if unpaired:
+        raise ValueError(
+            f"predictions and targets must have the same variables; {unpaired} "
+            "are in only one of them"
+        )
+    _check_levels(targets, level_weights)
+    per_variable = {
+        name: _weighted(
+            _error(name, predictions[name], target, kind, huber_delta),
+            target,
+            level_weights,
+            latitude,
+        )
+        for name, target in targets.items()
+    }
+    return sum_per_variable_losses(per_variable, variable_weights or {})
+
+
+def _error(
+    name: Any,
+    prediction: xr.DataArray,
+    target: xr.DataArray,
+    kind: str = "mse",
+    delta: float = 1.0,
 ) -> xr.DataArray:
     try:
         prediction, target = xr.align(prediction, target, join="exact", copy=False)
@@ -170,8 +226,59 @@ def _weighted_squared_error(
         raise ValueError(
             f"{name}: predictions and targets are on different coordinates: {error}"
         ) from error
-    error = (prediction - target) ** 2
-    error = error * normalized_latitude_weights(target).astype(error.dtype)
-    if "level" in target.dims:
-        error = error * normalized_level_weights(target).astype(error.dtype)
+    error = prediction - target
+    if kind == "mse":
+        return error**2
+    if kind == "mae":
+        return abs(error)
+    if kind == "huber":
+        size = abs(error)
+        inner = size.where(size < delta, delta)
+        return 0.5 * inner**2 + delta * (size - inner)
+    raise ValueError(f"kind {kind!r} is not known; use mse, mae or huber")
+
+
+def _weighted(
+    error: xr.DataArray,
+    target: xr.DataArray,
+    level_weights: str | Mapping[int, float] = "pressure",
+    latitude: bool = True,
+) -> xr.DataArray:
+    """Returns the weighted mean of an error over all dimensions but the batch."""
+    if latitude:
+        error = error * normalized_latitude_weights(target).astype(error.dtype)
+    if "level" in target.dims and level_weights != "uniform":
+        weights = _level_weights(target, level_weights)
+        error = error * weights.astype(error.dtype)
     return error.mean([dim for dim in error.dims if dim != "batch"], skipna=False)
+
+
+def _check_levels(targets: Any, level_weights: str | Mapping[int, float]) -> None:
+    if isinstance(level_weights, str):
+        if level_weights not in ("pressure", "uniform"):
+            raise ValueError(
+                f"level_weights {level_weights!r} is not known; use pressure, uniform "
+                "or weights by level"
+            )
+        return
+    held: set[int] = set()
+    for target in targets.values():
+        if "level" in target.dims:
+            held |= set(np.asarray(_coordinate(target, "level").values).tolist())
+    stray = sorted(set(level_weights) - held)
+    if stray:
+        raise ValueError(
+            f"weight given for levels {stray} hPa that no target has; they are on "
+            f"{sorted(held)}"
+        )
+
+
+def _level_weights(
+    target: xr.DataArray, level_weights: str | Mapping[int, float]
+) -> xr.DataArray:
+    if isinstance(level_weights, str):
+        return normalized_level_weights(target)
+    level = _coordinate(target, "level")
+    values = [float(level_weights.get(int(p), 1)) for p in level.values]
+    weights = level.copy(data=np.asarray(values, np.float32))
+    return weights / weights.mean(skipna=False)

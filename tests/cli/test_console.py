@@ -65,3 +65,50 @@ def test_text_in_brackets_is_no_markup(capsys):
     out.print("[bold] 280 [K]")
     out.facts([("levels", "[500, 850]")])
     assert capsys.readouterr().out == "[bold] 280 [K]\n  levels  [500, 850]\n"
+
+
+_RECORD = {"step": 4, "loss": 0.5, "steps_per_second": 2.0, "seconds_left": 90.0}
+
+
+class TestTrainingDisplay:
+    def _shown(self, terminal, seconds=0.0):
+        import io
+
+        import rich.console
+
+        from weatherlib.cli import console
+
+        text = io.StringIO()
+        made = rich.console.Console(file=text, force_terminal=terminal, width=100)
+        with console.TrainingDisplay(made) as display:
+            display.begin(2, 8)
+            for step in (4, 6, 8):
+                display.update({**_RECORD, "step": step})
+            display.note(["validation [best]"])
+        return text.getvalue()
+
+    def test_in_a_log_there_are_few_lines(self):
+        lines = self._shown(False).splitlines()
+        assert lines == [
+            "continuing after update 2 of 8",
+            "update 4 of 8  loss 0.5  2/s  1 min 30 s left",
+            "update 8 of 8  loss 0.5  2/s  1 min 30 s left",
+            "validation [best]",
+        ]
+
+    def test_on_a_terminal_there_is_a_bar_with_loss_rate_and_time_left(self):
+        found = self._shown(True)
+        assert "8/8" in found
+        assert "loss 0.5  2/s  1 min 30 s left" in found
+        assert "validation [best]" in found
+
+    def test_before_the_rate_is_known_the_loss_is_shown(self):
+        import rich.console
+
+        from weatherlib.cli import console
+
+        made = rich.console.Console(force_terminal=False, width=100, record=True)
+        with console.TrainingDisplay(made) as display:
+            display.begin(0, 8)
+            display.update({"step": 1, "loss": 0.25, "steps_per_second": None})
+        assert made.export_text() == "update 1 of 8  loss 0.25\n"

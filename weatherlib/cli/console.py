@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import rich.console
 import rich.progress
 
-__all__ = ["Console", "Progress", "format_seconds"]
+__all__ = ["Console", "Progress", "TrainingDisplay", "format_seconds"]
 
 Progress = Callable[[int, int, float], None]
 
+_LINE_SECONDS = 30.0  # Between lines of a training where there is no terminal.
 _LINES = 8  # Progress lines of one run where the output is not a terminal.
 
 
@@ -135,6 +137,67 @@ class Console:
             yield lambda done, total, seconds: bar.update(
                 task, completed=done, total=total
             )
+
+    @contextlib.contextmanager
+    def training(self) -> Iterator[TrainingDisplay]:
+        """Yields a bar with rate, time left and losses; lines where no terminal is."""
+        with TrainingDisplay(self._rich) as display:
+            yield display
+
+
+class TrainingDisplay:
+    """Shows how a training goes on: a live line, or a line now and then."""
+
+    def __init__(self, console: rich.console.Console) -> None:
+        columns = (
+            rich.progress.TextColumn("Updates"),
+            rich.progress.BarColumn(bar_width=24),
+            rich.progress.MofNCompleteColumn(),
+            rich.progress.TextColumn("{task.fields[numbers]}"),
+            rich.progress.TimeElapsedColumn(),
+        )
+        self._console = console
+        self._bar = rich.progress.Progress(*columns, console=console)
+        self._task: rich.progress.TaskID | None = None
+        self._printed = 0.0
+
+    def __enter__(self) -> TrainingDisplay:
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._console.is_terminal:
+            self._bar.stop()
+
+    def begin(self, step: int, total: int) -> None:
+        """Sets where the run begins and ends."""
+        if step:
+            self.note([f"continuing after update {step} of {total}"])
+        self._total = total
+        self._task = self._bar.add_task(
+            "", total=total, completed=step, numbers="compiling"
+        )
+
+    def update(self, record: Mapping[str, Any]) -> None:
+        """Shows a record of updates."""
+        numbers = f"loss {record['loss']:.4g}"
+        if record["steps_per_second"]:
+            left = format_seconds(record["seconds_left"])
+            numbers += f"  {record['steps_per_second']:.3g}/s  {left} left"
+        step = record["step"]
+        if self._console.is_terminal and self._task is not None:
+            self._bar.update(self._task, completed=step, numbers=numbers)
+            return
+        now = time.monotonic()
+        if now - self._printed >= _LINE_SECONDS or step == self._total:
+            self._printed = now
+            self.note([f"update {step} of {self._total}  {numbers}"])
+
+    def note(self, lines: Sequence[str]) -> None:
+        """Prints lines that stay."""
+        for line in lines:
+            self._console.print(line, markup=False, highlight=False)
 
 
 def format_seconds(seconds: float) -> str:

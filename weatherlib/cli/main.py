@@ -45,6 +45,10 @@ COMMANDS = {
         module="weatherlib.cli.stats",
         summary="Make normalisation statistics or a climatology from an archive.",
     ),
+    "train": Command(
+        module="weatherlib.cli.train",
+        summary="Train a model from a configuration file, or continue.",
+    ),
     "plot": Command(
         module="weatherlib.cli.plot",
         summary="Draw maps or an animation of a forecast or any weather file.",

@@ -54,7 +54,10 @@ def run_reported(work: Callable[[], None], *, debug: bool = False) -> int:
             if debug or not _is_for_the_user(error):
                 traceback.print_exc()
                 return _USER_ERROR if _is_for_the_user(error) else _BUG
-            return complain(_message(error), getattr(error, "__notes__", []))
+            notes = getattr(error, "__notes__", [])
+            # JAX adds a note on tracebacks, which are not shown.
+            notes = [note for note in notes if "JAX_TRACEBACK_FILTERING" not in note]
+            return complain(_message(error), notes)
     return 0
 
 

@@ -1,0 +1,352 @@
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+
+import jax
+import numpy as np
+import pytest
+import xarray
+import yaml
+
+from tests.training import toys
+from weatherlib import checkpoint, config, training
+from weatherlib.cli import families, main, settings
+from weatherlib.training import lock, records
+
+_CONFIGS = pathlib.Path(__file__).parents[2] / "examples" / "configs"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ToyConfig(config.Mapping):
+    noise: float = 0.05
+
+
+def _save(path, params, model_config, task_config, grid, **texts):
+    del model_config, task_config
+    extras = {"lat": grid.lat, **texts}
+    checkpoint.save(path, {"params": params}, extras=extras)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def toy_family():
+    family = families.Family(
+        config_class=ToyConfig,
+        network=lambda model, task, remat: toys.Linear(model.noise),
+        save=_save,
+        load=lambda path: checkpoint.open_checkpoint(path, dict)["params"],
+    )
+    families.FAMILIES["toy"] = lambda: family
+    with toys.quick_compilation():
+        yield
+    del families.FAMILIES["toy"]
+
+
+def _write(tmp_path):
+    toys.weather().to_netcdf(tmp_path / "weather.nc")
+    values = {
+        "output": str(tmp_path / "run"),
+        "data": {
+            "path": str(tmp_path / "weather.nc"),
+            "task": {name: list(v) if isinstance(v, tuple) else v
+                     for name, v in toys.TASK.items()},
+            "train": {"end": "2020-01-12"},
+            "validation": {"start": "2020-01-12"},
+        },
+        "model": {"family": "toy"},
+        "schedule": {"peak": 0.03, "warmup": 2},
+        "stages": [{"steps": 8, "batch_size": 2}],
+        "validation": {"every": 4, "samples": 2, "leads": [1]},
+        "checkpoint_every": 4,
+        "log_every": 2,
+        "optimizer": {"ema": 0.9},
+        "license": "CC0-1.0",
+    }  # fmt: skip
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(values))
+    return tmp_path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return _write(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder in which training has ended, and what it printed."""
+    folder = _write(tmp_path_factory.mktemp("finished"))
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert _train(folder) == 0
+    return folder, printed.getvalue()
+
+
+def _train(folder, *words):
+    return main.main(["train", str(folder / "train.yaml"), *words])
+
+
+def _set(*changes):
+    return [word for change in changes for word in ("--set", change)]
+
+
+def test_training_leaves_everything_a_forecast_and_a_reader_need(finished):
+    folder, out = finished
+    run = folder / "run"
+    names = {path.name for path in run.iterdir()}
+    assert names == {
+        "best", "checkpoint.npz", "config.yaml", "curves.png", "events", "last",
+        "metrics.csv", "metrics.jsonl", "report.html", "stats",
+    }  # fmt: skip
+    kinds = ("mean", "stddev", "diffs_stddev")
+    assert {f"{kind}_by_level.nc" for kind in kinds} < {
+        path.name for path in (run / "stats").iterdir()
+    }
+    assert "update 8 of 8" in out
+    assert "data wait" in out
+    assert f"predict --pretrained {run}/checkpoint.npz" in out
+    page = (run / "report.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "family: toy" in page
+    assert "http://" not in page and "https://" not in page
+    found = records.read_records(run)
+    assert [r["step"] for r in found if r["kind"] == "train"] == [2, 4, 6, 8]
+    rates = [r["learning_rate"] for r in found if r["kind"] == "train"]
+    assert rates[0] == pytest.approx(0.015)
+    assert list((run / "events").iterdir())
+    # The configuration that is kept says the same as the one that was given.
+    kept = settings.read(training.TrainConfig, run / "config.yaml")
+    assert kept == settings.read(training.TrainConfig, folder / "train.yaml")
+
+
+def test_exported_weights_are_the_average_at_the_best_validation(finished):
+    folder, _ = finished
+    path = folder / "run" / "checkpoint.npz"
+    found = checkpoint.open_checkpoint(path, dict)["params"]
+    with path.open("rb") as file:
+        extras = checkpoint.load_extras(file)
+    best = min(
+        (r for r in records.read_records(folder / "run") if r["kind"] == "validation"),
+        key=lambda record: record["metric"],
+    )
+    assert str(extras["description"]).endswith(f"(update {best['step']})")
+    names = {p.name for p in (folder / "run" / "best").iterdir()}
+    assert names == {str(best["step"])}
+    assert set(found["~"]) == {
+        f"{kind}_{name}" for kind in "wb" for name in toys.TASK.target_variables
+    }
+
+
+def test_statistics_leave_out_what_comes_after_the_training_period(finished):
+    folder, _ = finished
+    weather = toys.weather()
+    early = weather["datetime"].values[0] < np.datetime64("2020-01-12")
+    expected = float(weather[toys.PRESSURE].isel(time=early).mean())
+    found = xarray.load_dataset(folder / "run" / "stats" / "mean_by_level.nc")
+    assert float(found[toys.PRESSURE]) == pytest.approx(expected, rel=1e-6)
+    assert "day_progress_sin" in found
+
+
+def test_a_run_is_continued_only_when_asked(folder, finished, capsys):
+    assert _train(finished[0]) == 2
+    assert "holds a run of 8 updates; continue it with --resume" in (
+        capsys.readouterr().err
+    )
+    assert _train(folder, *_set("stages.0.steps=4")) == 0
+    assert _train(folder, "--resume") == 0
+    assert "continuing after update 4 of 8" in capsys.readouterr().out
+    steps = [r["step"] for r in records.read_records(folder / "run")]
+    assert steps == [2, 4, 4, 6, 8, 8]
+
+
+def test_a_stopped_run_says_how_to_go_on(folder, capsys, monkeypatch):
+    from weatherlib.cli import train
+
+    record = train._Display.record
+
+    def stop(self, found):
+        record(self, found)
+        if found["step"] == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(train._Display, "record", stop)
+    assert _train(folder, *_set("seed=3")) == 130
+    err = capsys.readouterr().err
+    assert "stopped by SIGTERM after update" in err
+    assert "--set seed=3 --resume" in err
+    monkeypatch.undo()
+    last = sorted(int(p.name) for p in (folder / "run" / "last").iterdir())
+    assert 6 <= last[-1] < 8
+
+
+def test_a_dry_run_trains_nothing(folder, capsys):
+    assert _train(folder, "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert "8 updates, rollout 1" in out
+    assert "toy, 6 parameters" in out
+    assert not (folder / "run" / "last").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["optimizer.weight_deca=1"], "did you mean 'weight_decay'"),
+        (["seed"], "expected key=value, found 'seed'"),
+        (["stages.3.steps=1"], "'3' is no entry of a list of 1"),
+        (["seed.x=1"], "seed: expected a whole number"),
+        (["model.nois=1"], "model: ToyConfig: unknown key 'nois'.*'noise'"),
+        (["model={family: grafcast}"], "no family 'grafcast'.*'graphcast'"),
+        (["model={}"], "model: missing family"),
+        (["data.path=/no/such.nc"], "no.such.nc"),
+        (["data.statistics=/no/stats"], "no statistics"),
+        (["data.train.end=2019-01-01"], "has 0 frames"),
+        (["optimizer.frozen=[x*]"], "optimizer.frozen: no parameter matches"),
+        (["init_from=/no/weights.npz"], "init_from: /no/weights.npz does not exist"),
+        (["schedule.warmup=100"], "warm-up of 100 updates does not fit into 8"),
+        (["schedule={peak: [}"], "not valid YAML"),
+    ],
+)
+def test_mistakes_end_with_one_line_and_code_2(folder, capsys, changes, message):
+    assert _train(folder, *_set(*changes)) == 2
+    err = capsys.readouterr().err
+    assert re.search(message, err, re.S), err
+    assert "Traceback" not in err
+
+
+def test_a_missing_configuration_is_named(tmp_path, capsys):
+    assert main.main(["train", str(tmp_path / "no.yaml")]) == 2
+    assert "no.yaml: the configuration does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("default")
+def test_overlapping_periods_are_warned_about(folder, capsys):
+    words = _set("data.validation.start=2020-01-10", "data.test={start: 2020-01-14}")
+    assert _train(folder, "--dry-run", *words) == 0
+    err = capsys.readouterr().err
+    assert "the periods train (the beginning to 2020-01-12) and validation" in err
+    assert "validation (2020-01-10 to the end) and test" in err
+    assert "periods train (the beginning to 2020-01-12) and test" not in err
+
+
+def test_two_runs_in_one_folder_are_refused(folder, capsys):
+    (folder / "run").mkdir()
+    holder = {"pid": 7, "host": "elsewhere"}
+    (folder / "run" / "run.lock").write_text(json.dumps(holder))
+    assert _train(folder) == 2
+    assert "process 7 on elsewhere is training" in capsys.readouterr().err
+    assert not lock._held
+
+
+def test_statistics_of_another_grid_or_task_are_refused(folder, capsys):
+    assert _train(folder, "--dry-run") == 0
+    stats = folder / "run" / "stats"
+    toys.weather(lat=6).to_netcdf(folder / "other.nc")
+    other = [*_set(f"data.path={folder}/other.nc", f"output={folder}/other")]
+    given = _set(f"data.statistics={stats}")
+    assert _train(folder, "--dry-run", *other, *given) == 2
+    assert "statistics of another grid" in capsys.readouterr().err
+    # Those of a folder's own run with another period.
+    assert _train(folder, "--dry-run", *_set("data.train.end=2020-01-11")) == 2
+    assert "statistics of another train" in capsys.readouterr().err
+    # Another set of variables, and values that belong to other data.
+    (stats / "source.json").unlink()
+    mean = xarray.load_dataset(stats / "mean_by_level.nc")
+    words = [*given, *_set(f"output={folder}/third"), "--dry-run"]
+    _replace(stats / "mean_by_level.nc", mean.drop_vars("geopotential"))
+    assert _train(folder, *words) == 2
+    assert "geopotential is missing" in capsys.readouterr().err
+    _replace(stats / "mean_by_level.nc", mean * 100)
+    assert _train(folder, *words) == 2
+    assert "standard deviations" in capsys.readouterr().err
+
+
+def _replace(path, dataset):
+    path.unlink()
+    dataset.to_netcdf(path)
+
+
+def test_fine_tuning_starts_from_a_file_and_keeps_what_is_frozen(
+    folder, finished, capsys
+):
+    weights = folder / "start.npz"
+    shutil.copy(finished[0] / "run" / "checkpoint.npz", weights)
+    before = checkpoint.open_checkpoint(weights, dict)["params"]
+    frozen = "optimizer.frozen=['*mean_sea_level_pressure']"
+    words = _set(f"output={folder}/tuned", f"init_from={weights}", frozen)
+    assert _train(folder, *words) == 0
+    tuned = folder / "tuned" / "checkpoint.npz"
+    after = checkpoint.open_checkpoint(tuned, dict)["params"]
+    for kind in "wb":
+        name = f"{kind}_{toys.PRESSURE}"
+        np.testing.assert_array_equal(before["~"][name], after["~"][name])
+    assert (before["~"]["w_geopotential"] != after["~"]["w_geopotential"]).any()
+
+    # A file of another model is refused, unless the difference is named.
+    grown = jax.tree.map(lambda x: x, before)
+    grown["~"]["w_geopotential"] = np.zeros((3, 1), np.float32)
+    grown["~"]["extra"] = np.zeros(1, np.float32)
+    checkpoint.save(weights, {"params": grown}, extras={})
+    words = _set(f"output={folder}/other", f"init_from={weights}")
+    assert _train(folder, *words) == 2
+    err = capsys.readouterr().err
+    assert "it has ~/extra, which this model lacks" in err
+    assert "~/w_geopotential has shape (3, 1), this model needs (2, 1)" in err
+    skip = f"init_from={{path: {weights}, skip: ['*/w_geopotential']}}"
+    assert _train(folder, *_set(f"output={folder}/other", skip)) == 2
+    assert "extra" in capsys.readouterr().err
+
+
+def test_weights_and_stages_of_all_kinds_train(folder):
+    words = _set(
+        "stages=[{epochs: 0.1, rollout: [1, 2], batch_size: 2, reset_optimizer: true}]",
+        "schedule={kind: graphcast, peak: 0.01, end: 0.0001, warmup: 1}",
+        "loss={kind: huber, variables: {geopotential: 0.5}, levels: {500: 2}, "
+        "latitude: false}",
+        "optimizer={accumulate: 2, ema: 0}",
+        "precision=bfloat16",
+        "remat=true",
+        "validation.metric=rmse",
+    )
+    assert _train(folder, *words) == 0
+    found = records.read_records(folder / "run")
+    steps = {r["rollout"]: r["step"] for r in found if r["kind"] == "train"}
+    assert steps == {1: 2, 2: 4}
+    rates = [r["learning_rate"] for r in found if r["kind"] == "train"]
+    np.testing.assert_allclose(rates[-1:], 1e-4, rtol=1e-5)
+    judged = [r for r in found if r["kind"] == "validation"][-1]
+    assert judged["metric"] == judged["relative_rmse"]
+
+
+def test_a_corrupt_sample_ends_a_run_or_is_counted(folder, capsys):
+    weather = toys.weather()
+    weather[toys.PRESSURE][0, 20] = np.nan
+    weather.to_netcdf(folder / "weather.nc")
+    stats = folder / "stats"
+    from weatherlib.data_utils import statistics
+
+    statistics.compute_statistics(toys.weather()).save(stats)
+    words = _set(f"data.statistics={stats}", "stages.0.steps=40")
+    assert _train(folder, *words) == 2
+    assert "weather.nc: mean_sea_level_pressure has missing" in capsys.readouterr().err
+    words += _set(f"output={folder}/other", "data.skip_corrupt=true")
+    assert _train(folder, *words) == 0
+    page = (folder / "other" / "report.html").read_text()
+    assert "<th>samples skipped</th><td>3</td>" in page
+
+
+@pytest.mark.parametrize("path", sorted(_CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_example_configuration_can_be_read(path):
+    read = settings.read(training.TrainConfig, path)
+    family, model = families.find_family(read.model)
+    assert isinstance(model, family.config_class)
+    assert read.data.task_config().target_variables
+    head = path.read_text().split("output:")[0]
+    assert head.startswith("#")
+    assert f"weatherlib train examples/configs/{path.name}" in head
+    assert "Hardware and time:" in head
+    assert "Score:" in head
+    assert "/" not in read.data.path

@@ -1,0 +1,157 @@
+import haiku as hk
+import jax
+import numpy as np
+import pytest
+
+from tests.training import toys
+from weatherlib import normalization, training
+from weatherlib.training import wrapping
+from weatherlib.training.config import LossConfig, WrapperConfig
+
+KEY = jax.random.PRNGKey(0)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    frames = training.Frames(toys.weather(12), toys.TASK)
+    return frames.batch(np.array([0, 3]), 1)
+
+
+@pytest.fixture(scope="module")
+def rollout():
+    frames = training.Frames(toys.weather(12), toys.TASK)
+    return frames.batch(np.array([0, 3]), 2)
+
+
+def _wrapped(loss=None, *, settings=None, noise=0.0, statistics=None, **options):
+    return training.Objective(
+        lambda: wrapping.wrap(
+            toys.Linear(noise),
+            statistics or toys.statistics(),
+            settings or WrapperConfig(),
+            loss=loss,
+            **options,
+        )
+    )
+
+
+def _zeros(objective, batch):
+    """Returns what `init` would for this predictor, without compiling."""
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), objective.shapes(batch))
+
+
+def _loss(objective, batch):
+    params, state = _zeros(objective, batch)
+    loss, (diagnostics, _) = jax.jit(objective.loss)(params, state, KEY, batch)
+    return float(loss), {name: float(value) for name, value in diagnostics.items()}
+
+
+def test_shapes_are_those_of_the_first_parameters(batch):
+    objective = training.Objective(toys.make_predictor)
+    params, _ = objective.init(KEY, batch)
+    shapes, _ = objective.shapes(batch)
+    expected = jax.tree.map(lambda x: (x.shape, x.dtype), params)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), shapes) == expected
+    assert objective.frames_per_step == 1
+
+
+def test_with_nothing_set_the_loss_is_the_models_own():
+    assert LossConfig().is_own
+    own = wrapping.wrap(
+        network := object.__new__(toys.Linear),
+        {},
+        WrapperConfig(residuals=False),
+        loss=LossConfig(),
+    )
+    assert own is network
+
+
+def test_weights_of_variables_scale_their_share(batch):
+    _, each = _loss(_wrapped(), batch)
+    weights = {toys.PRESSURE: 3.0, "geopotential": 0.5}
+    loss, found = _loss(_wrapped(LossConfig(variables=weights)), batch)
+    assert found == pytest.approx(each, rel=1e-5)
+    expected = sum(weights[name] * value for name, value in each.items())
+    assert loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_zero_forecast_of_changes_has_the_loss_of_persistence(batch):
+    # Weights begin at zero, so the first change predicted is none.
+    inputs, targets, _ = batch
+    settings = LossConfig(kind="mae", latitude=False, levels="uniform")
+    _, each = _loss(_wrapped(settings), batch)
+    change = targets[toys.PRESSURE].values[:, :1] - inputs[toys.PRESSURE].values[:, -1:]
+    assert each[toys.PRESSURE] == pytest.approx(np.abs(change).mean() / 150, rel=1e-4)
+
+
+def test_noise_of_training_is_left_out_where_it_is_judged(batch):
+    settings = LossConfig(kind="mse")
+    quiet = _loss(_wrapped(settings), batch)
+    judged = _loss(_wrapped(settings, noise=0.3, is_training=False), batch)
+    noisy = _loss(_wrapped(settings, noise=0.3, is_training=True), batch)
+    assert judged[0] == pytest.approx(quiet[0], rel=1e-5)
+    assert noisy[0] > quiet[0]
+
+
+def test_in_bfloat16_parameters_and_loss_stay_float32(batch):
+    objective = _wrapped(LossConfig(kind="mse"), precision="bfloat16")
+    params, state = objective.init(KEY, batch)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype("float32")}
+    loss, _ = jax.jit(objective.loss)(params, state, KEY, batch)
+    exact, _ = _loss(_wrapped(LossConfig(kind="mse")), batch)
+    assert loss.dtype == np.float32
+    assert float(loss) == pytest.approx(exact, rel=2e-2)
+
+
+def test_without_residuals_the_network_sees_the_data_as_they_are(batch):
+    found = []
+
+    class Seen(toys.Linear):
+        def __call__(self, inputs, targets_template, forcings, is_training=False):
+            found.append(inputs[toys.PRESSURE])
+            return super().__call__(inputs, targets_template, forcings)
+
+    def make():
+        return wrapping.wrap(Seen(), {}, WrapperConfig(residuals=False))
+
+    training.Objective(make).shapes(batch)
+    assert found[0].shape == batch[0][toys.PRESSURE].shape
+
+
+def test_missing_values_are_filled_before_the_network(batch):
+    inputs, targets, forcings = batch
+    holed = inputs.copy(deep=True)
+    holed[toys.PRESSURE][0, 0, 1, 1] = np.nan
+    settings = WrapperConfig(nan_cleaning=(toys.PRESSURE,))
+    cleaned, _ = _loss(_wrapped(settings=settings), (holed, targets, forcings))
+    assert np.isfinite(cleaned)
+
+
+def test_rollouts_that_compute_again_have_the_same_gradient(rollout):
+    results = []
+    for remat in (False, True):
+        objective = training.Objective(lambda: toys.make_predictor(0.0), remat=remat)
+        params, state = _zeros(objective, rollout)
+        gradient = jax.grad(
+            lambda p, o=objective, s=state: o.loss(p, s, KEY, rollout)[0]
+        )
+        results.append(jax.jit(gradient)(params))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), *results)
+
+
+def test_haiku_state_goes_from_update_to_update(batch):
+    class Counting(toys.Linear):
+        def loss_and_predictions(self, inputs, targets, forcings):
+            count = hk.get_state("count", (), init=jax.numpy.zeros)
+            hk.set_state("count", count + 1)
+            return super().loss_and_predictions(inputs, targets, forcings)
+
+    def make():
+        return normalization.InputsAndResiduals(Counting(), **toys.statistics())
+
+    objective = training.Objective(make)
+    params, state = _zeros(objective, batch)
+    update = jax.jit(objective.loss)
+    for expected in (1, 2):
+        _, (_, state) = update(params, state, KEY, batch)
+        assert float(jax.tree.leaves(state)[0]) == expected

@@ -1,0 +1,145 @@
+"""Train a model from a configuration file.
+
+The output folder receives checkpoint.npz (averaged weights in the published layout,
+which `weatherlib predict --pretrained` reads), stats/, metrics.jsonl and metrics.csv,
+events/ for TensorBoard, last/ and best/ (all that is needed to go on), and at the end
+curves.png and report.html. Ctrl-C and SIGTERM keep the state first; --resume continues
+from there, or from the last checkpoint of a killed run. Needs the `train` extra:
+pip install 'weatherlib[train]'.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import tyro
+
+__all__ = ["EXAMPLES", "Options", "run"]
+
+EXAMPLES = (
+    "weatherlib train examples/configs/simulated_graphcast.yaml",
+    "weatherlib train examples/configs/era5_msl.yaml --set data.path=era5.nc "
+    "--set optimizer.weight_decay=0.05",
+    "weatherlib train examples/configs/era5_msl.yaml --set data.path=era5.nc --resume",
+    "weatherlib train examples/configs/era5_msl.yaml --dry-run",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to train, and whether to continue."""
+
+    config: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CONFIG.yaml")]
+    """Settings of the run."""
+
+    set: Annotated[
+        tuple[str, ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(metavar="KEY=VALUE"),
+    ] = ()
+    """Change a setting, such as stages.0.steps=100. Can be given several times."""
+
+    resume: bool = False
+    """Continue from the last checkpoint of the output folder, if there is one."""
+
+    dry_run: bool = False
+    """Read settings and data, say what would be done, and stop."""
+
+
+def run(options: Options) -> None:
+    """Trains what the options ask for.
+
+    Raises:
+      ValueError: Settings, data and statistics do not fit each other.
+      FileNotFoundError: A file is missing.
+      FileExistsError: The output folder holds a run, and --resume is not given.
+      BlockingIOError: Another process trains in the output folder.
+      OSError: Something cannot be read or written.
+      FloatingPointError: The loss is no number any more.
+      ImportError: The `train` extra is not installed.
+    """
+    from weatherlib import training
+    from weatherlib.cli import console, files, runs, settings
+    from weatherlib.training import faults, lock
+
+    config = settings.read(training.TrainConfig, options.config, options.set)
+    out = console.Console()
+    files.writable_folder(config.output)
+    with lock.locked(config.output):
+        with out.stage("preparation"):
+            prepared = runs.Run(config, out=out)
+            out.facts(prepared.plan())
+        if options.dry_run:
+            return
+        text = settings.dump(config)
+        (config.output / "config.yaml").write_text(text, encoding="utf8")
+        with out.stage("training"), out.training() as display:
+            try:
+                result = prepared.train(
+                    resume=options.resume, observers=[_Display(display)]
+                )
+            except faults.Stopped as stopped:
+                stopped.add_note(f"{stopped}; continue with: {_command(options)}")
+                raise
+    _summarise(out, config, result)
+
+
+def _summarise(out: Any, config: Any, result: Any) -> None:
+    from weatherlib.cli import console
+
+    out.facts(
+        [
+            ("updates", f"{result.step}, {result.ended}"),
+            ("in the loop", console.format_seconds(result.seconds)),
+            ("data wait", f"{100 * result.waited_share:.2g} %"),
+        ]
+    )
+    if result.best_step is not None:
+        out.print(f"  best at update {result.best_step}: {result.best_metric:.5g}")
+    out.print(f"{config.output}/checkpoint.npz, report.html, curves.png, metrics.jsonl")
+    out.print(f"try: weatherlib predict --pretrained {config.output}/checkpoint.npz "
+              f"--dataset {config.data.path} --conform")  # fmt: skip
+    out.print_times()
+
+
+def _command(options: Options) -> str:
+    words = ["weatherlib", "train", options.config]
+    words += [word for change in options.set for word in ("--set", change)]
+    return shlex.join([*words, "--resume"])
+
+
+class _Display:
+    """Shows records on the console."""
+
+    def __init__(self, display: Any) -> None:
+        self._display = display
+
+    def begin(self, step: int, total: int) -> None:
+        """Sets the bar."""
+        self._display.begin(step, total)
+
+    def record(self, record: Mapping[str, Any]) -> None:
+        """Shows a record."""
+        if record["kind"] == "train":
+            self._display.update(record)
+        elif record["kind"] == "validation":
+            self._display.note(_validation_lines(record))
+
+    def close(self) -> None:
+        """Does nothing: the console closes the bar."""
+
+
+def _validation_lines(record: Mapping[str, Any]) -> list[str]:
+    lines = [f"update {record['step']}: validation loss {record['loss']:.5g}"]
+    errors = record.get("rmse", {})
+    for name, values in errors.items():
+        parts = [
+            f"{error:.4g}/{record['persistence'][name][lead]:.4g}"
+            for lead, error in values.items()
+        ]
+        leads = ", ".join(values)
+        lines.append(f"  {name:34s} {'  '.join(parts)}  (lead {leads}, / persistence)")
+    return lines

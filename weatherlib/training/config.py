@@ -1,0 +1,314 @@
+"""Settings of a training run. Nothing here imports JAX or xarray."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any, Literal
+
+from weatherlib import config
+from weatherlib.training.data_config import DataConfig, Period, require_positive
+
+__all__ = [
+    "DataConfig",
+    "InitConfig",
+    "LossConfig",
+    "OptimizerConfig",
+    "Period",
+    "Schedule",
+    "StageConfig",
+    "TrainConfig",
+    "ValidationConfig",
+    "WrapperConfig",
+]
+
+# Learned tables and positions; biases and scales are told by their rank.
+_NO_DECAY = (
+    "*var_embed*",
+    "*pos_embed*",
+    "*time_embed*",
+    "*token_embed*",
+    "*/embeddings",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Schedule(config.Mapping):
+    """How the learning rate changes, counted in updates of the optimiser.
+
+    Attributes:
+      kind: "warmup_cosine" rises from `start` to `peak` and falls as half a cosine to
+        `end`. "climax" is the same in the counting of ClimaX, whose warm-up reaches
+        the peak one update earlier. "graphcast" falls to zero and then stays at `end`.
+        "polynomial" falls with `power`. "constant" stays at `peak` after the warm-up.
+      peak: Largest rate.
+      start: Rate of the first update.
+      end: Last rate; `eta_min` of ClimaX.
+      warmup: Updates of linear rise.
+      warmup_epochs: The same in passes over the data; comes before `warmup`.
+      decay: Updates of the fall after the warm-up; None takes the rest.
+      power: Of the polynomial; 1 is linear.
+    """
+
+    kind: Literal["warmup_cosine", "climax", "graphcast", "polynomial", "constant"] = (
+        "warmup_cosine"
+    )
+    peak: float = 1e-3
+    start: float = 0.0
+    end: float = 0.0
+    warmup: int = 0
+    warmup_epochs: float | None = None
+    decay: int | None = None
+    power: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("peak", "start", "end", "warmup"):
+            if not self[name] >= 0:
+                raise ValueError(f"{name} must not be negative, found {self[name]!r}")
+        if self.decay is not None:
+            require_positive(self, "decay")
+        require_positive(self, "power")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StageConfig(config.Mapping):
+    """A part of training with one length of rollout.
+
+    Attributes:
+      steps: Updates of the optimiser.
+      epochs: The same in passes over the training period; give one of the two.
+      rollout: Forecast steps in the loss; a list repeats the stage for each.
+      batch_size: Samples in an update, over all processes and accumulated parts.
+      schedule: Learning rate of this stage; None continues the schedule of the run.
+      reset_optimizer: Whether moments of earlier stages are forgotten.
+    """
+
+    steps: int | None = None
+    epochs: float | None = None
+    rollout: int | tuple[int, ...] = 1
+    batch_size: int = 1
+    schedule: Schedule | None = None
+    reset_optimizer: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give one of steps and epochs")
+        require_positive(
+            self, "batch_size", "steps" if self.epochs is None else "epochs"
+        )
+        if not self.rollouts or min(self.rollouts) < 1:
+            raise ValueError(f"rollout must be at least 1, found {self.rollout!r}")
+
+    @property
+    def rollouts(self) -> tuple[int, ...]:
+        """The rollout lengths, one after the other."""
+        return (self.rollout,) if isinstance(self.rollout, int) else self.rollout
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig(config.Mapping):
+    """AdamW and what is around it. Patterns are those of a shell, on `module/name`.
+
+    Attributes:
+      b1: Decay of the first moment.
+      b2: Decay of the second moment.
+      eps: Added to the root of the second moment.
+      weight_decay: Strength of the decay of weights.
+      no_decay: Patterns of parameters without decay, beside all vectors and numbers,
+        which are biases, offsets and scales.
+      clip: Largest norm of the gradient of all trained parameters; None does not clip.
+      accumulate: Parts into which a batch is cut, whose gradients are averaged.
+      frozen: Patterns of parameters that stay as they are.
+      layers: Patterns from input to output for `layer_decay`.
+      layer_decay: Factor of the rate from each layer to the one before it.
+      scales: Pattern to factor of the learning rate; the first that fits counts.
+      ema: Decay of the running average of the weights; 0 keeps none.
+    """
+
+    b1: float = 0.9
+    b2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = 0.1
+    no_decay: tuple[str, ...] = _NO_DECAY
+    clip: float | None = 1.0
+    accumulate: int = 1
+    frozen: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    layer_decay: float = 1.0
+    scales: dict[str, float] = dataclasses.field(default_factory=dict)
+    ema: float = 0.999
+
+    def __post_init__(self) -> None:
+        for name in ("b1", "b2", "ema"):
+            if not 0 <= self[name] < 1:
+                raise ValueError(f"{name} must be in [0, 1), found {self[name]!r}")
+        require_positive(self, "eps", "accumulate", "layer_decay")
+        if self.clip is not None:
+            require_positive(self, "clip")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossConfig(config.Mapping):
+    """Weights of the loss. With nothing set, the loss is the model's own.
+
+    Attributes:
+      kind: "mse", "mae" or "huber"; None keeps the model's own.
+      variables: Weight of each variable that does not count as 1. A variable on
+        levels counts as their mean.
+      levels: "pressure" weights by pressure as GraphCast, "uniform" equally; or the
+        weight of each level in hPa, 1 where not named. They are scaled to mean 1.
+      latitude: Whether rows are weighted by their area.
+      huber_delta: Where the Huber loss becomes linear, in normalised units.
+    """
+
+    kind: Literal["mse", "mae", "huber"] | None = None
+    variables: dict[str, float] | None = None
+    levels: Literal["pressure", "uniform"] | dict[int, float] = "pressure"
+    latitude: bool = True
+    huber_delta: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_positive(self, "huber_delta")
+        levels = self.levels if isinstance(self.levels, dict) else {}
+        for label, weights in (("variables", self.variables or {}), ("levels", levels)):
+            wrong = {name: value for name, value in weights.items() if not value >= 0}
+            if wrong:
+                raise ValueError(
+                    f"{label}: weights must not be negative, found {wrong}"
+                )
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the model's own loss is used."""
+        return self == LossConfig()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WrapperConfig(config.Mapping):
+    """What is put around the network.
+
+    Attributes:
+      residuals: Whether `InputsAndResiduals` normalises.
+      nan_cleaning: Variables whose missing values are filled with their means.
+      noise_level: Standard deviation of the noise on the first inputs of rollouts.
+    """
+
+    residuals: bool = True
+    nan_cleaning: tuple[str, ...] = ()
+    noise_level: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ValidationConfig(config.Mapping):
+    """How progress is judged.
+
+    Attributes:
+      every: Updates between validations.
+      samples: Forecasts judged, spread evenly over the validation period.
+      batch_size: Forecasts at a time.
+      rollout: Steps of the loss that decides which weights are best.
+      leads: Steps at which errors are given beside those of persistence; none if empty.
+      levels: Levels of these errors in hPa; the nearest there are.
+      metric: "loss", or "rmse": the mean over targets and leads of the error as a
+        share of that of persistence.
+      patience: Validations without a better result after which training ends; None
+        never ends early.
+      min_change: How much better a result must be.
+    """
+
+    every: int = 500
+    samples: int = 16
+    batch_size: int = 1
+    rollout: int = 1
+    leads: tuple[int, ...] = (1, 4)
+    levels: tuple[int, ...] = (500, 850)
+    metric: Literal["loss", "rmse"] = "loss"
+    patience: int | None = None
+    min_change: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_positive(self, "every", "samples", "batch_size", "rollout")
+        if self.patience is not None:
+            require_positive(self, "patience")
+        if self.leads and min(self.leads) < 1:
+            raise ValueError(f"leads count from 1, found {self.leads}")
+        if self.metric == "rmse" and not self.leads:
+            raise ValueError("metric rmse needs leads")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InitConfig(config.Mapping):
+    """Weights to start from.
+
+    Attributes:
+      path: A checkpoint of the same family.
+      skip: Patterns of parameters that are not taken from it, and may be missing there
+        or have another shape.
+    """
+
+    path: pathlib.Path
+    skip: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig(config.Mapping):
+    """A training run.
+
+    Attributes:
+      output: Folder of the results.
+      data: What is learnt from.
+      model: `family` and the fields of that family's configuration.
+      stages: One after the other.
+      schedule: Learning rate over all stages that have none of their own.
+      optimizer: How weights change.
+      loss: Weights of the loss.
+      wrappers: What is put around the network.
+      validation: How progress is judged.
+      init_from: Weights to start from, or the path of a checkpoint to take whole.
+      precision: "bfloat16" computes in it with float32 parameters; "auto" does so on
+        accelerators.
+      remat: Whether the backward pass computes activations again to save memory.
+      checkpoint_every: Updates between checkpoints.
+      keep: Checkpoints kept of the last ones.
+      log_every: Updates that one line of the log averages.
+      seed: Of the first weights, the order of samples and all noise.
+      description: Goes into the exported file.
+      license: Goes into the exported file.
+    """
+
+    output: pathlib.Path
+    data: DataConfig
+    model: dict[str, Any]
+    stages: tuple[StageConfig, ...]
+    schedule: Schedule | None = None
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    loss: LossConfig = dataclasses.field(default_factory=LossConfig)
+    wrappers: WrapperConfig = dataclasses.field(default_factory=WrapperConfig)
+    validation: ValidationConfig = dataclasses.field(default_factory=ValidationConfig)
+    init_from: InitConfig | str | None = None
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    remat: bool = False
+    checkpoint_every: int = 500
+    keep: int = 2
+    log_every: int = 50
+    seed: int = 0
+    description: str = ""
+    license: str = ""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "checkpoint_every", "keep", "log_every")
+        if not self.stages:
+            raise ValueError("stages is empty; a run needs at least one")
+        if self.schedule is None and any(s.schedule is None for s in self.stages):
+            raise ValueError(
+                "schedule: missing for the run, and for at least one stage"
+            )
+        for index, stage in enumerate(self.stages):
+            if stage.batch_size % self.optimizer.accumulate:
+                raise ValueError(
+                    f"stages[{index}].batch_size {stage.batch_size} is not a multiple "
+                    f"of optimizer.accumulate {self.optimizer.accumulate}"
+                )
+        if isinstance(self.init_from, str):
+            init = InitConfig(path=pathlib.Path(self.init_from))
+            object.__setattr__(self, "init_from", init)

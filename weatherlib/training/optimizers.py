@@ -1,0 +1,114 @@
+"""AdamW with masks, frozen parameters and rates by layer, as an optax transform."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from weatherlib.training import patterns
+from weatherlib.training.config import OptimizerConfig
+from weatherlib.training.schedules import Rate
+from weatherlib.typing import PyTree
+
+__all__ = ["decay_mask", "make_optimizer", "rate_factors"]
+
+
+def make_optimizer(
+    settings: OptimizerConfig, schedule: Rate, params: PyTree
+) -> optax.GradientTransformation:
+    """Returns the transform of gradients to changes of the weights.
+
+    Args:
+      settings: AdamW and what is around it.
+      schedule: Learning rate by number of updates.
+      params: The parameters, or their shapes. Patterns are checked against them.
+
+    Raises:
+      ValueError: A pattern of `frozen`, `layers` or `scales` fits no parameter, or
+        `layer_decay` is given without `layers`; everything is frozen.
+    """
+    frozen = frozen_mask(settings, params)
+    factors = rate_factors(settings, params)
+    parts = []
+    if settings.clip is not None:
+        parts.append(optax.clip_by_global_norm(settings.clip))
+    parts += [
+        optax.scale_by_adam(b1=settings.b1, b2=settings.b2, eps=settings.eps),
+        optax.add_decayed_weights(
+            settings.weight_decay, mask=lambda tree: decay_mask(settings, tree)
+        ),
+        optax.scale_by_learning_rate(schedule),
+    ]
+    if any(factor != 1 for factor in jax.tree.leaves(factors)):
+        parts.append(_scale_by_name(settings))
+    optimizer = optax.chain(*parts)
+    if not any(jax.tree.leaves(frozen)):
+        return optimizer
+    if all(jax.tree.leaves(frozen)):
+        raise ValueError("frozen: every parameter is frozen, nothing is left to train")
+    labels = jax.tree.map(
+        lambda is_frozen: "frozen" if is_frozen else "trained", frozen
+    )
+    return optax.partition(
+        {"trained": optimizer, "frozen": optax.set_to_zero()}, labels
+    )
+
+
+def frozen_mask(settings: OptimizerConfig, params: PyTree) -> PyTree:
+    """Returns which parameters stay as they are.
+
+    Raises:
+      ValueError: A pattern fits none.
+    """
+    patterns.require_matches(params, settings.frozen, "optimizer.frozen")
+    return patterns.map_named(
+        lambda name, _: patterns.first_match(name, settings.frozen) is not None, params
+    )
+
+
+def decay_mask(settings: OptimizerConfig, params: PyTree) -> PyTree:
+    """Returns which parameters decay: all of two or more axes that no pattern names."""
+    return patterns.map_named(
+        lambda name, leaf: (
+            jnp.ndim(leaf) > 1 and patterns.first_match(name, settings.no_decay) is None
+        ),
+        params,
+    )
+
+
+def rate_factors(settings: OptimizerConfig, params: PyTree) -> PyTree:
+    """Returns the factor on the learning rate of each parameter.
+
+    Parameters of the last layer, and those of no layer, learn at the full rate.
+
+    Raises:
+      ValueError: A pattern fits no parameter, or layers are missing.
+    """
+    if settings.layer_decay != 1 and not settings.layers:
+        raise ValueError("optimizer.layer_decay needs optimizer.layers, input first")
+    patterns.require_matches(params, settings.layers, "optimizer.layers")
+    patterns.require_matches(params, list(settings.scales), "optimizer.scales")
+    return patterns.map_named(lambda name, _: _factor(settings, name), params)
+
+
+def _factor(settings: OptimizerConfig, name: str) -> float:
+    factor = 1.0
+    layer = patterns.first_match(name, settings.layers)
+    if layer is not None:
+        factor = settings.layer_decay ** (len(settings.layers) - 1 - layer)
+    scale = patterns.first_match(name, list(settings.scales))
+    return factor if scale is None else factor * list(settings.scales.values())[scale]
+
+
+def _scale_by_name(settings: OptimizerConfig) -> optax.GradientTransformation:
+    def update(changes: Any, params: Any) -> Any:
+        del params
+        # Leaves hidden by a partition keep their names, so names are looked up here.
+        return patterns.map_named(
+            lambda name, leaf: leaf * _factor(settings, name), changes
+        )
+
+    return optax.stateless(update)

@@ -1,0 +1,143 @@
+"""How good a predictor is: its loss, and its errors beside those of persistence."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import xarray
+
+from weatherlib.geometry import sphere
+from weatherlib.training.config import ValidationConfig
+from weatherlib.training.frames import Loader
+from weatherlib.training.objective import Objective
+from weatherlib.typing import PyTree
+
+__all__ = ["Validator"]
+
+
+class Validator:
+    """Judges parameters on fixed samples, compiled once.
+
+    The loss is that of `rollout` steps. Errors are root-mean-square errors in the units
+    of each target, weighted by area, at some leads; those of persistence stand beside
+    them. Targets that are no inputs have no persistence; zero is taken, which for
+    precipitation is the dry forecast.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        load: Callable[[int], Loader],
+        samples: Sequence[int] | np.ndarray,
+        settings: ValidationConfig,
+        *,
+        place_batch: Callable[[Any], Any] | None = None,
+    ) -> None:
+        """Chooses the samples; nothing is read yet.
+
+        Args:
+          objective: Loss and forecast, without the randomness of training.
+          load: Returns the loader of samples with so many target frames.
+          samples: First frames of all samples there are, long enough for all leads.
+          settings: How many samples, which leads and levels.
+          place_batch: Puts a batch onto devices.
+        """
+        self._objective, self._load, self._settings = objective, load, settings
+        self._place = place_batch or (lambda batch: batch)
+        count = min(settings.samples, len(samples))
+        count -= count % min(settings.batch_size, count)
+        chosen = np.linspace(0, len(samples) - 1, count).round().astype(int)
+        self._samples = np.asarray(samples)[chosen]
+        self._size = min(settings.batch_size, count)
+        self._loss = jax.jit(lambda *args: objective.loss(*args)[0])
+        self._forecast = jax.jit(objective.forecast)
+        self._key = jax.random.PRNGKey(0)
+
+    @property
+    def count(self) -> int:
+        """How many samples are judged."""
+        return len(self._samples)
+
+    def __call__(self, params: PyTree, model_state: PyTree) -> dict[str, Any]:
+        """Returns `metric`, `loss`, and by variable and lead `rmse` and `persistence`.
+
+        Variables on levels appear as `name@level`.
+        """
+        steps = self._objective.frames_per_step
+        losses = []
+        for index, batch in enumerate(self._batches(self._settings.rollout * steps)):
+            key = jax.random.fold_in(self._key, index)
+            losses.append(self._loss(params, model_state, key, self._place(batch)))
+        loss = float(np.mean(jax.device_get(losses)))
+        record: dict[str, Any] = {"metric": loss, "loss": loss, "samples": self.count}
+        if self._settings.leads:
+            record |= self._errors(params, model_state)
+        if self._settings.metric == "rmse":
+            record["metric"] = record["relative_rmse"]
+        return record
+
+    def _batches(self, targets: int) -> Iterator[Any]:
+        load = self._load(targets)
+        for first in range(0, len(self._samples), self._size):
+            yield load(self._samples[first : first + self._size])
+
+    def _errors(self, params: PyTree, model_state: PyTree) -> dict[str, Any]:
+        steps = self._objective.frames_per_step
+        leads = self._settings.leads
+        sums: dict[str, Any] = collections.defaultdict(
+            lambda: np.zeros((2, len(leads)))
+        )
+        batches = 0
+        for index, batch in enumerate(self._batches(max(leads) * steps)):
+            inputs, targets, forcings = batch
+            blank = targets.map(np.zeros_like)
+            key = jax.random.fold_in(self._key, index)
+            placed = self._place((inputs, blank, forcings))
+            found = jax.device_get(self._forecast(params, model_state, key, placed))
+            frames = np.asarray(leads) * steps - 1
+            for name, truth in targets.items():
+                last = inputs[name].isel(time=-1, drop=True) if name in inputs else 0.0
+                for row, guess in enumerate((found[name], last)):
+                    for label, square in self._squares(
+                        str(name), guess - truth, frames
+                    ):
+                        sums[label][row] += square
+            batches += 1
+        errors = {name: np.sqrt(squares / batches) for name, squares in sums.items()}
+        ratios = [
+            (rows[0] / np.maximum(rows[1], 1e-30)).mean() for rows in errors.values()
+        ]
+        labels = [str(lead) for lead in leads]
+        return {
+            "rmse": {
+                n: dict(zip(labels, rows[0].tolist())) for n, rows in errors.items()
+            },
+            "persistence": {
+                n: dict(zip(labels, rows[1].tolist())) for n, rows in errors.items()
+            },
+            "relative_rmse": float(np.mean(ratios)),
+        }
+
+    def _squares(
+        self, name: str, error: xarray.DataArray, frames: np.ndarray
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """Yields the mean squared error at the leads, for each level that counts."""
+        lat = np.asarray(error["lat"].values, np.float64)
+        weights = xarray.DataArray(sphere.latitude_weights(lat), dims="lat")
+        square = (error.isel(time=frames).astype(np.float64) ** 2) * weights
+        others = [dim for dim in square.dims if dim not in ("time", "level")]
+        means = square.mean(others, skipna=True)
+        if "level" not in means.dims:
+            yield name, means.values
+            return
+        held = means["level"].values
+        near = [
+            int(np.abs(held - level).argmin())
+            for level in self._settings.levels or held[:1]
+        ]
+        for at in dict.fromkeys(near):
+            yield f"{name}@{held[at]:g}", means.isel(level=at).values

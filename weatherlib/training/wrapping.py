@@ -1,0 +1,132 @@
+"""The wrappers that a configuration puts around a network."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import xarray
+
+from weatherlib import (
+    casting,
+    losses,
+    nan_cleaning,
+    normalization,
+    predictor_base,
+)
+from weatherlib.training.config import LossConfig, WrapperConfig
+
+__all__ = ["WeightedLoss", "wrap"]
+
+
+class WeightedLoss(predictor_base.Predictor):
+    """Replaces the loss of the wrapped predictor by that of a `LossConfig`.
+
+    For deterministic predictors: the loss compares one prediction with the targets.
+    """
+
+    def __init__(
+        self,
+        predictor: predictor_base.Predictor,
+        settings: LossConfig,
+        training_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Wraps a predictor.
+
+        Args:
+          predictor: Sees the data as this wrapper does, so put it inside of
+            normalisation.
+          settings: Kind and weights.
+          training_options: Handed to the predictor when a loss is computed.
+        """
+        self._predictor = predictor
+        self._settings = settings
+        self._options = dict(training_options or {})
+        self.frames_per_step = predictor.frames_per_step
+
+    def __call__(
+        self,
+        inputs: xarray.Dataset,
+        targets_template: xarray.Dataset,
+        forcings: xarray.Dataset,
+        **kwargs: Any,
+    ) -> xarray.Dataset:
+        """Returns the predictions of the wrapped predictor."""
+        return self._predictor(inputs, targets_template, forcings, **kwargs)
+
+    def loss(
+        self,
+        inputs: xarray.Dataset,
+        targets: xarray.Dataset,
+        forcings: xarray.Dataset,
+        **kwargs: Any,
+    ) -> predictor_base.LossAndDiagnostics:
+        """Returns the weighted error of each batch member, and of each variable."""
+        return self.loss_and_predictions(inputs, targets, forcings, **kwargs)[0]
+
+    def loss_and_predictions(
+        self,
+        inputs: xarray.Dataset,
+        targets: xarray.Dataset,
+        forcings: xarray.Dataset,
+        **kwargs: Any,
+    ) -> tuple[predictor_base.LossAndDiagnostics, xarray.Dataset]:
+        """Returns `loss` and the predictions that it judges."""
+        options = {**self._options, **kwargs}
+        predictions = self._predictor(inputs, targets, forcings, **options)
+        settings = self._settings
+        loss = losses.weighted_error(
+            predictions,
+            targets,
+            kind=settings.kind or "mse",
+            variable_weights=settings.variables or {},
+            level_weights=settings.levels,
+            latitude=settings.latitude,
+            huber_delta=settings.huber_delta,
+        )
+        return loss, predictions
+
+
+def wrap(
+    network: predictor_base.Predictor,
+    statistics: Mapping[str, xarray.Dataset],
+    settings: WrapperConfig,
+    *,
+    loss: LossConfig | None = None,
+    precision: str = "float32",
+    is_training: bool = True,
+) -> predictor_base.Predictor:
+    """Returns a network in its wrappers, of one step.
+
+    From the inside out: the network, the cast, the weighted loss, normalisation with
+    residuals, and the cleaning of missing values.
+
+    Args:
+      network: Works on normalised data.
+      statistics: `mean_by_level`, `stddev_by_level` and `diffs_stddev_by_level`.
+      settings: Which wrappers.
+      loss: Weights of the loss; None, or one with nothing set, keeps the network's.
+      precision: "float32" or "bfloat16".
+      is_training: Whether the weighted loss asks the network for its behaviour in
+        training, such as dropout.
+    """
+    takes_flag = "is_training" in inspect.signature(network.__call__).parameters
+    predictor = network
+    if precision == "bfloat16":
+        predictor = casting.Bfloat16Cast(predictor)
+    if loss is not None and not loss.is_own:
+        options = {"is_training": is_training} if takes_flag else {}
+        predictor = WeightedLoss(predictor, loss, options)
+    if settings.residuals:
+        predictor = normalization.InputsAndResiduals(
+            predictor,
+            stddev_by_level=statistics["stddev_by_level"],
+            mean_by_level=statistics["mean_by_level"],
+            diffs_stddev_by_level=statistics["diffs_stddev_by_level"],
+        )
+    for name in settings.nan_cleaning:
+        predictor = nan_cleaning.NaNCleaner(
+            predictor, name, statistics["mean_by_level"]
+        )
+    return predictor

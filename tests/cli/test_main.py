@@ -41,7 +41,6 @@ def test_the_help_of_a_command_explains_each_option_with_examples(name, capsys):
         hidden = name == "predict" and field.name == "truth"
         words = ("path", "output", "forecasts", "action", "name", "shell", "config")
         positional = field.name in words and flag not in printed
-    ),
         assert (flag in printed) != (hidden or positional)
 
 

@@ -39,16 +39,45 @@ def test_the_help_of_a_command_explains_each_option_with_examples(name, capsys):
     for field in dataclasses.fields(module.Options):
         flag = f"--{field.name.replace('_', '-')}"
         hidden = name == "predict" and field.name == "truth"
-        words = ("path", "output", "forecasts", "action", "name", "shell", "config")
+        words = (
+            "path",
+            "output",
+            "forecasts",
+            "action",
+            "name",
+            "shell",
+            "config",
+            "source",
+        )
         positional = field.name in words and flag not in printed
         assert (flag in printed) != (hidden or positional)
 
 
 @pytest.mark.parametrize("name", main.COMMANDS)
 def test_a_wrong_option_is_refused(name, capsys):
-    needed = {"plot": ["x.nc"], "simulate": ["x.nc"], "completion": ["bash"]}
-    assert main.main([name, *needed.get(name, []), "--frobnicate", "3"]) == 2
-    assert "--frobnicate" in capsys.readouterr().err
+    needed = {"completion": ["bash"], "predict": [], "info": [], "weights": ["list"]}
+    needed["evaluate"] = ["x.nc", "--truth", "y.nc"]
+    words = needed.get(name, ["x.nc"])
+    assert main.main([name, *words, "--frobnicate", "3"]) == 2
+    said = capsys.readouterr().err
+    assert "--frobnicate" in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["simulate", "x.nc", "--days"], "--days"),
+        (["predict", "--precision", "half"], "Expected one of ('auto', 'float32'"),
+        (["predict", "--steps", "few"], "Error parsing --steps"),
+    ],
+)
+def test_a_mistake_in_an_option_takes_one_line(arguments, expected, capsys):
+    assert main.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("weatherlib: error: ")
+    assert expected in said
+    assert len(said.splitlines()) == 1
 
 
 def test_help_loads_no_heavy_package():

@@ -7,8 +7,10 @@ answers at once. A new command is one module with `Options` and `run`, and one l
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -131,19 +133,39 @@ def _run(name: str, arguments: list[str]) -> None:
     import tyro
 
     module = importlib.import_module(COMMANDS[name].module)
+    said = io.StringIO()
     try:
-        options = tyro.cli(
-            module.Options,
-            prog=f"weatherlib {name}",
-            description=module.__doc__,
-            args=arguments,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+        with contextlib.redirect_stderr(said):
+            options = tyro.cli(
+                module.Options,
+                prog=f"weatherlib {name}",
+                description=module.__doc__,
+                args=arguments,
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
     except SystemExit as leave:
         if leave.code == 0:
             print("Examples:", *module.EXAMPLES, sep="\n  ")
+            raise
+        message = _first_paragraph(said.getvalue())
+        reporting.complain(f"{message} `weatherlib {name} --help` tells more")
         raise
     module.run(options)
+
+
+def _first_paragraph(box: str) -> str:
+    """Returns what is said first in the box that tyro draws around a mistake."""
+    blocks: list[list[str]] = [[]]
+    for line in box.splitlines():
+        inside = line.strip(" \u2502|")
+        if inside.startswith("\u256d") or not inside.strip("\u2500\u2570\u256f-+ "):
+            blocks.append([])
+        else:
+            blocks[-1] += inside.split()
+    said = [" ".join(words) for words in blocks if words]
+    # Where the terminal has no lines to draw with, the title is a block of its own.
+    titled = "\u256d" not in box and len(said) > 1
+    return said[titled] if said else ""
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from weatherlib.graphcast.config import MemoryConfig, ModelConfig
 from weatherlib.graphcast.message_graph import CORNERS, MessageGraph
-from weatherlib.nn import blocks, graph_net, mlp, prepared, segments
+from weatherlib.nn import blocks, graph_net, mlp, partition, prepared, segments
 from weatherlib.nn import message_passing as passing
 
 __all__ = ["GraphCastNetwork"]
@@ -58,7 +58,7 @@ class GraphCastNetwork:
         encoder, processor, decoder = self._weights(graph, grid_inputs, output_size)
         memory = self._memory or MemoryConfig.for_size(
             edges=graph.num_edges,
-            batch=grid_inputs.shape[1],
+            batch=max(grid_inputs.shape[1] // partition.parts(partition.BATCH), 1),
             latent_size=self._latent,
             item_size=grid_inputs.dtype.itemsize,
             on_cpu=jax.default_backend() == "cpu",
@@ -135,7 +135,8 @@ class _Runner:
     def _map(
         self, function: Callable[[_Arrays], Any], rows: _Arrays, edges_per_row: int = 1
     ) -> Any:
-        block = self._memory.block
+        # Each block would lie on one device only.
+        block = self._memory.block if partition.parts(partition.ROW) == 1 else None
         return blocks.map_rows(
             function,
             rows,
@@ -195,6 +196,7 @@ class _Runner:
                 weights.node_encoders[_GRID],
                 jnp.concatenate([rows["inputs"], features], -1),
             )
+            nodes = partition.by_row(nodes)
             return nodes @ to_mesh.sender, nodes + mlp.apply(step.nodes[_GRID], nodes)
 
         static = self._once("mesh_nodes", mesh_parts)
@@ -206,7 +208,10 @@ class _Runner:
             edges = mlp.apply(
                 weights.edge_encoders["grid2mesh"], rows["features"][:, None]
             )
-            return to_mesh.edge_part(edges) + static["receiver_part"][rows["receivers"]]
+            receiver_part = partition.whole(static["receiver_part"])
+            return to_mesh.edge_part(edges) + partition.by_row(
+                receiver_part[rows["receivers"]]
+            )
 
         part_rows, part = self._static(
             "grid2mesh",
@@ -217,13 +222,16 @@ class _Runner:
             },
         )
         messages = self._map(
-            lambda rows: to_mesh.messages(part(rows), sent[rows["senders"]]),
+            lambda rows: to_mesh.messages(
+                part(rows), partition.take(sent, rows["senders"])
+            ),
             {**part_rows, "senders": arrays["grid2mesh_senders"]},
         )
         # The published network sums these messages, and only these, in float32.
         received = segments.segment_sum(
-            messages, self._graph.grid2mesh_plan, dtype=jnp.float32
+            partition.by_channel(messages), self._graph.grid2mesh_plan, jnp.float32
         ).astype(messages.dtype)
+        received = partition.by_row(received)
         return grid, static["mesh"] + mesh_update.update(static["node_part"], received)
 
     def over_mesh(
@@ -253,10 +261,12 @@ class _Runner:
         for i, (edge_update, node_update) in enumerate(updates):
             rows = {"edges": edges} if i else {"part": static["part"]}
             messages = self._mesh_messages(edge_update, rows, mesh)
-            received = segments.segment_sum(messages, self._graph.mesh_plan)
+            received = segments.segment_sum(
+                partition.by_channel(messages), self._graph.mesh_plan
+            )
             mesh = self._map_mesh(
                 functools.partial(_updated_nodes, node_update),
-                {"nodes": mesh, "received": received},
+                {"nodes": mesh, "received": partition.by_row(received)},
             )
             # Nothing reads the edges after the last round.
             if i + 1 < len(updates):
@@ -266,12 +276,13 @@ class _Runner:
     def _mesh_messages(
         self, update: passing.EdgeUpdate, rows: _Arrays, mesh: Array
     ) -> Array:
-        sent, to_receive = mesh @ update.sender, mesh @ update.receiver
+        sent = partition.whole(mesh @ update.sender)
+        to_receive = partition.whole(mesh @ update.receiver)
 
         def messages(rows: _Arrays) -> Array:
             part = rows["part"] if "part" in rows else update.edge_part(rows["edges"])
             ends = sent[rows["senders"]], to_receive[rows["receivers"]]
-            return update.messages(part, *ends)
+            return update.messages(part, *map(partition.by_row, ends))
 
         senders = self._arrays["mesh_senders"]
         receivers = self._arrays["mesh_receivers"]
@@ -289,7 +300,7 @@ class _Runner:
         step, latent = weights.steps[0], mesh.shape[-1]
         to_grid = passing.fold_edges(step.edges["mesh2grid"], latent)
         grid_update = passing.fold_nodes(step.nodes[_GRID], latent)
-        sent = mesh @ to_grid.sender
+        sent = partition.whole(mesh @ to_grid.sender)
 
         def edge_part(rows: _Arrays) -> Array:
             features = rows["features"][:, :, None]
@@ -307,7 +318,9 @@ class _Runner:
         def decode(rows: _Arrays) -> Array:
             nodes = rows["nodes"]
             messages = to_grid.messages(
-                part(rows), sent[rows["senders"]], (nodes @ to_grid.receiver)[:, None]
+                part(rows),
+                partition.by_row(sent[rows["senders"]]),
+                (nodes @ to_grid.receiver)[:, None],
             )
             updated = _updated_nodes(
                 grid_update, {"nodes": nodes, "received": messages.sum(1)}

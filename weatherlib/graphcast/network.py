@@ -254,6 +254,7 @@ class _Runner:
                 weights.edge_encoders["mesh"],
                 self._arrays["mesh_edge_features"][:, None],
             )
+            edges = partition.by_row(edges)
             return {"edges": edges, "part": updates[0][0].edge_part(edges)}
 
         static = self._once("mesh_edges", first_edges)
@@ -270,7 +271,7 @@ class _Runner:
             )
             # Nothing reads the edges after the last round.
             if i + 1 < len(updates):
-                edges = edges + messages
+                edges = partition.by_row(edges + messages)
         return mesh
 
     def _mesh_messages(
@@ -346,8 +347,9 @@ def _embed_mesh(
 
 
 def _updated_nodes(update: passing.NodeUpdate, rows: _Arrays) -> Array:
-    nodes = rows["nodes"]
-    return nodes + update.update(update.node_part(nodes), rows["received"])
+    nodes = partition.by_row(rows["nodes"])
+    updated = nodes + update.update(update.node_part(nodes), rows["received"])
+    return partition.by_row(updated)
 
 
 def _to_device(arrays: Mapping[str, np.ndarray], dtype: Any) -> _Arrays:

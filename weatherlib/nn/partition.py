@@ -87,8 +87,13 @@ def by_row(array: jax.Array) -> jax.Array:
 
 
 def by_channel(array: jax.Array) -> jax.Array:
-    """Returns an array [row, ..., batch, channel] cut by channels."""
-    return constrain(array, *[None] * (array.ndim - 2), BATCH, CHANNEL)
+    """Returns an array [row, ..., batch, channel], made by rows, cut by channels.
+
+    What made it is laid out by rows first, or the compiler would carry the channels
+    back into its perceptrons, which then have to add up parts over the devices.
+    """
+    middle = [None] * (array.ndim - 2)
+    return constrain(by_row(array), *middle, BATCH, CHANNEL)
 
 
 def whole(array: jax.Array) -> jax.Array:
@@ -105,4 +110,5 @@ def take(array: jax.Array, indices: jax.Array) -> jax.Array:
     """
     if parts(ROW) == 1:
         return array[indices]
-    return by_row(by_channel(by_channel(array)[indices]))
+    taken = by_channel(array)[indices]
+    return by_row(constrain(taken, None, BATCH, CHANNEL))

@@ -13,7 +13,7 @@ edges. Outside of `use` the marks do nothing. Inside, a partitioner (such as
 import contextlib
 import contextvars
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 
@@ -36,6 +36,7 @@ __all__ = [
 ROW, BATCH, CHANNEL, LAT, LON = "row", "batch", "channel", "lat", "lon"
 
 
+@runtime_checkable
 class Partitioner(Protocol):
     """Decides how an array with named axes is laid out."""
 

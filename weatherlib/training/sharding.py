@@ -117,6 +117,27 @@ class Layout:
         """
         return PartitionSpec(*self._cut(dims, shape, uneven=False, strict=True))
 
+    def sharding(self, dims: tuple[Any, ...], shape: tuple[int, ...]) -> NamedSharding:
+        """Returns `spec` on the devices of this layout."""
+        return NamedSharding(self.mesh, self.spec(dims, shape))
+
+    def row_shardings(self, tree: _Tree) -> _Tree:
+        """Returns the sharding of arrays [row, ..., channel] inside a model.
+
+        Args:
+          tree: Arrays, such as prepared parts of a network. Where rows do not divide
+            evenly, channels are cut, and where those do not, nothing.
+        """
+
+        def sharding(leaf: Any) -> NamedSharding:
+            shape = np.shape(leaf)
+            middle = [None] * max(len(shape) - 2, 0)
+            axes = (partition.ROW, *middle, partition.CHANNEL)[: len(shape)]
+            cut = self._cut(axes, shape, uneven=False, strict=False)
+            return NamedSharding(self.mesh, PartitionSpec(*cut))
+
+        return jax.tree.map(sharding, tree)
+
     def constrain(self, array: Any, axes: tuple[str | None, ...]) -> Any:
         """Returns the array cut by its named axes; rows and channels also unevenly.
 
@@ -250,8 +271,7 @@ class Layout:
     def _batch_sharding(
         self, dims: tuple[Any, ...] | None, shape: tuple[int, ...]
     ) -> NamedSharding:
-        spec = PartitionSpec() if dims is None else self.spec(dims, shape)
-        return NamedSharding(self.mesh, spec)
+        return self.replicated if dims is None else self.sharding(dims, shape)
 
     def _state_spec(self, path: str, leaf: Any) -> PartitionSpec:
         shape = np.shape(leaf)

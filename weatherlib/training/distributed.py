@@ -1,0 +1,348 @@
+"""Several processes that work on one run.
+
+    with distributed.start() as run:  # arguments, environment, or a single process
+        layout = sharding.Layout(config)
+        ...
+        with run.guard():
+            state = step(state, layout.place_batch(batch))
+
+A process that dies makes the others raise `LostWorkerError` within seconds, with what
+to do, instead of waiting for it for ever.
+"""
+
+import contextlib
+import dataclasses
+import inspect
+import itertools
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import jax
+import numpy as np
+
+from weatherlib import config
+from weatherlib.training.distributed_watch import (
+    EXIT_LOST_WORKER,
+    Hub,
+    Line,
+    LostWorkerError,
+)
+
+__all__ = [
+    "EXIT_LOST_WORKER",
+    "DistributedConfig",
+    "LostWorkerError",
+    "Run",
+    "start",
+]
+
+_ENVIRONMENT = {
+    "coordinator": "JAX_COORDINATOR_ADDRESS",
+    "num_processes": "JAX_NUM_PROCESSES",
+    "process_id": "JAX_PROCESS_ID",
+}
+_ADDRESS_BYTES = 256
+_RESUME = (
+    "Nothing that was saved is lost: start the same command again, on as many "
+    "processes or fewer, and it goes on from the last checkpoint"
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DistributedConfig(config.Mapping):
+    """How the processes of a run find each other, and when one counts as lost.
+
+    Attributes:
+      coordinator: `host:port` of process 0. None: the environment, or what JAX finds
+        (SLURM, Open MPI, TPU).
+      num_processes: Processes of the run; None as above.
+      process_id: Number of this process; None as above.
+      start_timeout: Seconds to wait for all processes to start.
+      lost_after: Seconds of silence after which a process is lost. One that ends is
+        noticed at once.
+      grace: Seconds a process may take to end in an orderly way after another is lost.
+      barrier_timeout: Seconds to wait at a barrier, unless it is told otherwise.
+
+    Raises:
+      ValueError: A number is out of range, or only part of the first three is given.
+    """
+
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+    start_timeout: int = 300
+    lost_after: float = 60.0
+    grace: float = 30.0
+    barrier_timeout: float = 600.0
+
+    def __post_init__(self) -> None:
+        for name in ("start_timeout", "lost_after", "grace", "barrier_timeout"):
+            if not self[name] > 0:
+                raise ValueError(f"{name} must be positive, found {self[name]!r}")
+        given = [name for name in _ENVIRONMENT if self[name] is not None]
+        if given and len(given) < len(_ENVIRONMENT):
+            missing = [name for name in _ENVIRONMENT if self[name] is None]
+            raise ValueError(
+                f"{', '.join(given)} given without {', '.join(missing)}: give all "
+                f"three, in the configuration or as {', '.join(_ENVIRONMENT.values())}"
+                ", or none of them"
+            )
+        if self.coordinator is None:
+            return
+        host, _, port = self.coordinator.rpartition(":")
+        if not host or not port.isdigit():
+            raise ValueError(
+                f"coordinator: expected host:port, such as node001:12345, found "
+                f"{self.coordinator!r}"
+            )
+        count, index = self.num_processes or 0, self.process_id or 0
+        if count < 1 or not 0 <= index < count:
+            raise ValueError(
+                f"process_id must lie in 0..num_processes - 1, found process_id "
+                f"{index} of num_processes {count}"
+            )
+
+    def with_environment(self, environment: Mapping[str, str]) -> Self:
+        """Returns the configuration with what it leaves open taken from variables.
+
+        Raises:
+          ValueError: A variable is no number, or some are missing.
+        """
+        changes: dict[str, Any] = {}
+        for name, variable in _ENVIRONMENT.items():
+            value = environment.get(variable)
+            if self[name] is not None or value is None:
+                continue
+            if name != "coordinator" and not value.isdigit():
+                raise ValueError(f"{variable}: expected a number, found {value!r}")
+            changes[name] = value if name == "coordinator" else int(value)
+        if set(changes) == {"coordinator"}:
+            return self  # Only where to listen; JAX reads this variable itself.
+        return self.replace(**changes)
+
+
+class Run:
+    """The processes of a run as seen from one of them.
+
+    Attributes:
+      process_id: Number of this process.
+      num_processes: How many there are.
+    """
+
+    def __init__(
+        self, settings: DistributedConfig, line: Line | None, hub: Hub | None
+    ) -> None:
+        """Takes what `start` set up; a run of one process has neither line nor hub."""
+        self.process_id = jax.process_index() if line else 0
+        self.num_processes = jax.process_count() if line else 1
+        self._settings, self._line, self._hub = settings, line, hub
+        self._numbers = itertools.count()
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes what is written once."""
+        return self.process_id == 0
+
+    def check(self) -> None:
+        """Raises if a process is lost; costs nothing, so it fits into every step.
+
+        Raises:
+          LostWorkerError: It is.
+        """
+        if self._line is not None:
+            self._line.check()
+
+    def barrier(self, name: str = "barrier", timeout: float | None = None) -> None:
+        """Waits until all processes are here.
+
+        Args:
+          name: For the error.
+          timeout: Seconds; None takes that of the configuration.
+
+        Raises:
+          LostWorkerError: A process is lost.
+          TimeoutError: Not all came in time.
+        """
+        self.any_of(False, name, timeout)
+
+    def any_of(
+        self, flag: bool, name: str = "any_of", timeout: float | None = None
+    ) -> bool:
+        """Returns whether any process says `flag`; all have to ask.
+
+        So that all stop at the same step when one is told to.
+
+        Args:
+          flag: What this process says.
+          name: As in `barrier`.
+          timeout: As in `barrier`.
+
+        Raises:
+          LostWorkerError: As `barrier`.
+          TimeoutError: As `barrier`.
+        """
+        if self._line is None:
+            return flag
+        label = f"{name}#{next(self._numbers)}"
+        limit = self._settings.barrier_timeout if timeout is None else timeout
+        return self._line.barrier(label, limit, flag)
+
+    @contextlib.contextmanager
+    def guard(self) -> Iterator[None]:
+        """Turns the errors of a collective whose partner died into `LostWorkerError`.
+
+        Raises:
+          LostWorkerError: A process is lost.
+        """
+        try:
+            yield
+        except LostWorkerError:
+            raise
+        except Exception:
+            if self._line is not None:
+                # The broken collective and the broken line are noticed separately.
+                self._line.wait_for_loss(2.0)
+            self.check()
+            raise
+        self.check()
+
+    def shutdown(self) -> None:
+        """Ends the run in an orderly way, once all processes are here.
+
+        Raises:
+          LostWorkerError: As `barrier`.
+          TimeoutError: As `barrier`.
+        """
+        if self._line is None:
+            return
+        self.barrier("shutdown")
+        self._line.close()
+        if self._hub is not None:
+            self._hub.close()
+        self._line = self._hub = None
+        jax.distributed.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Shuts down, or ends this process at once where another is lost.
+
+        JAX itself would wait for the lost process, and then abort with a message of its
+        own. The error has been printed already; the status is `EXIT_LOST_WORKER`.
+        """
+        if self._line is None:
+            return
+        if kind is None:
+            try:
+                self.shutdown()
+            except LostWorkerError:
+                _end()
+        elif isinstance(error, LostWorkerError):
+            _end()
+
+
+def start(settings: DistributedConfig | None = None) -> Run:
+    """Joins the processes of a run, before anything else is done with JAX.
+
+    A single process without any sign of others starts nothing.
+
+    Args:
+      settings: How to find the others; by default from the environment.
+
+    Raises:
+      ValueError: Arguments or variables contradict each other.
+      TimeoutError: Not all processes started in time.
+    """
+    settings = (settings or DistributedConfig()).with_environment(os.environ)
+    explicit = settings.coordinator is not None
+    if (settings.num_processes or 0) == 1 or not (explicit or _in_cluster(os.environ)):
+        return Run(settings, None, None)
+    if _on_cpu():
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    arguments: dict[str, Any] = {"initialization_timeout": settings.start_timeout}
+    if explicit:
+        arguments |= {
+            "coordinator_address": settings.coordinator,
+            "num_processes": settings.num_processes,
+            "process_id": settings.process_id,
+            "cluster_detection_method": "deactivate",
+        }
+        if _is_loopback(settings.coordinator):
+            arguments["coordinator_bind_address"] = settings.coordinator
+    known = inspect.signature(jax.distributed.initialize).parameters
+    arguments = {name: value for name, value in arguments.items() if name in known}
+    try:
+        jax.distributed.initialize(**arguments)
+    except RuntimeError as error:
+        if "DEADLINE_EXCEEDED" not in str(error) and "imed out" not in str(error):
+            raise
+        raise TimeoutError(
+            f"not all processes of the run started within {settings.start_timeout} s; "
+            "look at the logs of the others, or raise start_timeout"
+        ) from error
+    return _connect(settings)
+
+
+def _connect(settings: DistributedConfig) -> Run:
+    """Opens the line between the processes, at an address that JAX broadcasts."""
+    from jax.experimental import multihost_utils
+
+    hub = None
+    message = np.zeros(_ADDRESS_BYTES, np.uint8)
+    if jax.process_index() == 0:
+        host = "127.0.0.1"
+        if not _is_loopback(settings.coordinator):
+            host = socket.gethostname()
+        token = secrets.token_hex(16)
+        bind = host if host == "127.0.0.1" else ""
+        hub = Hub(bind, jax.process_count(), token, settings.lost_after)
+        text = f"{host} {hub.port} {token}".encode()
+        message[: len(text)] = list(text)
+    message = np.asarray(multihost_utils.broadcast_one_to_all(message), np.uint8)
+    host, port, token = bytes(message).rstrip(b"\0").decode().split()
+    line = Line(
+        (host, int(port)),
+        jax.process_index(),
+        token,
+        lost_after=settings.lost_after,
+        grace=settings.grace,
+        advice=_RESUME,
+    )
+    run = Run(settings, line, hub)
+    run.barrier("start", settings.start_timeout)
+    return run
+
+
+def _in_cluster(environment: Mapping[str, str]) -> bool:
+    """Whether a launcher that JAX knows started several processes."""
+    if "SLURM_STEP_NODELIST" in environment and "SLURM_PROCID" in environment:
+        return int(environment.get("SLURM_NTASKS", "1")) > 1
+    if "OMPI_COMM_WORLD_SIZE" in environment:
+        return int(environment["OMPI_COMM_WORLD_SIZE"]) > 1
+    return "," in environment.get("TPU_WORKER_HOSTNAMES", "")
+
+
+def _is_loopback(coordinator: str | None) -> bool:
+    host = (coordinator or "").rpartition(":")[0]
+    return host in ("127.0.0.1", "localhost", "[::1]")
+
+
+def _on_cpu() -> bool:
+    return (jax.config.jax_platforms or "").split(",")[0] == "cpu"
+
+
+def _end() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(EXIT_LOST_WORKER)

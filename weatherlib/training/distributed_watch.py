@@ -1,0 +1,281 @@
+"""A line between the processes of a run that tells when one of them is gone.
+
+Process 0 listens, all connect, and everyone sends a sign of life every few seconds. A
+killed process is noticed at once, because its connection closes; one that hangs, or
+whose machine is cut off, after `lost_after` seconds. Messages are lines of JSON, and
+hold no instructions. The same line carries barriers, so that they can time out.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["EXIT_LOST_WORKER", "Hub", "Line", "LostWorkerError"]
+
+EXIT_LOST_WORKER = 75
+"""Exit status of a process that ends because another was lost (EX_TEMPFAIL)."""
+
+_BEATS_PER_TIMEOUT = 5
+_LONGEST_LINE = 4096
+
+
+class LostWorkerError(RuntimeError):
+    """Another process of the run is gone; the message says how to go on."""
+
+
+class Hub:
+    """The end of the line in process 0.
+
+    Attributes:
+      port: Where it listens.
+    """
+
+    def __init__(
+        self, host: str, count: int, token: str, lost_after: float, port: int = 0
+    ) -> None:
+        """Listens in a thread.
+
+        Args:
+          host: Address to bind.
+          count: Processes of the run.
+          token: What a process has to show.
+          lost_after: Seconds of silence after which a process is lost.
+          port: 0 takes a free one.
+        """
+        self._count, self._token, self._lost_after = count, token, lost_after
+        self._lock = threading.Lock()
+        self._members: dict[int, socket.socket] = {}
+        self._gone: set[int] = set()
+        self._waiting: dict[str, dict[int, bool]] = {}
+        self._server = socket.create_server((host, port))
+        self.port: int = self._server.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Stops listening; lines that are open stay so until their ends close."""
+        self._server.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            threading.Thread(
+                target=self._serve, args=(connection,), daemon=True
+            ).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.settimeout(self._lost_after)
+        lines = _lines(connection)
+        process, reason = None, "closed its connection"
+        try:
+            hello = next(lines, {})
+            process = hello.get("process")
+            strangers = hello.get("token") != self._token
+            if strangers or process not in range(self._count):
+                connection.close()
+                return
+            with self._lock:
+                self._members[process] = connection
+            for message in lines:
+                if message.get("bye"):
+                    reason = ""
+                    break
+                self._handle(process, message)
+        except TimeoutError:
+            reason = f"has been silent for {self._lost_after:g} s"
+        except (OSError, ValueError):
+            pass
+        if process is not None:
+            self._leave(process, reason)
+
+    def _handle(self, process: int, message: dict[str, Any]) -> None:
+        if "barrier" not in message:
+            _send(self._members[process], {"beat": True})
+            return
+        name = str(message["barrier"])
+        with self._lock:
+            arrived = self._waiting.setdefault(name, {})
+            arrived[process] = bool(message.get("flag"))
+            if len(arrived) < self._count:
+                return
+            del self._waiting[name]
+            reply = {"release": name, "flag": any(arrived.values())}
+            members = list(self._members.values())
+        self._tell(members, reply)
+
+    def _leave(self, process: int, reason: str) -> None:
+        with self._lock:
+            self._gone.add(process)
+            self._members.pop(process, None)
+            members = list(self._members.values())
+        if reason:
+            self._tell(members, {"lost": process, "reason": reason})
+
+    @staticmethod
+    def _tell(members: Iterable[socket.socket], message: dict[str, Any]) -> None:
+        for member in members:
+            with contextlib.suppress(OSError):
+                _send(member, message)
+
+
+class Line:
+    """The end of the line in each process."""
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        process: int,
+        token: str,
+        *,
+        lost_after: float,
+        grace: float,
+        advice: str,
+    ) -> None:
+        """Connects.
+
+        Args:
+          address: Of the hub.
+          process: Number of this process.
+          token: As in `Hub`.
+          lost_after: As in `Hub`.
+          grace: Seconds that this process may go on after another was lost, before it
+            is ended from outside of whatever it waits for. None if process 0 is lost.
+          advice: How to go on, for the error.
+
+        Raises:
+          OSError: There is no hub.
+        """
+        self._advice, self._grace = advice, grace
+        self._process = process
+        self._changed = threading.Condition()
+        self._released: dict[str, bool] = {}
+        self._lost: str | None = None
+        self._handled = threading.Event()
+        self._closed = False
+        self._socket = socket.create_connection(address, timeout=lost_after)
+        self._send({"process": process, "token": token})
+        pause = lost_after / _BEATS_PER_TIMEOUT
+        threading.Thread(target=self._listen, daemon=True).start()
+        threading.Thread(target=self._beat, args=(pause,), daemon=True).start()
+
+    @property
+    def lost(self) -> str | None:
+        """What became of the other processes, None if they are well."""
+        return self._lost
+
+    def check(self) -> None:
+        """Raises if a process is lost.
+
+        Raises:
+          LostWorkerError: It is.
+        """
+        if self._lost is not None:
+            self._handled.set()
+            raise LostWorkerError(self._lost)
+
+    def wait_for_loss(self, seconds: float) -> None:
+        """Gives news of a lost process up to so many seconds to arrive."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._lost is not None, seconds)
+
+    def barrier(self, name: str, timeout: float, flag: bool = False) -> bool:
+        """Waits for all processes; returns whether any of them gave `flag`.
+
+        Raises:
+          LostWorkerError: A process is lost.
+          TimeoutError: Not all came in time.
+        """
+        self.check()
+        with contextlib.suppress(OSError):
+            self._send({"barrier": name, "flag": flag})
+        with self._changed:
+            came = self._changed.wait_for(
+                lambda: name in self._released or self._lost is not None, timeout
+            )
+            if name in self._released:
+                return self._released.pop(name)
+        self.check()
+        assert not came
+        raise TimeoutError(
+            f"process {self._process} waited {timeout:g} s at {name!r} for the others; "
+            "they run, but did not get there: look at their logs"
+        )
+
+    def close(self) -> None:
+        """Says goodbye, so that nobody takes this process for lost."""
+        self._closed = True
+        self._handled.set()
+        with contextlib.suppress(OSError):
+            self._send({"bye": True})
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _send(self, message: dict[str, Any]) -> None:
+        _send(self._socket, message)
+
+    def _beat(self, pause: float) -> None:
+        while not self._closed and self._lost is None:
+            try:
+                self._send({"beat": True})
+            except OSError:
+                return
+            time.sleep(pause)
+
+    def _listen(self) -> None:
+        reason = "closed its connection"
+        try:
+            for message in _lines(self._socket):
+                if "release" in message:
+                    with self._changed:
+                        self._released[message["release"]] = bool(message["flag"])
+                        self._changed.notify_all()
+                elif "lost" in message:
+                    self._lose(int(message["lost"]), str(message["reason"]))
+                    return
+        except TimeoutError:
+            reason = "has been silent for too long"
+        except (OSError, ValueError):
+            pass
+        if not self._closed:
+            self._lose(0, reason)
+
+    def _lose(self, process: int, reason: str) -> None:
+        with self._changed:
+            self._lost = f"process {process} of the run is lost: it {reason}. "
+            self._lost += self._advice
+            self._changed.notify_all()
+        # At once: without process 0, JAX aborts the others within milliseconds, with a
+        # message that names no reason. Nothing orderly is possible then.
+        sys.stderr.write(f"error: {self._lost}\n")
+        sys.stderr.flush()
+        if process == 0 or not self._handled.wait(self._grace):
+            # Whatever waits for the lost process inside a collective cannot be woken.
+            os._exit(EXIT_LOST_WORKER)
+
+
+def _send(connection: socket.socket, message: dict[str, Any]) -> None:
+    connection.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _lines(connection: socket.socket) -> Any:
+    """Yields the messages that arrive until the connection closes."""
+    rest = b""
+    while True:
+        data = connection.recv(_LONGEST_LINE)
+        if not data:
+            return
+        *whole, rest = (rest + data).split(b"\n")
+        if len(rest) > _LONGEST_LINE:
+            raise ValueError("a message without an end")
+        for line in whole:
+            message = json.loads(line)
+            if isinstance(message, dict):
+                yield message

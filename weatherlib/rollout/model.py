@@ -176,9 +176,11 @@ class Model:
         """Returns the compiled pass that computes the prepared parts."""
         if layout not in self._preparers:
             began = time.perf_counter()
-            (params, parts), state = self.abstract_arguments(layout)
+            params = self.place.parameter_structs(self._params)
+            state = self.place.parameter_structs(self._state)
             out = None
             if self.place.sharding is not None:
+                (_, parts), _ = self.abstract_arguments(layout)
                 out = jax.tree.map(lambda leaf: leaf.sharding, parts)
             recorder = jax.jit(self._recorder(layout), out_shardings=out)
             with (

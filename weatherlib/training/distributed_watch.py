@@ -7,13 +7,14 @@ hold no instructions. The same line carries barriers, so that they can time out.
 """
 
 import contextlib
+import hmac
 import json
 import os
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 __all__ = ["EXIT_LOST_WORKER", "Hub", "Line", "LostWorkerError"]
@@ -27,6 +28,44 @@ _LONGEST_LINE = 4096
 
 class LostWorkerError(RuntimeError):
     """Another process of the run is gone; the message says how to go on."""
+
+
+class _Wire:
+    """A connection that several threads may write to."""
+
+    def __init__(self, connection: socket.socket, timeout: float) -> None:
+        connection.settimeout(timeout)
+        self._connection, self._lock = connection, threading.Lock()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Sends a message whole."""
+        with self._lock:
+            self._connection.sendall(json.dumps(message).encode() + b"\n")
+
+    def messages(self) -> Iterator[dict[str, Any]]:
+        """Yields what arrives until the connection closes.
+
+        Raises:
+          TimeoutError: Nothing came for too long.
+          OSError: The connection broke.
+          ValueError: Something else than messages came.
+        """
+        rest = b""
+        while data := self._connection.recv(_LONGEST_LINE):
+            *whole, rest = (rest + data).split(b"\n")
+            if len(rest) > _LONGEST_LINE:
+                raise ValueError("a message without an end")
+            for line in whole:
+                message = json.loads(line)
+                if not isinstance(message, dict):
+                    raise ValueError(f"expected a message, found {message!r}")
+                yield message
+
+    def close(self) -> None:
+        """Closes the connection, which also wakes who waits for messages."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+        self._connection.close()
 
 
 class Hub:
@@ -50,8 +89,7 @@ class Hub:
         """
         self._count, self._token, self._lost_after = count, token, lost_after
         self._lock = threading.Lock()
-        self._members: dict[int, socket.socket] = {}
-        self._gone: set[int] = set()
+        self._members: dict[int, _Wire] = {}
         self._waiting: dict[str, dict[int, bool]] = {}
         self._server = socket.create_server((host, port))
         self.port: int = self._server.getsockname()[1]
@@ -59,6 +97,8 @@ class Hub:
 
     def close(self) -> None:
         """Stops listening; lines that are open stay so until their ends close."""
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)  # Wakes who waits in accept.
         self._server.close()
 
     def _accept(self) -> None:
@@ -72,19 +112,14 @@ class Hub:
             ).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        connection.settimeout(self._lost_after)
-        lines = _lines(connection)
+        wire = _Wire(connection, self._lost_after)
         process, reason = None, "closed its connection"
         try:
-            hello = next(lines, {})
-            process = hello.get("process")
-            strangers = hello.get("token") != self._token
-            if strangers or process not in range(self._count):
-                connection.close()
+            messages = wire.messages()
+            process = self._welcome(wire, next(messages, {}))
+            if process is None:
                 return
-            with self._lock:
-                self._members[process] = connection
-            for message in lines:
+            for message in messages:
                 if message.get("bye"):
                     reason = ""
                     break
@@ -93,12 +128,24 @@ class Hub:
             reason = f"has been silent for {self._lost_after:g} s"
         except (OSError, ValueError):
             pass
+        finally:
+            wire.close()
         if process is not None:
             self._leave(process, reason)
 
+    def _welcome(self, wire: _Wire, hello: dict[str, Any]) -> int | None:
+        """Returns the number of a process that belongs to the run."""
+        process, token = hello.get("process"), str(hello.get("token"))
+        known = hmac.compare_digest(token.encode(), self._token.encode())
+        if not known or process not in range(self._count):
+            return None
+        with self._lock:
+            self._members[process] = wire
+        return process
+
     def _handle(self, process: int, message: dict[str, Any]) -> None:
         if "barrier" not in message:
-            _send(self._members[process], {"beat": True})
+            self._members[process].send({"beat": True})
             return
         name = str(message["barrier"])
         with self._lock:
@@ -113,17 +160,16 @@ class Hub:
 
     def _leave(self, process: int, reason: str) -> None:
         with self._lock:
-            self._gone.add(process)
             self._members.pop(process, None)
             members = list(self._members.values())
         if reason:
             self._tell(members, {"lost": process, "reason": reason})
 
     @staticmethod
-    def _tell(members: Iterable[socket.socket], message: dict[str, Any]) -> None:
+    def _tell(members: Iterable[_Wire], message: dict[str, Any]) -> None:
         for member in members:
             with contextlib.suppress(OSError):
-                _send(member, message)
+                member.send(message)
 
 
 class Line:
@@ -160,8 +206,8 @@ class Line:
         self._lost: str | None = None
         self._handled = threading.Event()
         self._closed = False
-        self._socket = socket.create_connection(address, timeout=lost_after)
-        self._send({"process": process, "token": token})
+        self._wire = _Wire(socket.create_connection(address, lost_after), lost_after)
+        self._wire.send({"process": process, "token": token})
         pause = lost_after / _BEATS_PER_TIMEOUT
         threading.Thread(target=self._listen, daemon=True).start()
         threading.Thread(target=self._beat, args=(pause,), daemon=True).start()
@@ -195,7 +241,7 @@ class Line:
         """
         self.check()
         with contextlib.suppress(OSError):
-            self._send({"barrier": name, "flag": flag})
+            self._wire.send({"barrier": name, "flag": flag})
         with self._changed:
             came = self._changed.wait_for(
                 lambda: name in self._released or self._lost is not None, timeout
@@ -214,17 +260,13 @@ class Line:
         self._closed = True
         self._handled.set()
         with contextlib.suppress(OSError):
-            self._send({"bye": True})
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-
-    def _send(self, message: dict[str, Any]) -> None:
-        _send(self._socket, message)
+            self._wire.send({"bye": True})
+        self._wire.close()
 
     def _beat(self, pause: float) -> None:
         while not self._closed and self._lost is None:
             try:
-                self._send({"beat": True})
+                self._wire.send({"beat": True})
             except OSError:
                 return
             time.sleep(pause)
@@ -232,7 +274,7 @@ class Line:
     def _listen(self) -> None:
         reason = "closed its connection"
         try:
-            for message in _lines(self._socket):
+            for message in self._wire.messages():
                 if "release" in message:
                     with self._changed:
                         self._released[message["release"]] = bool(message["flag"])
@@ -259,23 +301,3 @@ class Line:
         if process == 0 or not self._handled.wait(self._grace):
             # Whatever waits for the lost process inside a collective cannot be woken.
             os._exit(EXIT_LOST_WORKER)
-
-
-def _send(connection: socket.socket, message: dict[str, Any]) -> None:
-    connection.sendall(json.dumps(message).encode() + b"\n")
-
-
-def _lines(connection: socket.socket) -> Any:
-    """Yields the messages that arrive until the connection closes."""
-    rest = b""
-    while True:
-        data = connection.recv(_LONGEST_LINE)
-        if not data:
-            return
-        *whole, rest = (rest + data).split(b"\n")
-        if len(rest) > _LONGEST_LINE:
-            raise ValueError("a message without an end")
-        for line in whole:
-            message = json.loads(line)
-            if isinstance(message, dict):
-                yield message

@@ -18,6 +18,7 @@ import os
 import secrets
 import socket
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -47,6 +48,7 @@ _ENVIRONMENT = {
     "process_id": "JAX_PROCESS_ID",
 }
 _ADDRESS_BYTES = 256
+_MARGIN = 60
 _RESUME = (
     "Nothing that was saved is lost: start the same command again, on as many "
     "processes or fewer, and it goes on from the last checkpoint"
@@ -255,14 +257,14 @@ class Run:
 def start(settings: DistributedConfig | None = None) -> Run:
     """Joins the processes of a run, before anything else is done with JAX.
 
-    A single process without any sign of others starts nothing.
+    A single process without any sign of others starts nothing. Where the others do not
+    come in time, the process ends with a message and the status `EXIT_LOST_WORKER`.
 
     Args:
       settings: How to find the others; by default from the environment.
 
     Raises:
       ValueError: Arguments or variables contradict each other.
-      TimeoutError: Not all processes started in time.
     """
     settings = (settings or DistributedConfig()).with_environment(os.environ)
     explicit = settings.coordinator is not None
@@ -270,7 +272,9 @@ def start(settings: DistributedConfig | None = None) -> Run:
         return Run(settings, None, None)
     if _on_cpu():
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    arguments: dict[str, Any] = {"initialization_timeout": settings.start_timeout}
+    arguments: dict[str, Any] = {
+        "initialization_timeout": settings.start_timeout + _MARGIN
+    }
     if explicit:
         arguments |= {
             "coordinator_address": settings.coordinator,
@@ -282,16 +286,34 @@ def start(settings: DistributedConfig | None = None) -> Run:
             arguments["coordinator_bind_address"] = settings.coordinator
     known = inspect.signature(jax.distributed.initialize).parameters
     arguments = {name: value for name, value in arguments.items() if name in known}
-    try:
+    with _deadline(settings.start_timeout):
         jax.distributed.initialize(**arguments)
-    except RuntimeError as error:
-        if "DEADLINE_EXCEEDED" not in str(error) and "imed out" not in str(error):
-            raise
-        raise TimeoutError(
-            f"not all processes of the run started within {settings.start_timeout} s; "
-            "look at the logs of the others, or raise start_timeout"
-        ) from error
-    return _connect(settings)
+        return _connect(settings)
+
+
+@contextlib.contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """Ends this process where the others do not start in time.
+
+    JAX waits outside of Python, where nothing can be raised, and then aborts with pages
+    of its own.
+    """
+
+    def give_up() -> None:
+        sys.stderr.write(
+            f"error: not all processes of the run started within {seconds:g} s; look "
+            "at the logs of the others, or raise start_timeout\n"
+        )
+        sys.stderr.flush()
+        os._exit(EXIT_LOST_WORKER)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _connect(settings: DistributedConfig) -> Run:
@@ -319,9 +341,7 @@ def _connect(settings: DistributedConfig) -> Run:
         grace=settings.grace,
         advice=_RESUME,
     )
-    run = Run(settings, line, hub)
-    run.barrier("start", settings.start_timeout)
-    return run
+    return Run(settings, line, hub)
 
 
 def _in_cluster(environment: Mapping[str, str]) -> bool:

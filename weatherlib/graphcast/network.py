@@ -164,7 +164,7 @@ class _Runner:
         if not self._memory.store_static:
             return rows, compute
         part = self._once(name, lambda: self._map(compute, rows, edges_per_row))
-        return {name: part}, lambda block: block[name]
+        return {name: part}, lambda block: partition.by_row(block[name])
 
     def grid_to_mesh(
         self,
@@ -282,6 +282,7 @@ class _Runner:
 
         def messages(rows: _Arrays) -> Array:
             part = rows["part"] if "part" in rows else update.edge_part(rows["edges"])
+            part = partition.by_row(part)
             ends = sent[rows["senders"]], to_receive[rows["receivers"]]
             return update.messages(part, *map(partition.by_row, ends))
 

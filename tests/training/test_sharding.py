@@ -2,6 +2,7 @@ import functools
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from weatherlib import config
+from tests.graphcast import models
+from weatherlib import config, graphcast
 from weatherlib.training import sharding
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -70,6 +72,13 @@ def test_a_forecast_over_batch_and_space_equals_that_of_one_device():
 )
 def test_training_equals_that_of_one_device_on_any_grid(case):
     check_training(worker(case)[case])
+
+
+@pytest.mark.slow
+def test_training_with_cut_weights_equals_that_of_one_device():
+    result = worker("train:weights:even")["train:weights:even"]
+    check_training(result)
+    assert result["cut_weights"] > 10
 
 
 @pytest.mark.slow
@@ -210,3 +219,14 @@ def test_one_device_needs_no_table():
     double = layout.jit(lambda b: jax.tree.map(lambda x: 2 * x, b))
     result = layout.fetch(double(layout.place_batch(batch)))
     np.testing.assert_array_equal(result["x"].values, 2)
+
+
+def test_every_parameter_of_graphcast_has_named_axes():
+    data = models.make_data()
+    params = jax.eval_shape(models.transform().init, jax.random.PRNGKey(0), *data)
+    for module, arrays in params.items():
+        for name, array in arrays.items():
+            path = f"{module}/{name}"
+            axes = [a for rule, a in graphcast.PARAMETER_AXES if re.search(rule, path)]
+            assert len(axes) == 1, path
+            assert len(axes[0]) == array.ndim, path

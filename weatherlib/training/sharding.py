@@ -46,14 +46,15 @@ class Layout:
         self,
         config: ShardingConfig | None = None,
         *,
-        family_rules: Iterable[ParameterRule] = (),
+        family_axes: Iterable[tuple[str, tuple[str | None, ...]]] = (),
         devices: Iterable[Any] | None = None,
     ) -> None:
         """Arranges the devices.
 
         Args:
           config: By default all devices share the batch.
-          family_rules: Parameter rules of the model family, after those of `config`.
+          family_axes: Expressions on paths and names of axes that a model family
+            brings, such as `graphcast.PARAMETER_AXES`; after the rules of `config`.
           devices: By default all devices of all processes, those of a process side by
             side.
 
@@ -70,7 +71,9 @@ class Layout:
         )
         self._dims = self.config.dim_axes()
         self._rules = [(rule, True) for rule in self.config.parameters]
-        self._rules += [(rule, False) for rule in family_rules]
+        self._rules += [
+            (ParameterRule(path=path, axes=axes), False) for path, axes in family_axes
+        ]
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name}: {size}" for name, size in self.mesh.shape.items())
@@ -81,7 +84,7 @@ class Layout:
         """The sharding of what is whole on every device."""
         return NamedSharding(self.mesh, PartitionSpec())
 
-    @property
+    @functools.cached_property
     def loader_shard(self) -> tuple[int, int]:
         """Which part of each batch this process loads: its index, and the count.
 

@@ -62,8 +62,10 @@ class ShardingConfig(config.Mapping):
       mesh: Mesh axis to size, slowest first; one size may be -1, which takes all
         devices left. `data` splits the batch, `space` splits grid, mesh and edges.
       dims: Dimension to mesh axis, or None to keep it whole; added to `DEFAULT_DIMS`.
-      parameters: The first rule that matches a parameter decides, those of the model
-        family come last, and a parameter without a rule is whole on every device.
+      parameters: The first rule that matches a parameter decides. Those of the model
+        family come last; they name axes `input` and `output`, which `dims` may cut
+        (`output: data` spreads weights and the state of the optimiser). A parameter
+        without a rule is whole on every device.
 
     Raises:
       ValueError: A size is neither positive nor the only -1, or a rule names an unknown

@@ -137,7 +137,9 @@ class Hub:
         """Returns the number of a process that belongs to the run."""
         process, token = hello.get("process"), str(hello.get("token"))
         known = hmac.compare_digest(token.encode(), self._token.encode())
-        if not known or process not in range(self._count):
+        if not known or not isinstance(process, int):
+            return None
+        if not 0 <= process < self._count:
             return None
         with self._lock:
             self._members[process] = wire

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -345,7 +346,7 @@ def _put_part(
     host = host.astype(jax.dtypes.canonicalize_dtype(host.dtype), copy=False)
     offset = index * host.shape[axis]
 
-    def piece(at: tuple[slice, ...]) -> np.ndarray:
+    def piece(at: Any) -> np.ndarray:
         start, stop, _ = at[axis].indices(shape[axis])
         own = slice(start - offset, stop - offset)
         return host[(*at[:axis], own, *at[axis + 1 :])]
@@ -373,7 +374,7 @@ def _text(path: tuple[Any, ...]) -> str:
 
 
 def _is_key(leaf: jax.Array) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _indivisible(label: str, dim: str, size: int, axis: str, parts: int) -> ValueError:

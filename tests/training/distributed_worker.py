@@ -97,6 +97,8 @@ def train(run, settings):
     for number in range(first, UPDATES):
         if settings.get("dies") == [run.process_id, number]:
             os.kill(os.getpid(), getattr(signal, settings["signal"]))
+        if settings.get("fails") == [run.process_id, number]:
+            raise ValueError("a mistake of one process")
         whole = (
             toy_batch(number)
             if model == "toy"

@@ -80,6 +80,8 @@ def survivor(started, dead):
     other = started[1 - dead]
     try:
         _, errors = other.communicate(timeout=TIME_LIMIT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            started[dead].wait(timeout=10)
     finally:
         for process in started:
             with contextlib.suppress(ProcessLookupError):
@@ -134,6 +136,31 @@ def test_a_process_that_hangs_does_not_hold_up_the_other_for_ever(tmp_path):
     status, errors = survivor(started, dead=1)
     assert status == distributed.EXIT_LOST_WORKER
     assert "process 1 of the run is lost: it has been silent for 5 s" in errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_process_that_fails_shows_its_error_and_the_others_name_it(tmp_path, failing):
+    started = start_run(tmp_path, 2, fails=[failing, 2])
+    status, errors = survivor(started, dead=failing)
+    assert status == distributed.EXIT_LOST_WORKER
+    assert f"process {failing} of the run is lost: it ended with ValueError" in errors
+    assert started[failing].returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "shown"),
+    [
+        (ValueError("wrong"), 1, "ValueError: wrong"),
+        (KeyboardInterrupt(), 130, "KeyboardInterrupt"),
+        (SystemExit(2), 2, ""),
+        (SystemExit("bad flag"), 1, "bad flag"),
+        (SystemExit(), 0, ""),
+    ],
+)
+def test_errors_are_reported_as_python_does(error, status, shown, capsys):
+    assert distributed.report_error(error) == status
+    assert shown in capsys.readouterr().err
 
 
 @pytest.mark.slow

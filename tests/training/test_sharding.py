@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import json
 import os
@@ -12,7 +13,7 @@ import pytest
 import xarray as xr
 
 from tests.graphcast import models
-from weatherlib import config, graphcast
+from weatherlib import config, graphcast, rollout
 from weatherlib.training import sharding
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -219,6 +220,48 @@ def test_one_device_needs_no_table():
     double = layout.jit(lambda b: jax.tree.map(lambda x: 2 * x, b))
     result = layout.fetch(double(layout.place_batch(batch)))
     np.testing.assert_array_equal(result["x"].values, 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """As much of a device as a layout looks at."""
+
+    id: int
+    process_index: int
+    platform: str = "cpu"
+    device_kind: str = "cpu"
+
+
+def devices_of(processes, each):
+    return [Device(i, i // each) for i in range(processes * each)]
+
+
+@pytest.mark.parametrize(
+    ("mesh", "processes", "shard"),
+    [
+        ({"data": 8}, 2, (0, 2)),
+        ({"data": 4, "space": 2}, 2, (0, 2)),
+        ({"data": 2, "space": 4}, 4, (0, 2)),
+        ({"data": 1, "space": 8}, 4, (0, 1)),
+    ],
+)
+def test_processes_load_their_part_of_the_batch(mesh, processes, shard):
+    devices = devices_of(processes, 8 // processes)
+    layout = sharding.Layout(sharding.ShardingConfig(mesh=mesh), devices=devices)
+    assert layout.loader_shard == shard
+
+
+def test_parts_of_the_batch_that_overlap_between_processes_are_refused():
+    config = sharding.ShardingConfig(mesh={"data": 3, "space": 2})
+    layout = sharding.Layout(config, devices=devices_of(2, 3))
+    with pytest.raises(ValueError, match=r"0: \[0, 1\]; 1: \[1, 2\].* 2 processes"):
+        _ = layout.loader_shard
+
+
+def test_a_forecast_over_several_processes_is_refused():
+    layout = sharding.Layout(devices=devices_of(2, 1))
+    with pytest.raises(ValueError, match=r"of process\(es\) \[1\].*local_devices"):
+        rollout.Forecaster(lambda: None, {}, sharding=layout)
 
 
 def test_every_parameter_of_graphcast_has_named_axes():

@@ -57,7 +57,7 @@ class GraphCastNetwork:
         """
         encoder, processor, decoder = self._weights(graph, grid_inputs, output_size)
         memory = self._memory or MemoryConfig.for_size(
-            edges=graph.num_edges,
+            edges=graph.num_edges // partition.parts(partition.ROW),
             batch=max(grid_inputs.shape[1] // partition.parts(partition.BATCH), 1),
             latent_size=self._latent,
             item_size=grid_inputs.dtype.itemsize,

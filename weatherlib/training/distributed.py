@@ -19,9 +19,10 @@ import secrets
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import jax
 import numpy as np
@@ -38,7 +39,9 @@ __all__ = [
     "EXIT_LOST_WORKER",
     "DistributedConfig",
     "LostWorkerError",
+    "Report",
     "Run",
+    "report_error",
     "start",
 ]
 
@@ -49,10 +52,18 @@ _ENVIRONMENT = {
 }
 _ADDRESS_BYTES = 256
 _MARGIN = 60
+# Seconds for the others to hear why process 0 ends, before JAX aborts them.
+_LAST_WORDS = 5.0
+# A broken collective and a broken line are noticed up to so many seconds apart.
+_SAME_CAUSE = 2.0
 _RESUME = (
     "Nothing that was saved is lost: start the same command again, on as many "
     "processes or fewer, and it goes on from the last checkpoint"
 )
+
+
+Report: TypeAlias = Callable[[BaseException], int]
+"""Prints an error and returns an exit status."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,9 +148,14 @@ class Run:
     """
 
     def __init__(
-        self, settings: DistributedConfig, line: Line | None, hub: Hub | None
+        self,
+        settings: DistributedConfig,
+        line: Line | None,
+        hub: Hub | None,
+        report: Report,
     ) -> None:
         """Takes what `start` set up; a run of one process has neither line nor hub."""
+        self._report = report
         self.process_id = jax.process_index() if line else 0
         self.num_processes = jax.process_count() if line else 1
         self._settings, self._line, self._hub = settings, line, hub
@@ -205,10 +221,9 @@ class Run:
             yield
         except LostWorkerError:
             raise
-        except Exception:
+        except Exception:  # JAX raises a ValueError where a connection breaks.
             if self._line is not None:
-                # The broken collective and the broken line are noticed separately.
-                self._line.wait_for_loss(2.0)
+                self._line.wait_for_loss(_SAME_CAUSE)
             self.check()
             raise
         self.check()
@@ -238,23 +253,56 @@ class Run:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Shuts down, or ends this process at once where another is lost.
+        """Shuts down, or ends this process at once where it or another has failed.
 
-        JAX itself would wait for the lost process, and then abort with a message of its
-        own. The error has been printed already; the status is `EXIT_LOST_WORKER`.
+        At the end of a process JAX waits for the others, and then aborts with a message
+        of its own. So an error is reported here, the others are told, and the status is
+        that of the error, or `EXIT_LOST_WORKER` where another process is lost.
         """
         if self._line is None:
             return
-        if kind is None:
+        if error is None:
             try:
                 self.shutdown()
-            except LostWorkerError:
-                _end()
-        elif isinstance(error, LostWorkerError):
-            _end()
+            except Exception as late:
+                self._fail(late)
+        else:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Ends this process because of an error."""
+        assert self._line is not None
+        if isinstance(error, Exception):
+            self._line.wait_for_loss(_SAME_CAUSE)
+        if self._line.lost is not None:
+            status = EXIT_LOST_WORKER  # Reported when it was noticed.
+            if not isinstance(error, LostWorkerError):
+                first = str(error).partition("\n")[0]
+                sys.stderr.write(f"  here: {type(error).__name__}: {first}\n")
+        else:
+            status = self._report(error)
+            self._line.close(f"ended with {type(error).__name__}, see its log")
+            if self._hub is not None:
+                self._hub.drain(_LAST_WORDS)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
-def start(settings: DistributedConfig | None = None) -> Run:
+def report_error(error: BaseException) -> int:
+    """Prints an error as Python does; returns the status that Python ends with."""
+    if isinstance(error, SystemExit):
+        if isinstance(error.code, int) or error.code is None:
+            return error.code or 0
+        sys.stderr.write(f"{error.code}\n")
+        return 1
+    traceback.print_exception(error)
+    return 130 if isinstance(error, KeyboardInterrupt) else 1
+
+
+def start(
+    settings: DistributedConfig | None = None, report: Report = report_error
+) -> Run:
     """Joins the processes of a run, before anything else is done with JAX.
 
     A single process without any sign of others starts nothing. Where the others do not
@@ -262,6 +310,8 @@ def start(settings: DistributedConfig | None = None) -> Run:
 
     Args:
       settings: How to find the others; by default from the environment.
+      report: Prints an error that ends this process while others run, and returns the
+        exit status.
 
     Raises:
       ValueError: Arguments or variables contradict each other.
@@ -269,7 +319,7 @@ def start(settings: DistributedConfig | None = None) -> Run:
     settings = (settings or DistributedConfig()).with_environment(os.environ)
     explicit = settings.coordinator is not None
     if (settings.num_processes or 0) == 1 or not (explicit or _in_cluster(os.environ)):
-        return Run(settings, None, None)
+        return Run(settings, None, None, report)
     if _on_cpu():
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
     arguments: dict[str, Any] = {
@@ -288,7 +338,7 @@ def start(settings: DistributedConfig | None = None) -> Run:
     arguments = {name: value for name, value in arguments.items() if name in known}
     with _deadline(settings.start_timeout):
         jax.distributed.initialize(**arguments)
-        return _connect(settings)
+        return _connect(settings, report)
 
 
 @contextlib.contextmanager
@@ -316,7 +366,7 @@ def _deadline(seconds: float) -> Iterator[None]:
         timer.cancel()
 
 
-def _connect(settings: DistributedConfig) -> Run:
+def _connect(settings: DistributedConfig, report: Report) -> Run:
     """Opens the line between the processes, at an address that JAX broadcasts."""
     from jax.experimental import multihost_utils
 
@@ -341,7 +391,7 @@ def _connect(settings: DistributedConfig) -> Run:
         grace=settings.grace,
         advice=_RESUME,
     )
-    return Run(settings, line, hub)
+    return Run(settings, line, hub, report)
 
 
 def _in_cluster(environment: Mapping[str, str]) -> bool:
@@ -360,9 +410,3 @@ def _is_loopback(coordinator: str | None) -> bool:
 
 def _on_cpu() -> bool:
     return (jax.config.jax_platforms or "").split(",")[0] == "cpu"
-
-
-def _end() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(EXIT_LOST_WORKER)

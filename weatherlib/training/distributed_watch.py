@@ -88,7 +88,7 @@ class Hub:
           port: 0 takes a free one.
         """
         self._count, self._token, self._lost_after = count, token, lost_after
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._members: dict[int, _Wire] = {}
         self._waiting: dict[str, dict[int, bool]] = {}
         self._server = socket.create_server((host, port))
@@ -100,6 +100,11 @@ class Hub:
         with contextlib.suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)  # Wakes who waits in accept.
         self._server.close()
+
+    def drain(self, seconds: float) -> None:
+        """Gives the processes so many seconds to end, once they know of a failure."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._members, seconds)
 
     def _accept(self) -> None:
         while True:
@@ -121,7 +126,7 @@ class Hub:
                 return
             for message in messages:
                 if message.get("bye"):
-                    reason = ""
+                    reason = str(message.get("reason", ""))
                     break
                 self._handle(process, message)
         except TimeoutError:
@@ -141,7 +146,7 @@ class Hub:
             return None
         if not 0 <= process < self._count:
             return None
-        with self._lock:
+        with self._changed:
             self._members[process] = wire
         return process
 
@@ -150,7 +155,7 @@ class Hub:
             self._members[process].send({"beat": True})
             return
         name = str(message["barrier"])
-        with self._lock:
+        with self._changed:
             arrived = self._waiting.setdefault(name, {})
             arrived[process] = bool(message.get("flag"))
             if len(arrived) < self._count:
@@ -161,8 +166,9 @@ class Hub:
         self._tell(members, reply)
 
     def _leave(self, process: int, reason: str) -> None:
-        with self._lock:
+        with self._changed:
             self._members.pop(process, None)
+            self._changed.notify_all()
             members = list(self._members.values())
         if reason:
             self._tell(members, {"lost": process, "reason": reason})
@@ -257,12 +263,16 @@ class Line:
             "they run, but did not get there: look at their logs"
         )
 
-    def close(self) -> None:
-        """Says goodbye, so that nobody takes this process for lost."""
+    def close(self, reason: str = "") -> None:
+        """Says goodbye, so that nobody takes this process for lost.
+
+        Args:
+          reason: What the others are told if it fails instead.
+        """
         self._closed = True
         self._handled.set()
         with contextlib.suppress(OSError):
-            self._wire.send({"bye": True})
+            self._wire.send({"bye": True, "reason": reason})
         self._wire.close()
 
     def _beat(self, pause: float) -> None:

@@ -100,11 +100,12 @@ class Layout:
             owners.setdefault(device.process_index, set()).add(self._data_index(place))
         groups = sorted({tuple(sorted(group)) for group in owners.values()})
         wanted = list(range(self.parts(partition.BATCH)))
-        if [i for group in groups for i in group] != wanted:
+        if [part for group in groups for part in group] != wanted:
+            held = "; ".join(f"{p}: {sorted(g)}" for p, g in sorted(owners.items()))
             raise ValueError(
-                f"mesh: {dict(self.mesh.shape)} cuts the batch across processes of "
-                f"{[len(group) for group in groups]} parts; make the size of the "
-                "batch's axis a multiple of the processes, or a divisor of them"
+                f"mesh: {dict(self.mesh.shape)} gives processes parts of the batch "
+                f"that overlap ({held}); let the axis of the batch be a multiple or a "
+                f"divisor of the {len(owners)} processes"
             )
         mine = tuple(sorted(owners.get(jax.process_index(), {0})))
         return groups.index(mine), len(groups)

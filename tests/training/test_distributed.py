@@ -217,6 +217,11 @@ def test_arguments_go_before_the_environment():
     )
     environment = {"JAX_NUM_PROCESSES": "8", "JAX_PROCESS_ID": "7"}
     assert given.with_environment(environment) == given
+    shared = distributed.DistributedConfig(coordinator="a:1", num_processes=2)
+    found = shared.with_environment({"JAX_PROCESS_ID": "1"})
+    assert found == given
+    with pytest.raises(ValueError, match="given without process_id"):
+        shared.with_environment({})
 
 
 @pytest.mark.parametrize(
@@ -234,7 +239,8 @@ def test_half_an_environment_is_refused(environment, message):
 @pytest.mark.parametrize(
     ("mapping", "message"),
     [
-        ({"coordinator": "a:1"}, "without num_processes, process_id"),
+        ({"num_processes": 0}, "process_id None of num_processes 0"),
+        ({"process_id": -1}, "process_id -1 of num_processes None"),
         (
             {"coordinator": "node", "num_processes": 2, "process_id": 0},
             "expected host:port",

@@ -82,7 +82,7 @@ class DistributedConfig(config.Mapping):
       barrier_timeout: Seconds to wait at a barrier, unless it is told otherwise.
 
     Raises:
-      ValueError: A number is out of range, or only part of the first three is given.
+      ValueError: A number is out of range.
     """
 
     coordinator: str | None = None
@@ -97,24 +97,16 @@ class DistributedConfig(config.Mapping):
         for name in ("start_timeout", "lost_after", "grace", "barrier_timeout"):
             if not self[name] > 0:
                 raise ValueError(f"{name} must be positive, found {self[name]!r}")
-        given = [name for name in _ENVIRONMENT if self[name] is not None]
-        if given and len(given) < len(_ENVIRONMENT):
-            missing = [name for name in _ENVIRONMENT if self[name] is None]
-            raise ValueError(
-                f"{', '.join(given)} given without {', '.join(missing)}: give all "
-                f"three, in the configuration or as {', '.join(_ENVIRONMENT.values())}"
-                ", or none of them"
-            )
-        if self.coordinator is None:
-            return
-        host, _, port = self.coordinator.rpartition(":")
+        host, _, port = (self.coordinator or "host:0").rpartition(":")
         if not host or not port.isdigit():
             raise ValueError(
                 f"coordinator: expected host:port, such as node001:12345, found "
                 f"{self.coordinator!r}"
             )
-        count, index = self.num_processes or 0, self.process_id or 0
-        if count < 1 or not 0 <= index < count:
+        count, index = self.num_processes, self.process_id
+        no_processes = count is not None and count < 1
+        beyond = count is not None and index is not None and index >= count
+        if no_processes or beyond or (index is not None and index < 0):
             raise ValueError(
                 f"process_id must lie in 0..num_processes - 1, found process_id "
                 f"{index} of num_processes {count}"
@@ -124,7 +116,8 @@ class DistributedConfig(config.Mapping):
         """Returns the configuration with what it leaves open taken from variables.
 
         Raises:
-          ValueError: A variable is no number, or some are missing.
+          ValueError: A variable is no number, or only part of coordinator, count and
+            number of the process is known.
         """
         changes: dict[str, Any] = {}
         for name, variable in _ENVIRONMENT.items():
@@ -134,9 +127,18 @@ class DistributedConfig(config.Mapping):
             if name != "coordinator" and not value.isdigit():
                 raise ValueError(f"{variable}: expected a number, found {value!r}")
             changes[name] = value if name == "coordinator" else int(value)
-        if set(changes) == {"coordinator"}:
+        if set(changes) == {"coordinator"} and self.num_processes is None:
             return self  # Only where to listen; JAX reads this variable itself.
-        return self.replace(**changes)
+        whole = self.replace(**changes)
+        given = [name for name in _ENVIRONMENT if whole[name] is not None]
+        if given and len(given) < len(_ENVIRONMENT):
+            missing = [name for name in _ENVIRONMENT if whole[name] is None]
+            raise ValueError(
+                f"{', '.join(given)} given without {', '.join(missing)}: give all "
+                f"three, in the configuration or as {', '.join(_ENVIRONMENT.values())}"
+                ", or none of them"
+            )
+        return whole
 
 
 class Run:

@@ -182,6 +182,20 @@ def test_bad_tables_are_named(mapping, message):
         config.from_dict(sharding.ShardingConfig, mapping)
 
 
+def test_tables_come_from_a_file():
+    found = config.from_dict(
+        sharding.ShardingConfig,
+        {
+            "mesh": {"data": -1, "space": 2},
+            "dims": {"lat": None, "output": "data"},
+            "parameters": [{"path": "decoder", "axes": [None, "output"]}],
+        },
+    )
+    assert found.dim_axes()["lat"] is None
+    assert found.dim_axes()["lon"] == "space"
+    assert found.parameters[0].matches("mesh/decoder/w")
+
+
 @pytest.mark.parametrize(
     ("mesh", "devices", "sizes"),
     [

@@ -14,7 +14,8 @@ import xarray as xr
 
 from tests.graphcast import models
 from weatherlib import config, graphcast, rollout
-from weatherlib.training import sharding
+from weatherlib.nn import partition
+from weatherlib.training import sharding, sharding_config
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Largest difference as a part of the largest number, in float32.
@@ -180,6 +181,26 @@ class TestTables:
 def test_bad_tables_are_named(mapping, message):
     with pytest.raises(ValueError, match=message):
         config.from_dict(sharding.ShardingConfig, mapping)
+
+
+def test_every_mark_of_a_model_has_a_rule():
+    marks = (
+        partition.BATCH,
+        partition.LAT,
+        partition.LON,
+        partition.ROW,
+        partition.CHANNEL,
+    )
+    assert set(marks) == set(sharding_config.DEFAULT_DIMS) - {"sample"}
+
+
+def test_settings_are_read_without_jax():
+    code = (
+        "import sys, weatherlib.training.sharding_config, "
+        "weatherlib.training.distributed_config as _; assert 'jax' not in sys.modules"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
 def test_tables_come_from_a_file():

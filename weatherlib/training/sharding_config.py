@@ -1,4 +1,7 @@
-"""How work is spread over devices, as a configuration that names no device."""
+"""How work is spread over devices, as a configuration that names no device.
+
+Nothing here imports JAX.
+"""
 
 import dataclasses
 import math
@@ -6,7 +9,6 @@ import re
 from collections.abc import Mapping
 
 from weatherlib import config
-from weatherlib.nn import partition
 
 __all__ = ["DEFAULT_DIMS", "ParameterRule", "ShardingConfig"]
 
@@ -14,11 +16,11 @@ _FILL = -1
 
 DEFAULT_DIMS: Mapping[str, str | None] = {
     "sample": "data",
-    partition.BATCH: "data",
-    partition.LAT: "space",
-    partition.LON: "space",
-    partition.ROW: "space",
-    partition.CHANNEL: "space",
+    "batch": "data",
+    "lat": "space",
+    "lon": "space",
+    "row": "space",
+    "channel": "space",
 }
 """Mesh axis of each dimension. Of two dimensions with the same axis, the first in this
 order that divides evenly is cut: latitude bands where the rows divide, else longitude.

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import xarray as xr
 
 from weatherlib import xarray_jax
+from weatherlib.nn import partition
 
 __all__ = [
     "VariableChannels",
@@ -33,6 +34,7 @@ __all__ = [
 
 _PRESERVED = ("batch", "lat", "lon")
 _FIRST_CHANNEL_DIMS = ("time", "level")
+_BY_CHANNEL = (partition.BATCH, partition.CHANNEL)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,14 +116,18 @@ def stack(datasets: tuple[xr.Dataset, ...], sizes: Mapping[str, int]) -> jax.Arr
             )
             full = (batch, *variable.channel_shape, sizes["lat"], sizes["lon"])
             columns[i, variable.name] = jnp.broadcast_to(data, full).reshape(
-                batch, -1, nodes
+                batch, -1, sizes["lat"], sizes["lon"]
             )
     if not columns:
         raise ValueError("there are no variables to stack")
     dtypes = {key[1]: column.dtype for key, column in columns.items()}
     if len(set(dtypes.values())) > 1:
         raise ValueError(f"all variables must have the same dtype, found {dtypes}")
-    return jnp.concatenate(list(columns.values()), axis=1).transpose(2, 0, 1)
+    channels = _as_placed(jnp.concatenate(list(columns.values()), axis=1))
+    if _rows_uneven(sizes):
+        channels = partition.constrain(channels, *_BY_CHANNEL, None, None)
+    channels = channels.reshape(batch, -1, nodes)
+    return partition.by_row(channels.transpose(2, 0, 1))
 
 
 def unstack(
@@ -147,7 +153,12 @@ def unstack(
     for variable in plan:
         _require_dims(variable.name, variable.dims, _PRESERVED)
     _require_channels(plan[-1].stop if plan else 0, array.shape[-1])
-    channels_first = array.transpose(1, 2, 0)
+    channels_first = partition.by_row(array).transpose(1, 2, 0)
+    if _rows_uneven(sizes):
+        channels_first = partition.constrain(channels_first, *_BY_CHANNEL, None)
+    channels_first = _as_placed(
+        channels_first.reshape(*channels_first.shape[:2], sizes["lat"], sizes["lon"])
+    )
     result = {}
     for variable in plan:
         data = channels_first[:, variable.start : variable.stop].reshape(
@@ -161,6 +172,21 @@ def unstack(
         )
     make: Any = type(template)
     return make(result)
+
+
+def _as_placed(channels: jax.Array) -> jax.Array:
+    """Returns an array [batch, channel, lat, lon] cut as datasets are."""
+    return partition.constrain(
+        channels, partition.BATCH, None, partition.LAT, partition.LON
+    )
+
+
+def _rows_uneven(sizes: Mapping[str, int]) -> bool:
+    """Whether parts of the grid end within a row.
+
+    Those cannot be merged into parts of the nodes, but parts of the channels can.
+    """
+    return sizes["lat"] % partition.parts(partition.ROW) != 0
 
 
 def lat_lon_to_leading_axes(grid_xarray: xr.DataArray) -> xr.DataArray:

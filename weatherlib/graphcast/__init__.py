@@ -10,7 +10,12 @@ configurations can be read without.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from weatherlib.graphcast.config import CheckPoint, MemoryConfig, ModelConfig
+from weatherlib.graphcast.config import (
+    PARAMETER_AXES,
+    CheckPoint,
+    MemoryConfig,
+    ModelConfig,
+)
 from weatherlib.task import (
     ALL_ATMOSPHERIC_VARS,
     EXTERNAL_FORCING_VARS,
@@ -39,6 +44,7 @@ __all__ = [
     "EXTERNAL_FORCING_VARS",
     "FORCING_VARS",
     "GENERATED_FORCING_VARS",
+    "PARAMETER_AXES",
     "PRESSURE_LEVELS",
     "PRESSURE_LEVELS_ERA5_37",
     "PRESSURE_LEVELS_HRES_25",

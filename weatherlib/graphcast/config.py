@@ -5,7 +5,11 @@ from typing import Any
 
 from weatherlib import config, task
 
-__all__ = ["CheckPoint", "MemoryConfig", "ModelConfig"]
+__all__ = ["PARAMETER_AXES", "CheckPoint", "MemoryConfig", "ModelConfig"]
+
+PARAMETER_AXES = ((r"/w$", ("input", "output")), (r"/(b|scale|offset)$", ("output",)))
+"""Names of the axes of the parameters, by an expression on their paths. Where they lie
+on devices is a matter of `weatherlib.training.sharding`."""
 
 _BLOCK_BYTES = 2**28
 # Smaller on a CPU, where each product of matrices allocates its packed operands anew:

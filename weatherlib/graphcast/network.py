@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from weatherlib.graphcast.config import MemoryConfig, ModelConfig
 from weatherlib.graphcast.message_graph import CORNERS, MessageGraph
-from weatherlib.nn import blocks, graph_net, mlp, prepared, segments
+from weatherlib.nn import blocks, graph_net, mlp, partition, prepared, segments
 from weatherlib.nn import message_passing as passing
 
 __all__ = ["GraphCastNetwork"]
@@ -57,8 +57,8 @@ class GraphCastNetwork:
         """
         encoder, processor, decoder = self._weights(graph, grid_inputs, output_size)
         memory = self._memory or MemoryConfig.for_size(
-            edges=graph.num_edges,
-            batch=grid_inputs.shape[1],
+            edges=graph.num_edges // partition.parts(partition.ROW),
+            batch=max(grid_inputs.shape[1] // partition.parts(partition.BATCH), 1),
             latent_size=self._latent,
             item_size=grid_inputs.dtype.itemsize,
             on_cpu=jax.default_backend() == "cpu",
@@ -135,7 +135,8 @@ class _Runner:
     def _map(
         self, function: Callable[[_Arrays], Any], rows: _Arrays, edges_per_row: int = 1
     ) -> Any:
-        block = self._memory.block
+        # Each block would lie on one device only.
+        block = self._memory.block if partition.parts(partition.ROW) == 1 else None
         return blocks.map_rows(
             function,
             rows,
@@ -158,7 +159,7 @@ class _Runner:
         if not self._memory.store_static:
             return rows, compute
         part = self._once(name, lambda: self._map(compute, rows, edges_per_row))
-        return {name: part}, lambda block: block[name]
+        return {name: part}, lambda block: partition.by_row(block[name])
 
     def grid_to_mesh(
         self,
@@ -190,6 +191,7 @@ class _Runner:
                 weights.node_encoders[_GRID],
                 jnp.concatenate([rows["inputs"], features], -1),
             )
+            nodes = partition.by_row(nodes)
             return nodes @ to_mesh.sender, nodes + mlp.apply(step.nodes[_GRID], nodes)
 
         static = self._once("mesh_nodes", mesh_parts)
@@ -201,7 +203,10 @@ class _Runner:
             edges = mlp.apply(
                 weights.edge_encoders["grid2mesh"], rows["features"][:, None]
             )
-            return to_mesh.edge_part(edges) + static["receiver_part"][rows["receivers"]]
+            receiver_part = partition.whole(static["receiver_part"])
+            return to_mesh.edge_part(edges) + partition.by_row(
+                receiver_part[rows["receivers"]]
+            )
 
         part_rows, part = self._static(
             "grid2mesh",
@@ -212,13 +217,16 @@ class _Runner:
             },
         )
         messages = self._map(
-            lambda rows: to_mesh.messages(part(rows), sent[rows["senders"]]),
+            lambda rows: to_mesh.messages(
+                part(rows), partition.take(sent, rows["senders"])
+            ),
             {**part_rows, "senders": arrays["grid2mesh_senders"]},
         )
         # The published network sums these messages, and only these, in float32.
         received = segments.segment_sum(
-            messages, self._graph.grid2mesh_plan, dtype=jnp.float32
+            partition.by_channel(messages), self._graph.grid2mesh_plan, jnp.float32
         ).astype(messages.dtype)
+        received = partition.by_row(received)
         return grid, static["mesh"] + mesh_update.update(static["node_part"], received)
 
     def over_mesh(
@@ -242,6 +250,7 @@ class _Runner:
                 weights.edge_encoders["mesh"],
                 self._arrays["mesh_edge_features"][:, None],
             )
+            edges = partition.by_row(edges)
             return {"edges": edges, "part": first[0].edge_part(edges)}
 
         static = self._once("mesh_edges", first_edges)
@@ -257,11 +266,10 @@ class _Runner:
         def one_round(state: tuple[Array, Array], update: Any) -> tuple[Any, None]:
             mesh, edges = state
             mesh, messages = self._mesh_round(update, mesh, {"edges": edges})
-            return (mesh, edges + messages), None
+            return (mesh, partition.by_row(edges + messages)), None
 
-        (mesh, _), _ = jax.lax.scan(
-            one_round, (mesh, static["edges"] + messages), stacked
-        )
+        edges = partition.by_row(static["edges"] + messages)
+        (mesh, _), _ = jax.lax.scan(one_round, (mesh, edges), stacked)
         return mesh
 
     def _mesh_round(
@@ -272,21 +280,25 @@ class _Runner:
     ) -> tuple[Array, Array]:
         """Returns the mesh nodes after one round, and the messages of its edges."""
         edge_update, node_update = updates
-        sent, to_receive = mesh @ edge_update.sender, mesh @ edge_update.receiver
+        sent = partition.whole(mesh @ edge_update.sender)
+        to_receive = partition.whole(mesh @ edge_update.receiver)
 
         def message(rows: _Arrays) -> Array:
             part = (
                 rows["part"] if "part" in rows else edge_update.edge_part(rows["edges"])
             )
+            part = partition.by_row(part)
             ends = sent[rows["senders"]], to_receive[rows["receivers"]]
-            return edge_update.messages(part, *ends)
+            return edge_update.messages(part, *map(partition.by_row, ends))
 
         ends = {end: self._arrays[f"mesh_{end}"] for end in ("senders", "receivers")}
         messages = self._map(message, {**rows, **ends})
-        received = segments.segment_sum(messages, self._graph.mesh_plan)
+        received = segments.segment_sum(
+            partition.by_channel(messages), self._graph.mesh_plan
+        )
         mesh = self._map(
             functools.partial(_updated_nodes, node_update),
-            {"nodes": mesh, "received": received},
+            {"nodes": mesh, "received": partition.by_row(received)},
         )
         return mesh, messages
 
@@ -300,7 +312,7 @@ class _Runner:
         step, latent = weights.steps[0], mesh.shape[-1]
         to_grid = passing.fold_edges(step.edges["mesh2grid"], latent)
         grid_update = passing.fold_nodes(step.nodes[_GRID], latent)
-        sent = mesh @ to_grid.sender
+        sent = partition.whole(mesh @ to_grid.sender)
 
         def edge_part(rows: _Arrays) -> Array:
             features = rows["features"][:, :, None]
@@ -318,7 +330,9 @@ class _Runner:
         def decode(rows: _Arrays) -> Array:
             nodes = rows["nodes"]
             messages = to_grid.messages(
-                part(rows), sent[rows["senders"]], (nodes @ to_grid.receiver)[:, None]
+                part(rows),
+                partition.by_row(sent[rows["senders"]]),
+                (nodes @ to_grid.receiver)[:, None],
             )
             updated = _updated_nodes(
                 grid_update, {"nodes": nodes, "received": messages.sum(1)}
@@ -344,8 +358,9 @@ def _embed_mesh(
 
 
 def _updated_nodes(update: passing.NodeUpdate, rows: _Arrays) -> Array:
-    nodes = rows["nodes"]
-    return nodes + update.update(update.node_part(nodes), rows["received"])
+    nodes = partition.by_row(rows["nodes"])
+    updated = nodes + update.update(update.node_part(nodes), rows["received"])
+    return partition.by_row(updated)
 
 
 def _to_device(arrays: Mapping[str, np.ndarray], dtype: Any) -> _Arrays:

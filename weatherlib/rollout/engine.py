@@ -130,9 +130,14 @@ def trace_chunk(
     *,
     donate: bool,
     precision: str | None,
+    out_shardings: Any = None,
 ) -> Any:
     """Returns what JAX traced of `build_chunk`'s result for abstract arguments."""
-    jitted = jax.jit(function, donate_argnums=(0,) if donate else ())
+    jitted = jax.jit(
+        function,
+        donate_argnums=(0,) if donate else (),
+        out_shardings=out_shardings,
+    )
     with matmul_precision(precision):
         return jitted.trace(window, given)
 

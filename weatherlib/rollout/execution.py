@@ -11,6 +11,7 @@ import xarray
 from weatherlib.rollout import transfer
 from weatherlib.rollout.engine import Chunk, ChunkKey, Given
 from weatherlib.rollout.guard import Guard, Violation
+from weatherlib.rollout.placement import Placement
 from weatherlib.rollout.request import Request
 
 __all__ = ["Execution", "Flight", "batch_count"]
@@ -40,7 +41,7 @@ class Execution:
       chunk: The executable.
       model: Parameters (with prepared parts) and state, on the device.
       rng: Random key of the forecast, on the device.
-      device: Where all of it is.
+      place: Where all of it is.
       guard: Watches the results, or None.
     """
 
@@ -49,7 +50,7 @@ class Execution:
     chunk: Chunk
     model: tuple[Any, Any]
     rng: jax.Array
-    device: transfer.Device
+    place: Placement
     guard: Guard | None
 
     def dispatch(
@@ -160,7 +161,7 @@ class Execution:
         if self.key.members is None:
             return None
         numbers = self.request.first_member + self._member_indices(batch)
-        return jax.device_put(numbers.astype(np.int32), self.device)
+        return self.place.put(numbers.astype(np.int32))
 
     def _put_window(self, window: Mapping[str, np.ndarray], batch: int) -> Any:
         if self.key.members is None:
@@ -171,7 +172,8 @@ class Execution:
     def _own(self, arrays: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """Returns arrays that may be donated: none shares memory with the user's."""
         copies = {name: np.array(array) for name, array in arrays.items()}
-        return jax.device_put(copies, self.device)
+        sampled = () if self.key.members is None else copies
+        return self.place.put_fields(copies, self.request.layout.window, sampled)
 
     def _put_static(self, batches: int) -> list[dict[str, jax.Array]]:
         return self._spread(self.request.static, batches)
@@ -202,7 +204,8 @@ class Execution:
         """Returns the arrays of each batch of members; those in common are shared."""
         sampled = self.request.sampled
         common = {name: array for name, array in arrays.items() if name not in sampled}
-        shared = jax.device_put(common, self.device)
+        fields = {**self.request.layout.static, **dict(self.request.layout.forcings)}
+        shared = self.place.put_fields(common, fields, ())
         own = [
             {
                 name: array[self._member_indices(batch)]
@@ -211,7 +214,9 @@ class Execution:
             }
             for batch in range(batches)
         ]
-        return [{**shared, **jax.device_put(part, self.device)} for part in own]
+        return [
+            {**shared, **self.place.put_fields(part, fields, sampled)} for part in own
+        ]
 
     def _put_bounds(self) -> dict[str, jax.Array]:
         watching = self.guard or Guard()
@@ -219,7 +224,7 @@ class Execution:
             name: np.array(watching.bounds_of(name), np.float32)
             for name, _ in self.request.layout.targets
         }
-        return jax.device_put(bounds, self.device)
+        return self.place.put(bounds)
 
 
 def batch_count(members: int | None, per_batch: int | None) -> int:

@@ -12,6 +12,7 @@ import xarray
 from weatherlib import predictor_base
 from weatherlib.rollout import engine, execution, intake, memory, model, running
 from weatherlib.rollout.guard import Guard, Violation
+from weatherlib.rollout.placement import Placement, Sharding
 from weatherlib.rollout.request import Forcings, Request
 from weatherlib.rollout.running import Progress, RunSummary, Writer
 from weatherlib.rollout.transfer import Device
@@ -55,7 +56,7 @@ class Forecaster:
     interruptions or how many members are computed at a time.
     """
 
-    def __init__(  # noqa: PLR0913 (independent settings, all but two with defaults)
+    def __init__(  # noqa: PLR0913 (independent settings, with defaults)
         self,
         make_predictor: Callable[[], predictor_base.Predictor],
         params: Any,
@@ -67,6 +68,7 @@ class Forecaster:
         prepare: bool = True,
         donate: bool = True,
         device: Device | None = None,
+        sharding: Sharding | None = None,
         matmul_precision: str | None = None,
         compilation_cache: PathLike | None = None,
     ) -> None:
@@ -87,13 +89,16 @@ class Forecaster:
             and keep it on the device. Faster, for more memory.
           donate: Whether each chunk may overwrite the state it started from.
           device: Where to compute; JAX's default if None.
+          sharding: How to spread the work over several devices of this process, such
+            as a `weatherlib.training.sharding.Layout`, instead of `device`.
           matmul_precision: As in `jax.default_matmul_precision`; "highest" keeps GPUs
             from rounding float32 factors.
           compilation_cache: Folder that keeps executables for later processes. This is
             a setting of JAX for the whole process.
 
         Raises:
-          ValueError: A number is not positive.
+          ValueError: A number is not positive, or device and sharding do not go
+            together.
         """
         for label, value in (
             ("num_steps_per_chunk", num_steps_per_chunk),
@@ -110,7 +115,7 @@ class Forecaster:
             make_predictor,
             prepare=prepare,
             donate=donate,
-            device=device,
+            place=Placement(device, sharding),
             matmul_precision=matmul_precision,
         )
         self._model.update(params, state)
@@ -338,8 +343,8 @@ class Forecaster:
             key=key,
             chunk=self._model.chunk(key),
             model=self._model.arguments(request.layout),
-            rng=jax.device_put(random_key, self._model.device),
-            device=self._model.device,
+            rng=self._model.place.put(random_key),
+            place=self._model.place,
             guard=guard,
         )
 

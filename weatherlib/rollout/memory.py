@@ -1,6 +1,7 @@
 """Tells before a forecast whether it fits into memory, and what to change if not."""
 
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -89,6 +90,8 @@ def report(
       available: Memory of the device; None asks it.
     """
     began = time.perf_counter()
+    # What a program over several devices takes on each, only the compiler knows.
+    compiled = compiled or model.place.sharding is not None
     chunk = model.chunk(key) if compiled else model.compiled(key)
     memory = chunk.memory if chunk is not None else None
     if chunk is not None:
@@ -103,7 +106,7 @@ def report(
         working = _estimate(model, key)
     parts = _parts(model, key, request) | {"working memory": working}
     needed = sum(parts.values())
-    available = available_bytes(model.device) if available is None else available
+    available = available_bytes(model.place.device) if available is None else available
     fits = None if available is None else needed <= available * _USABLE
     return FitReport(
         fits=fits,
@@ -132,7 +135,7 @@ def available_bytes(device: Device) -> int | None:
 def _estimate(model: Model, key: engine.ChunkKey) -> int:
     """Returns the working memory estimated from the traced program."""
     program = model.traced(key).jaxpr
-    if model.device.platform != "cpu":
+    if model.place.device.platform != "cpu":
         return liveness.peak_bytes(program)
     peak = liveness.peak_bytes(program, least_float_bytes=4)
     return round(peak * _CPU_SCHEDULE)
@@ -187,9 +190,16 @@ def _advice(
 
 def _nbytes(tree: Any) -> int:
     return sum(
-        int(leaf.size) * getattr(leaf.dtype, "itemsize", 8)
+        _elements(leaf) * getattr(leaf.dtype, "itemsize", 8)
         for leaf in jax.tree.leaves(tree)
     )
+
+
+def _elements(leaf: Any) -> int:
+    """Returns the numbers of an array that one device holds."""
+    sharding = getattr(leaf, "sharding", None)
+    shape = leaf.shape if sharding is None else sharding.shard_shape(leaf.shape)
+    return math.prod(shape)
 
 
 def _size(size: float) -> str:

@@ -9,14 +9,13 @@ from typing import Any
 import haiku as hk
 import jax
 import jax.numpy as jnp
-import numpy as np
 import xarray
 
 from weatherlib import predictor_base
 from weatherlib.nn import prepared
 from weatherlib.rollout import engine
 from weatherlib.rollout.layout import Field, Layout
-from weatherlib.rollout.transfer import Device
+from weatherlib.rollout.placement import Placement
 from weatherlib.typing import PathLike
 
 __all__ = ["Model", "use_cache"]
@@ -26,7 +25,7 @@ class Model:
     """Compiles a one-step predictor, once for each kind of forecast.
 
     Attributes:
-      device: Where parameters are and executables run.
+      place: Where parameters are and executables run.
       traces: How often the predictor has been traced for forecasting.
       compile_seconds: Seconds spent on tracing and compiling.
     """
@@ -37,7 +36,7 @@ class Model:
         *,
         prepare: bool,
         donate: bool,
-        device: Device | None,
+        place: Placement,
         matmul_precision: str | None,
     ) -> None:
         """Takes the settings of `Forecaster`; `update` gives the parameters."""
@@ -48,7 +47,7 @@ class Model:
             predictor = make_predictor()
             return predictor(inputs, targets_template=template, forcings=forcings)
 
-        self.device = device or next(iter(jnp.zeros(()).devices()))
+        self.place = place
         self.traces = 0
         self.compile_seconds = 0.0
         self._make_predictor = make_predictor
@@ -65,10 +64,11 @@ class Model:
     def update(self, params: Any, state: Any) -> None:
         """Replaces parameters and state."""
         before = getattr(self, "_params", None), getattr(self, "_state", None)
-        self._params = jax.device_put(params, self.device)
-        self._state = jax.device_put({} if state is None else state, self.device)
+        self._params = self.place.put_parameters(params)
+        self._state = self.place.put_parameters({} if state is None else state)
         self._parts = None
-        if self._abstract(before) != self._abstract((self._params, self._state)):
+        structs = self.place.parameter_structs
+        if structs(before) != structs((self._params, self._state)):
             # What was compiled takes other shapes.
             for kept in (self._traced, self._chunks, self._preparers):
                 kept.clear()
@@ -101,51 +101,51 @@ class Model:
 
     def abstract_arguments(self, layout: Layout) -> tuple[Any, Any]:
         """Returns the shapes of `arguments`, computing nothing."""
-        params, state = self._abstract((self._params, self._state))
+        structs = self.place.parameter_structs
+        params, state = structs(self._params), structs(self._state)
         parts = None
         if self._prepare:
-            shapes = jax.eval_shape(self._recorder(layout), params, state)
-            parts = self._abstract(shapes)
+            with self.place.activate():
+                shapes = jax.eval_shape(self._recorder(layout), params, state)
+            parts = self.place.row_structs(shapes)
         return (params, parts), state
 
     def chunk_arguments(self, key: engine.ChunkKey) -> tuple[Any, engine.Given]:
         """Returns the abstract arguments of an executable."""
-        layout, leading = key.layout, () if key.members is None else (key.members,)
-
-        def structs(fields: dict[str, Field]) -> dict[str, Any]:
-            return {
-                name: field.struct(*(leading if name in key.sampled else ()))
-                for name, field in fields.items()
-            }
-
+        layout, place = key.layout, self.place
         frames = key.steps * layout.frames_per_step
         forcings = {name: field.with_frames(frames) for name, field in layout.forcings}
         model, state = self.abstract_arguments(layout)
         number = jax.ShapeDtypeStruct((), jnp.int32)
-        window = {name: field.struct(*leading) for name, field in layout.window.items()}
+        members = None
+        if key.members is not None:
+            members = jax.ShapeDtypeStruct((key.members,), jnp.int32)
+        some = key.sampled.__contains__
         given = engine.Given(
             params=model,
             state=state,
-            static=structs(layout.static),
-            forcings=structs(forcings),
-            bounds=engine.bound_structs(key),
-            rng=key.rng,
-            members=jax.ShapeDtypeStruct(leading, jnp.int32) if leading else None,
-            first=number,
-            count=number,
+            static=place.field_structs(layout.static, some, key.members),
+            forcings=place.field_structs(forcings, some, key.members),
+            bounds=place.struct(engine.bound_structs(key)),
+            rng=place.struct(key.rng),
+            members=place.struct(members),
+            first=place.struct(number),
+            count=place.struct(number),
         )
-        return self._abstract((window, given))
+        return self._window_structs(key), given
 
     def traced(self, key: engine.ChunkKey) -> Any:
         """Returns the traced chunk, kept until it is compiled."""
         if key not in self._traced:
             began = time.perf_counter()
-            self._traced[key] = engine.trace_chunk(
-                engine.build_chunk(self._apply, key),
-                *self.chunk_arguments(key),
-                donate=self._donate,
-                precision=self._matmul_precision,
-            )
+            with self.place.activate():
+                self._traced[key] = engine.trace_chunk(
+                    engine.build_chunk(self._apply, key),
+                    *self.chunk_arguments(key),
+                    donate=self._donate,
+                    precision=self._matmul_precision,
+                    out_shardings=self._out_shardings(key),
+                )
             self.compile_seconds += time.perf_counter() - began
         return self._traced[key]
 
@@ -176,9 +176,18 @@ class Model:
         """Returns the compiled pass that computes the prepared parts."""
         if layout not in self._preparers:
             began = time.perf_counter()
-            params, state = self._abstract((self._params, self._state))
-            with engine.matmul_precision(self._matmul_precision):
-                lowered = jax.jit(self._recorder(layout)).lower(params, state)
+            params = self.place.parameter_structs(self._params)
+            state = self.place.parameter_structs(self._state)
+            out = None
+            if self.place.sharding is not None:
+                (_, parts), _ = self.abstract_arguments(layout)
+                out = jax.tree.map(lambda leaf: leaf.sharding, parts)
+            recorder = jax.jit(self._recorder(layout), out_shardings=out)
+            with (
+                engine.matmul_precision(self._matmul_precision),
+                self.place.activate(),
+            ):
+                lowered = recorder.lower(params, state)
             self._preparers[layout] = lowered.compile()
             self.compile_seconds += time.perf_counter() - began
         return self._preparers[layout]
@@ -209,15 +218,25 @@ class Model:
 
         return record
 
-    def _abstract(self, tree: Any) -> Any:
-        """Returns the shapes and types of a pytree, placed on the device."""
-        sharding = jax.sharding.SingleDeviceSharding(self.device)
-        return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(
-                np.shape(leaf), leaf.dtype, sharding=sharding
-            ),
-            tree,
+    def _window_structs(self, key: engine.ChunkKey) -> dict[str, Any]:
+        return self.place.field_structs(
+            key.layout.window, lambda name: True, key.members
         )
+
+    def _out_shardings(self, key: engine.ChunkKey) -> Any:
+        """Returns where a chunk leaves its results; None leaves it to the compiler.
+
+        The window goes back in, so it has to stay where it was.
+        """
+        if self.place.sharding is None:
+            return None
+        frames = key.steps * key.layout.frames_per_step
+        targets = {n: field.with_frames(frames) for n, field in key.layout.targets}
+        predictions = self.place.field_structs(targets, lambda name: True, key.members)
+        window, predictions = jax.tree.map(
+            lambda leaf: leaf.sharding, (self._window_structs(key), predictions)
+        )
+        return window, predictions, self.place.sharding.replicated
 
 
 def use_cache(folder: PathLike) -> None:

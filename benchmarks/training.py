@@ -97,8 +97,9 @@ class Bare:
 class Loop:
     """The loop of the library, whose records are made to be blocks."""
 
-    def __init__(self, pause: Any) -> None:
-        self._pause = pause
+    def __init__(self, pause: Any, block: int) -> None:
+        self._pause, self._block = pause, block
+        self._paused = 0.0
         self.seconds: list[float] = []
         self.waits: list[float] = []
 
@@ -108,9 +109,14 @@ class Loop:
     def record(self, record: Any) -> None:
         """Notes the speed of a block, and lets the bare step run."""
         if record["steps_per_second"]:
-            self.seconds.append(1 / record["steps_per_second"])
-            self.waits.append(record["data_wait"])
+            # The loop counts the time of observers as its own, and so the pause.
+            whole = self._block / record["steps_per_second"]
+            running = whole - self._paused
+            self.seconds.append(running / self._block)
+            self.waits.append(record["data_wait"] * whole / running)
+            began = time.perf_counter()
             self._pause()
+            self._paused = time.perf_counter() - began
 
     def close(self) -> None:
         """Does nothing."""
@@ -128,7 +134,7 @@ def measure(settings: argparse.Namespace) -> dict[str, float]:
     bare = Bare(objective, batches)
     found: list[float] = []
     block = settings.updates // settings.blocks
-    loop = Loop(lambda: found.append(bare.seconds(block)))
+    loop = Loop(lambda: found.append(bare.seconds(block)), block)
     stage = training.Stage(
         steps=block * (settings.blocks + 1),
         batches=training.Feed(

@@ -109,7 +109,7 @@ def test_prepared_parts_give_the_same_and_depend_on_weights_only(store_static):
     parts = prepare(params, jnp.zeros_like(x))
     names = {key.rpartition("/")[2] for key in parts}
     stored = {"grid2mesh", "mesh2grid"} if store_static else set()
-    assert names == {"graph", "mesh_nodes", "mesh_edges"} | stored
+    assert names == {"graph", "mesh_nodes", "mesh_edges", "mesh_rounds"} | stored
     expected = jax.jit(transformed.apply)(params, x)
     np.testing.assert_allclose(step(params, parts, x), expected, atol=1e-5)
 

@@ -15,6 +15,8 @@ __all__ = ["curves", "draw"]
 _DRAWN = ("rmse", "acc", "crps_fair", "crps", "spread_skill_ratio", "csi", "fss")
 _ERRORS = ("rmse", "crps_fair", "crps")
 _MOST = 8
+# Differences that chance would make more often are drawn paler.
+_CHANCE = 0.05
 
 
 def draw(found: xarray.Dataset, path: pathlib.Path) -> list[pathlib.Path]:
@@ -81,14 +83,26 @@ def curves(found: xarray.Dataset, metric: str) -> xarray.Dataset:
 
 
 def _comparison(found: xarray.Dataset) -> matplotlib.figure.Figure:
-    """Returns a figure of the errors of all models over those of the first one."""
-    chosen = curves(found, "rmse")
-    ratio = chosen / chosen.sel(source=found.attrs["baseline"])
-    for name, array in ratio.data_vars.items():
-        array.attrs = {**chosen[name].attrs, "units": ""}
-    return plotting.draw_score_curves(
-        _unnamed(ratio),
-        title=f"RMSE over that of {found.attrs['baseline']}, by lead time",
+    """Returns the scorecard of all models against the first one, by RMSE."""
+    baseline = found.attrs["baseline"]
+    others = [name for name in found["model"].values if name != baseline]
+    relative, significant = {}, {}
+    for name, array in found.data_vars.items():
+        if "metric" not in array.dims or "." in str(name):
+            continue
+        rmse = array.sel(metric="rmse", drop=True)
+        change = (rmse / rmse.sel(model=baseline, drop=True) - 1).sel(model=others)
+        if change.isnull().all():
+            continue
+        relative[name] = change
+        chance = found.get(f"p_value.{name}")
+        if chance is not None:
+            chance = chance.sel(metric="rmse", drop=True).reindex(model=others)
+            significant[name] = chance < _CHANCE
+    return plotting.draw_scorecard(
+        xarray.Dataset(relative),
+        significant=xarray.Dataset(significant) if significant else None,
+        title=f"RMSE against {baseline}",
     )
 
 

@@ -219,3 +219,33 @@ def test_batches_are_all_of_one_size():
 
     assert list(hindcasting.batches(Ensemble)) == [range(2), range(2, 4), range(3, 5)]
     assert list(hindcasting.batches(None)) == [None]
+
+
+def test_quantities_are_derived_for_single_forecasts_and_sets(case, capsys):
+    names = ("--derive", "wind_speed", "10m_wind_speed")
+    dates = _dates(case)
+    single = case.out / "single.nc"
+    more = ("--init", _stamp(dates[1]), "--steps", "2", *names)
+    assert _run(case, *more, "--output", str(single)) == 0
+    assert "wind_speed_500" in capsys.readouterr().out
+    init = f"{_stamp(dates[1])}/{_stamp(dates[2])}/6h"
+    more = ("--init", init, "--steps", "2", *names)
+    assert _run(case, *more, "--output", str(case.output)) == 0
+    found = data.open_dataset(single)
+    several = xarray.open_zarr(case.output, consolidated=False)
+    for name in ("wind_speed", "10m_wind_speed"):
+        prefix = name.removesuffix("wind_speed")
+        u = found[f"{prefix}u_component_of_wind"].values
+        v = found[f"{prefix}v_component_of_wind"].values
+        np.testing.assert_allclose(found[name].values, np.hypot(u, v), rtol=1e-5)
+        of_set = several[name].isel(time=0).values
+        np.testing.assert_allclose(
+            of_set.ravel(), found[name].values.ravel(), rtol=1e-5
+        )
+
+
+def test_a_quantity_that_cannot_be_derived_stops_before_the_forecast(case, capsys):
+    more = ("--steps", "1", "--derive", "wind_sped", "--output", str(case.output))
+    assert _run(case, *more) == 2
+    assert "wind_sped: cannot be derived; is it wind_speed?" in capsys.readouterr().err
+    assert not list(case.output.parent.glob("set.zarr*"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import haiku as hk
@@ -282,6 +282,7 @@ def run(
     overwrite: bool = False,
     guard: rollout.Guard | None = None,
     progress: rollout.Progress | None = None,
+    derive: Sequence[str] = (),
 ) -> Forecast:
     """Returns the forecast, written to a file where one is named.
 
@@ -296,6 +297,7 @@ def run(
       overwrite: Whether an older file of that name may be replaced.
       guard: What to do about fields that are no weather. Default: a warning.
       progress: Is told how many steps are done, of how many, and in how long.
+      derive: Quantities to add, as `data.add_derived` names them.
 
     Raises:
       ValueError: The forecast does not fit into memory and no file is named.
@@ -306,7 +308,7 @@ def run(
         writer = data.MemoryWriter()
     else:
         writer = data.open_writer(
-            output, attrs=origin_attrs(model), overwrite=overwrite
+            output, attrs=origin_attrs(model), overwrite=overwrite, derive=derive
         )
     with files.partial_noted(writer, output, setup.steps), writer:
         summary = forecaster.run(
@@ -319,12 +321,13 @@ def run(
         )
     if isinstance(writer, data.MemoryWriter):
         predictions = writer.dataset.assign_attrs(origin_attrs(model))
+        predictions = data.add_derived(predictions, derive)
     else:
         predictions = data.open_dataset(writer.path)
     return Forecast(
         predictions=predictions,
-        targets=setup.targets,
-        initial=setup.start.isel(time=-1, drop=True),
+        targets=setup.targets and data.add_derived(setup.targets, derive),
+        initial=data.add_derived(setup.start.isel(time=-1, drop=True), derive),
         time_step=setup.time_step,
         compile_seconds=summary.compile_seconds,
         path=None if output is None else pathlib.Path(output),

@@ -160,6 +160,7 @@ def make_set(options: Options) -> pathlib.Path:
             first.template,
             attrs=attrs,
             overwrite=options.overwrite or options.is_bare,
+            derive=options.derive,
         )
         guard = rollout.Guard(on_violation=options.on_violation)
         with (

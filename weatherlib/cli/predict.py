@@ -98,6 +98,7 @@ def make_forecast(
                 overwrite=options.overwrite or options.is_bare,
                 guard=rollout.Guard(on_violation=options.on_violation),
                 progress=progress,
+                derive=options.derive,
             )
     out.split_stage("forecast", "compile", forecast.compile_seconds)
     written = [forecast.path] if forecast.path else []
@@ -155,7 +156,8 @@ def _load(
             for change in states.changes:
                 out.print(f"Data: {change}")
     # A picture that cannot be drawn should not be found out after the forecast.
-    pictures.select(setup.template, options.var, options.level)
+    template = data.add_derived(setup.template, options.derive)
+    pictures.select(template, options.var, options.level)
     return model, statistics, setup
 
 

@@ -92,6 +92,10 @@ class Options:
     members_per_batch: Annotated[int, tyro.conf.arg(metavar="N")] = 8
     """Members computed at a time; fewer take less memory."""
 
+    derive: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAMES")] = ()
+    """Quantities to add to the forecast, such as: wind_speed relative_humidity
+    vorticity thickness_500_1000."""
+
     out_dir: _Path = "."
     """Folder for pictures and scores, made if it is missing."""
 

@@ -16,13 +16,13 @@ import os
 import pathlib
 import shutil
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
 import xarray
 
-from weatherlib.data import hindcast_layout, output_files
+from weatherlib.data import derived, hindcast_layout, output_files
 
 HindcastPlan = hindcast_layout.HindcastPlan
 
@@ -44,6 +44,7 @@ class HindcastWriter:
         *,
         zarr_format: int,
         leads_per_chunk: int,
+        derive: Sequence[str] = (),
     ) -> None:
         self._path = path
         self._partial = output_files.partial_path(path)
@@ -51,6 +52,7 @@ class HindcastWriter:
         self._plan = plan
         self._format = zarr_format
         self.leads_per_chunk = leads_per_chunk
+        self.derive = tuple(derive)
         self._complete = np.asarray(group[hindcast_layout.COMPLETE][...], bool)
         if plan.members is None:
             self._complete = self._complete[:, np.newaxis]
@@ -225,7 +227,7 @@ class HindcastSlot:
                 f"{self._owner.path}: frames of {chunk.sizes.get('sample')} members "
                 f"given to a part of {members}"
             )
-        self._waiting.append(chunk)
+        self._waiting.append(derived.add_derived(chunk, self._owner.derive))
         self._frames += chunk.sizes["time"]
         waiting = self._frames - self._stored
         is_last = self._frames == self._owner.plan.lead_times.size
@@ -277,6 +279,7 @@ def open_hindcasts(
     overwrite: bool = False,
     level: int | None = None,
     zarr_format: int = 2,
+    derive: Sequence[str] = (),
 ) -> HindcastWriter:
     """Returns a writer for a set of forecasts, going on with one that was interrupted.
 
@@ -290,6 +293,7 @@ def open_hindcasts(
       overwrite: Replaces a finished set of this name once the new one is complete.
       level: Effort of compression from 0 to 9; None for the usual one of Zarr.
       zarr_format: 2 or 3.
+      derive: Quantities to add to every frame, as `data.add_derived` names them.
 
     Raises:
       ValueError: The suffix is unknown, or NAME.partial holds another set.
@@ -309,9 +313,11 @@ def open_hindcasts(
             f"{path}: the forecasts of a set have a batch of one, found "
             f"{template.sizes['batch']}"
         )
+    template = derived.add_derived(template, derive)
     given = output_files.global_attrs(attrs or {})
     leads = hindcast_layout.leads_per_chunk(plan, template)
     settings = {"zarr_format": zarr_format, "leads_per_chunk": leads}
+    settings["derive"] = derive
     if partial.exists():
         group = _reopen(partial, plan, template, given)
         return HindcastWriter(path, group, plan, **settings)

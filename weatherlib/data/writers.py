@@ -11,7 +11,7 @@ import errno
 import os
 import pathlib
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -19,6 +19,7 @@ import xarray
 
 from weatherlib.data import (
     continuity,
+    derived,
     layout,
     memory,
     netcdf_storage,
@@ -44,6 +45,7 @@ class ForecastWriter:
         attrs: Mapping[str, Any],
         reference_time: np.ndarray | None,
         resume: bool,
+        derive: Sequence[str] = (),
     ) -> None:
         self._path = path
         self._partial = output_files.partial_path(path)
@@ -53,6 +55,7 @@ class ForecastWriter:
         self._header: xarray.Dataset | None = None
         self._last: np.timedelta64 | None = None
         self._closed = False
+        self._derive = tuple(derive)
         if self._partial.exists():
             self._take_over(resume=resume)
 
@@ -82,6 +85,7 @@ class ForecastWriter:
         if self._closed:
             raise ValueError(f"{self._path}: the writer is closed")
         continuity.require_order(chunk, self._last)
+        chunk = derived.add_derived(chunk, self._derive)
         unit = None if self._header is None else self._header["time"].attrs["units"]
         encoded = layout.encode(chunk, self._reference_time, unit)
         if self._header is not None:
@@ -196,6 +200,7 @@ def open_writer(
     resume: bool = True,
     compression: Compression | None = None,
     zarr_format: int | None = None,
+    derive: Sequence[str] = (),
 ) -> ForecastWriter:
     """Returns a writer for a forecast file, NetCDF or Zarr by its suffix.
 
@@ -212,6 +217,7 @@ def open_writer(
         otherwise they are deleted.
       compression: How values are made smaller, exact and uncompressed NetCDF if None.
       zarr_format: 2 or 3, for Zarr only.
+      derive: Quantities to add to every frame, as `data.add_derived` names them.
 
     Raises:
       ValueError: The suffix is unknown, or NAME.partial holds another forecast.
@@ -238,6 +244,7 @@ def open_writer(
         attrs=output_files.global_attrs(attrs or {}),
         reference_time=_as_dates(reference_time),
         resume=resume,
+        derive=derive,
     )
 
 

@@ -32,10 +32,7 @@ _CORE = [
     "rich>=13",
     "tyro>=0.9",
     "pyyaml>=6",
-    "xarray-regrid>=0.4",
-    "cf_xarray>=0.9",
     "pooch>=1.8",
-    "safetensors>=0.4.3",
 ]
 _EXTRAS = {
     "grib": ["cfgrib>=0.9.15", "eccodes>=2.39", "pyproj>=3.6"],
@@ -62,6 +59,7 @@ _EXTRAS = {
         "pytest-xdist>=3.6",
         "ruff>=0.7",
         "scores>=2.0",
+        "xarray-regrid>=0.4",
     ],
 }
 

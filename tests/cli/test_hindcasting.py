@@ -73,7 +73,7 @@ def _stamp(time):
 
 
 def _read(path):
-    with data.open_dataset(path) as found:
+    with data.open_dataset(path, canonical=False) as found:
         return found.load()
 
 

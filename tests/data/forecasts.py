@@ -47,7 +47,7 @@ def assert_same_values(found, expected):
 
 
 def read(path):
-    with data.open_dataset(path) as dataset:
+    with data.open_dataset(path, canonical=False) as dataset:
         return dataset.load()
 
 

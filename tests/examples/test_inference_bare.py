@@ -43,13 +43,13 @@ def test_without_arguments_the_bundled_model_beats_persistence(
 
 
 def test_ten_days_are_the_default_of_the_bare_run_only():
-    from weatherlib.cli import forecasting, predict
+    from weatherlib.cli import forecasting, predict, sources
 
     assert forecasting.DEFAULT_STEPS == 40
-    assert predict._steps(predict.Options()) == 40
-    assert predict._steps(predict.Options(dataset="x.nc")) == 1
-    assert predict._steps(predict.Options(pretrained="x.npz")) == 1
-    assert predict._steps(predict.Options(dataset="x.nc", steps=7)) == 7
+    assert sources.steps(predict.Options()) == 40
+    assert sources.steps(predict.Options(dataset="x.nc")) == 1
+    assert sources.steps(predict.Options(pretrained="x.npz")) == 1
+    assert sources.steps(predict.Options(dataset="x.nc", steps=7)) == 7
 
 
 def test_a_random_model_makes_a_forecast(tmp_path, monkeypatch, offline, capfd):

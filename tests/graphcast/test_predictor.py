@@ -130,8 +130,12 @@ def test_memory_settings_reach_the_network():
     params = models.init(data)
     memory = graphcast.MemoryConfig(block=20, remat=True, store_static=False)
     blocked = models.transform(memory=memory)
-    assert "scan" in str(jax.make_jaxpr(blocked.apply)(params, *data))
-    assert "scan" not in str(jax.make_jaxpr(models.transform().apply)(params, *data))
+
+    def loops(transformed):
+        return str(jax.make_jaxpr(transformed.apply)(params, *data)).count("scan[")
+
+    # The rounds over the mesh are a loop in any case.
+    assert loops(models.transform()) <= 1 < loops(blocked)
 
 
 def test_one_predictor_can_be_called_twice_with_the_same_parameters():

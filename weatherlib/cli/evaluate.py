@@ -1,8 +1,8 @@
 """Score forecasts against what happened, beside references and one another.
 
-FORECASTS are hindcast sets (time, prediction_timedelta, ...), as `weatherlib predict
---init START:END:STEP` writes them and WeatherBench 2 holds them, or single forecast
-files; several, each as NAME=PATH, are compared on the starts and lead times that all of
+FORECASTS are hindcast sets (time, prediction_timedelta, ...), written by `weatherlib
+predict --init START:END:STEP` or held by WeatherBench 2, or single forecast files;
+several, each as NAME=PATH, are compared on the starts and lead times that all of
 them have. Written are the scores as NetCDF and CSV, curves by lead time and a picture
 that compares the models.
 

@@ -179,6 +179,10 @@ def _horizontal(dataset: xarray.Dataset, name: str) -> xarray.Dataset:
         # It is the sum of start and lead time, which are read by themselves.
         dataset = dataset.drop_vars("valid_time")
     dataset = lexicon.rename(dataset, [])[0]
+    if {"y", "x"} <= set(dataset.dims):
+        # A plane whose places are no degrees; only its order counts.
+        dataset = dataset.drop_vars(["y", "x"], errors="ignore")
+        dataset = dataset.rename({"y": "lat", "x": "lon"})
     if not {"lat", "lon"} <= set(dataset.dims):
         raise ValueError(
             f"{name}: there is no horizontal grid, the dimensions are "

@@ -242,6 +242,21 @@ class Layout:
 
         return xarray_jax.tree_map_with_dims(put, _without_batch_coords(batch))
 
+    def place_shared(self, batch: _Tree) -> _Tree:
+        """Returns a batch on the devices that every process has whole.
+
+        Unlike `place_batch`, samples that do not divide lie whole on every device.
+
+        Args:
+          batch: Tree with Datasets, the same in every process.
+        """
+
+        def put(leaf: Any, dims: tuple[Any, ...] | None) -> Any:
+            cut = self._cut(dims or (), np.shape(leaf), uneven=False, strict=False)
+            return _put(leaf, NamedSharding(self.mesh, PartitionSpec(*cut)))
+
+        return xarray_jax.tree_map_with_dims(put, _without_batch_coords(batch))
+
     def fetch(self, tree: _Tree) -> _Tree:
         """Returns whole arrays on the host, in every process.
 

@@ -28,7 +28,7 @@ order that divides evenly is cut: latitude bands where the rows divide, else lon
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ParameterRule:
+class ParameterRule(config.Mapping):
     """How the parameters with a matching path are cut.
 
     Attributes:

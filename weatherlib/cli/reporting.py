@@ -69,10 +69,12 @@ def report(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         print("\nweatherlib: interrupted", *notes, sep="\n  ", file=sys.stderr)
         return _INTERRUPTED
-    mine = isinstance(error, Exception) and _is_for_the_user(error)
-    if _debug.get() or not mine:
+    if not isinstance(error, Exception) or not _is_for_the_user(error):
         traceback.print_exception(error)
-        return _USER_ERROR if mine else _BUG
+        return _BUG
+    if _debug.get():
+        traceback.print_exception(error)
+        return _USER_ERROR
     # JAX adds a note on tracebacks, which are not shown.
     notes = [note for note in notes if "JAX_TRACEBACK_FILTERING" not in note]
     return complain(_message(error), notes)

@@ -6,6 +6,9 @@ events/ for TensorBoard, last/ and best/ (all that is needed to go on), and at t
 curves.png and report.html. Ctrl-C and SIGTERM keep the state first; --resume continues
 from there, or from the last checkpoint of a killed run. Needs the `train` extra:
 pip install 'weatherlib[train]'.
+
+Several processes, as SLURM starts them or by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES
+and JAX_PROCESS_ID, train together when all are given the same command.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ EXAMPLES = (
     "--set optimizer.weight_decay=0.05",
     "weatherlib train examples/configs/era5_msl.yaml --set data.path=era5.nc --resume",
     "weatherlib train examples/configs/era5_msl.yaml --dry-run",
+    "weatherlib train examples/configs/simulated_graphcast.yaml "
+    "--set sharding.mesh.data=2 --set sharding.mesh.space=2",
 )
 
 

@@ -30,8 +30,8 @@ EXAMPLES = (
     "--set optimizer.weight_decay=0.05",
     "weatherlib train examples/configs/era5_msl.yaml --set data.path=era5.nc --resume",
     "weatherlib train examples/configs/era5_msl.yaml --dry-run",
-    "weatherlib train examples/configs/simulated_graphcast.yaml "
-    "--set sharding.mesh.data=2 --set sharding.mesh.space=2",
+    "weatherlib train examples/configs/era5_msl.yaml --set data.path=era5.nc "
+    "--set stages.0.batch_size=4 --set sharding.mesh.data=4",
 )
 
 

@@ -16,6 +16,7 @@ import io
 import itertools
 import os
 import secrets
+import signal
 import socket
 import sys
 import threading
@@ -269,9 +270,18 @@ def start(
             arguments["coordinator_bind_address"] = settings.coordinator
     known = inspect.signature(jax.distributed.initialize).parameters
     arguments = {name: value for name, value in arguments.items() if name in known}
-    with _deadline(settings.start_timeout):
+    with _deadline(settings.start_timeout), _sigterm_kept():
         jax.distributed.initialize(**arguments)
         return _connect(settings, report)
+
+
+@contextlib.contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Keeps what SIGTERM does; JAX would have it do nothing but make a note."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 @contextlib.contextmanager

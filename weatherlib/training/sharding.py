@@ -25,6 +25,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from weatherlib import xarray_jax
 from weatherlib.nn import partition
+from weatherlib.training import sharding_config
 from weatherlib.training.sharding_config import ParameterRule, ShardingConfig
 
 __all__ = ["Layout", "ParameterRule", "ShardingConfig"]
@@ -334,7 +335,9 @@ class Layout:
                 cut[i] = axis
                 used.add(axis)
             elif strict and dims[i] not in _FLEXIBLE:
-                raise _indivisible(label, str(dims[i]), size, axis, parts)
+                raise sharding_config.indivisible(
+                    label, str(dims[i]), size, axis, parts
+                )
         return cut
 
 
@@ -391,17 +394,6 @@ def _text(path: tuple[Any, ...]) -> str:
 
 def _is_key(leaf: jax.Array) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _indivisible(label: str, dim: str, size: int, axis: str, parts: int) -> ValueError:
-    near = sorted({max(size // parts, 1) * parts, -(-size // parts) * parts})
-    divisors = [n for n in range(1, min(size, parts) + 1) if size % n == 0]
-    where = f"{label}: " if label else ""
-    return ValueError(
-        f"{where}the mesh axis {axis!r} of size {parts} does not divide the dimension "
-        f"{dim!r} of length {size}; use {' or '.join(map(str, near))} along {dim!r}, "
-        f"or {axis}: {' or '.join(map(str, divisors))}"
-    )
 
 
 _WHOLE = PartitionSpec()

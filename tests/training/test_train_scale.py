@@ -166,7 +166,7 @@ def test_eight_devices_share_batches_without_being_told_to(folder):
 
 
 @pytest.mark.slow
-def test_a_graphcast_over_eight_devices_trains_as_on_one(folder):
+def test_a_graphcast_over_devices_and_processes_trains_as_on_one(folder):
     changes = (
         "model={family: graphcast, resolution: 0, mesh_size: 1, latent_size: 8, "
         "gnn_msg_steps: 3, hidden_layers: 1, radius_query_fraction_edge_length: 0.6}",
@@ -176,6 +176,9 @@ def test_a_graphcast_over_eight_devices_trains_as_on_one(folder):
     both = ("sharding.mesh={data: 2, space: 4}", "sharding.dims.output=data")
     _succeed(folder, "graphcast-both", *changes, *both, devices=8)
     _check_same(folder / "graphcast-both", folder / "graphcast")
+    space = "sharding.mesh={data: 1, space: 2}"
+    _succeed(folder, "graphcast-two", *changes, space, processes=2)
+    _check_same(folder / "graphcast-two", folder / "graphcast")
 
 
 @pytest.mark.slow

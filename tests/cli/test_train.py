@@ -1,5 +1,4 @@
 import contextlib
-import dataclasses
 import io
 import json
 import os
@@ -12,74 +11,30 @@ import jax
 import numpy as np
 import pytest
 import xarray
-import yaml
 
-from tests.training import toys
-from weatherlib import checkpoint, config, training
+from tests.training import toy_runs, toys
+from weatherlib import checkpoint, training
 from weatherlib.cli import families, main, settings
 from weatherlib.training import lock, records
 
 _CONFIGS = pathlib.Path(__file__).parents[2] / "examples" / "configs"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ToyConfig(config.Mapping):
-    noise: float = 0.05
-
-
-def _save(path, params, model_config, task_config, grid, **texts):
-    del model_config, task_config
-    extras = {"lat": grid.lat, **texts}
-    checkpoint.save(path, {"params": params}, extras=extras)
-
-
 @pytest.fixture(autouse=True, scope="module")
 def toy_family():
-    family = families.Family(
-        config_class=ToyConfig,
-        network=lambda model, task, remat: toys.Linear(model.noise),
-        save=_save,
-        load=lambda path: checkpoint.open_checkpoint(path, dict)["params"],
-    )
-    families.FAMILIES["toy"] = lambda: family
-    with toys.quick_compilation():
+    with toy_runs.family(), toys.quick_compilation():
         yield
-    del families.FAMILIES["toy"]
-
-
-def _write(tmp_path):
-    toys.weather().to_netcdf(tmp_path / "weather.nc")
-    values = {
-        "output": str(tmp_path / "run"),
-        "data": {
-            "path": str(tmp_path / "weather.nc"),
-            "task": {name: list(v) if isinstance(v, tuple) else v
-                     for name, v in toys.TASK.items()},
-            "train": {"end": "2020-01-12"},
-            "validation": {"start": "2020-01-12"},
-        },
-        "model": {"family": "toy"},
-        "schedule": {"peak": 0.03, "warmup": 2},
-        "stages": [{"steps": 8, "batch_size": 2}],
-        "validation": {"every": 4, "samples": 2, "leads": [1]},
-        "checkpoint_every": 4,
-        "log_every": 2,
-        "optimizer": {"ema": 0.9},
-        "license": "CC0-1.0",
-    }  # fmt: skip
-    (tmp_path / "train.yaml").write_text(yaml.safe_dump(values))
-    return tmp_path
 
 
 @pytest.fixture
 def folder(tmp_path):
-    return _write(tmp_path)
+    return toy_runs.write(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A folder in which training has ended, and what it printed."""
-    folder = _write(tmp_path_factory.mktemp("finished"))
+    folder = toy_runs.write(tmp_path_factory.mktemp("finished"))
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         assert _train(folder) == 0

@@ -135,3 +135,24 @@ def test_signs_of_life_keep_a_quiet_run_together():
     with processes(2, lost_after=0.5) as (_, lines):
         time.sleep(1.5)
         assert at_barrier(lines, (False, False)) == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("status", "expected", "advised"),
+    [(2, 2, False), (1, watch.EXIT_LOST_WORKER, True)],
+)
+def test_a_mistake_of_one_process_is_that_of_all(status, expected, advised):
+    with processes(2) as (hub, lines):
+        member = bare_member(hub, 2, count=3)
+        farewell = {"bye": True, "reason": "ended with OSError", "status": status}
+        member.sendall(json.dumps(farewell).encode() + b"\n")
+        lines[1].wait_for_loss(PATIENCE)
+        with pytest.raises(watch.LostWorkerError, match="it ended with OSError") as at:
+            lines[1].check()
+        assert lines[1].status == expected
+        assert ("Start again." in str(at.value)) is advised
+        member.close()
+        # Handled, so that nothing ends this process.
+        lines[0].wait_for_loss(PATIENCE)
+        with pytest.raises(watch.LostWorkerError):
+            lines[0].check()

@@ -52,7 +52,16 @@ def test_processes_share_what_one_would_see():
     ]
     for update in range(5):
         together = np.concatenate([share[update].ravel() for share in shares])
-        assert sorted(together) == sorted(whole[update].ravel())
+        np.testing.assert_array_equal(together, whole[update].ravel())
+
+
+def test_processes_share_each_part_of_a_batch():
+    whole, _ = _take(_feed(batch_size=4, accumulate=2), 5)
+    shares = [
+        _take(_feed(batch_size=4, accumulate=2, process_index=i, process_count=2), 5)[0]
+        for i in range(2)
+    ]
+    np.testing.assert_array_equal(np.concatenate(shares, axis=-1), whole)
 
 
 def test_parts_cut_a_batch_without_changing_it():

@@ -75,3 +75,38 @@ def test_a_lock_file_cut_short_is_taken_over(tmp_path):
     (tmp_path / "run.lock").write_text('{"pid": 12')
     with lock.locked(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    ("held", "ours", "taken"),
+    [
+        (("12", 0), ("12", "1"), True),
+        (("12", 1), ("12", "1"), False),
+        (("11", 0), ("12", "1"), False),
+        (("12", 0), (None, None), False),
+    ],
+)
+def test_the_lock_of_an_earlier_start_of_a_slurm_job_is_taken_over(
+    tmp_path, monkeypatch, held, ours, taken
+):
+    holder = {"pid": 1, "host": "far" + socket.gethostname()}
+    holder |= {"job": held[0], "restarts": held[1]}
+    (tmp_path / "run.lock").write_text(json.dumps(holder))
+    for name, value in zip(("SLURM_JOB_ID", "SLURM_RESTART_COUNT"), ours):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    if not taken:
+        with pytest.raises(BlockingIOError), lock.locked(tmp_path):
+            pass
+        return
+    with lock.locked(tmp_path):
+        found = json.loads((tmp_path / "run.lock").read_text())
+    assert (found["job"], found["restarts"]) == ("12", 1)
+
+
+def test_a_process_that_ends_at_once_leaves_no_lock(tmp_path):
+    with lock.locked(tmp_path):
+        lock.abandon()
+        assert not (tmp_path / "run.lock").exists()
+    lock.abandon()

@@ -29,8 +29,13 @@ class Console:
         up.
     """
 
-    def __init__(self) -> None:
-        self._rich = rich.console.Console(highlight=False, soft_wrap=True)
+    def __init__(self, *, quiet: bool = False) -> None:
+        """Prints to the standard output.
+
+        Args:
+          quiet: Prints nothing, for all processes of a run but one.
+        """
+        self._rich = rich.console.Console(highlight=False, soft_wrap=True, quiet=quiet)
         self.seconds: dict[str, float] = {}
 
     def print(self, text: str = "") -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,8 @@ class Family:
         and the texts `description` and `license`.
       load: Returns the parameters of a published file.
       layers: Patterns of parameters from input to output, for layer-wise rates.
+      parameter_axes: Expressions on paths and names of the axes of parameters, by which
+        weights can be cut; see `training.ShardingConfig`.
     """
 
     config_class: type
@@ -52,6 +54,7 @@ class Family:
     save: Callable[..., None]
     load: Callable[[pathlib.Path], Any]
     layers: tuple[str, ...] = ()
+    parameter_axes: Sequence[tuple[str, tuple[str | None, ...]]] = ()
 
 
 def find_family(model: Mapping[str, Any]) -> tuple[Family, Any]:
@@ -112,6 +115,7 @@ def _graphcast() -> Family:
         save=save,
         load=load,
         layers=("grid2mesh_gnn/*", "mesh_gnn/*", "mesh2grid_gnn/*"),
+        parameter_axes=graphcast.PARAMETER_AXES,
     )
 
 

@@ -8,6 +8,7 @@ this package is addressed to the user, one from inside another package is not.
 
 from __future__ import annotations
 
+import contextvars
 import sys
 import traceback
 import warnings
@@ -15,12 +16,16 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
 
-__all__ = ["complain", "run_reported"]
+__all__ = ["complain", "report", "run_reported"]
 
 _USER_ERROR = 2
 _BUG = 1
 _INTERRUPTED = 130
 _OURS = ("weatherlib", "__main__", "inference")
+
+_debug: contextvars.ContextVar[bool] = contextvars.ContextVar(
+    "weatherlib_debug", default=False
+)
 
 
 def complain(message: str, notes: list[str] | None = None) -> int:
@@ -42,23 +47,37 @@ def run_reported(work: Callable[[], None], *, debug: bool = False) -> int:
       0; 2 after an error the user can put right; 130 after Ctrl-C; 1 after an error of
       our own, whose traceback is printed.
     """
-    with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
-        try:
+    token = _debug.set(debug)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
             work()
-        except KeyboardInterrupt as interrupt:
-            notes = getattr(interrupt, "__notes__", [])
-            print("\nweatherlib: interrupted", *notes, sep="\n  ", file=sys.stderr)
-            return _INTERRUPTED
-        except Exception as error:
-            if debug or not _is_for_the_user(error):
-                traceback.print_exc()
-                return _USER_ERROR if _is_for_the_user(error) else _BUG
-            notes = getattr(error, "__notes__", [])
-            # JAX adds a note on tracebacks, which are not shown.
-            notes = [note for note in notes if "JAX_TRACEBACK_FILTERING" not in note]
-            return complain(_message(error), notes)
+    except (Exception, KeyboardInterrupt) as error:
+        return report(error)
+    finally:
+        _debug.reset(token)
     return 0
+
+
+def report(error: BaseException) -> int:
+    """Prints an exception and returns the exit code of the process, as `run_reported`.
+
+    Args:
+      error: As it was caught.
+    """
+    notes = getattr(error, "__notes__", [])
+    if isinstance(error, KeyboardInterrupt):
+        print("\nweatherlib: interrupted", *notes, sep="\n  ", file=sys.stderr)
+        return _INTERRUPTED
+    if not isinstance(error, Exception) or not _is_for_the_user(error):
+        traceback.print_exception(error)
+        return _BUG
+    if _debug.get():
+        traceback.print_exception(error)
+        return _USER_ERROR
+    # JAX adds a note on tracebacks, which are not shown.
+    notes = [note for note in notes if "JAX_TRACEBACK_FILTERING" not in note]
+    return complain(_message(error), notes)
 
 
 def _is_for_the_user(error: Exception) -> bool:

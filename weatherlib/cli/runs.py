@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import pathlib
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -30,26 +29,7 @@ from weatherlib.training import (
     wrapping,
 )
 
-__all__ = ["Placement", "Run"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Placement:
-    """Where a run computes, and with whom.
-
-    Attributes:
-      place: Puts a state onto devices; None leaves that to JAX.
-      place_batch: Puts a batch onto devices.
-      jit_options: Options of `jax.jit` for the update.
-      process_index: Which of several processes this is.
-      process_count: How many share each batch.
-    """
-
-    place: Callable[[Any], Any] | None = None
-    place_batch: Callable[[Any], Any] | None = None
-    jit_options: dict[str, Any] | None = None
-    process_index: int = 0
-    process_count: int = 1
+__all__ = ["Run"]
 
 
 class Run:
@@ -67,14 +47,14 @@ class Run:
         self,
         config: training.TrainConfig,
         *,
-        placement: Placement | None = None,
+        placement: training.Placement | None = None,
         out: console.Console | None = None,
     ) -> None:
         """Opens the data, makes statistics where there are none, and plans stages.
 
         Args:
           config: The configuration. Its output folder is made.
-          placement: Where to compute.
+          placement: Devices and processes.
           out: Told what is done; None prints nothing.
 
         Raises:
@@ -82,14 +62,14 @@ class Run:
           OSError: Data cannot be read, or the folder cannot be written.
         """
         self.settings = config
-        self._placement = placement or Placement()
+        self._placement = placement or training.Placement()
         self._say = out.print if out is not None else (lambda text: None)
         self.family, self._model = families.find_family(config.model)
         self._task = config.data.task_config()
         _warn_overlaps(config.data)
         self.frames = self._open()
         self._statistics = statistics.prepare(
-            config, self.frames, say=self._say, write=self._is_main
+            config, self.frames, self._placement, say=self._say
         )
         self.objective = self._objective(is_training=True)
         self._check_data()
@@ -138,17 +118,21 @@ class Run:
             validate=self._validator(),
             export=self.export,
             observers=observers,
-            place=self._placement.place,
-            jit_options=self._placement.jit_options,
-            is_main_process=self._is_main,
+            placement=self._placement,
         )
         result = trainer.run(resume=resume)
-        if self._is_main:
+        if self._placement.is_main:
             self._report(result, time.time() - began)
         return result
 
     def export(self, params: Any, model_state: Any, step: int) -> None:
-        """Writes weights as the family's published file `checkpoint.npz`."""
+        """Writes weights as the family's published file `checkpoint.npz`.
+
+        Args:
+          params: Arrays on the host.
+          model_state: Has no place in the file.
+          step: The update, for the description.
+        """
         del model_state
         grid = families.Grid(
             lat=self.frames.dataset["lat"].values, lon=self.frames.dataset["lon"].values
@@ -157,7 +141,7 @@ class Run:
         description = self.settings.description or f"{name} trained by weatherlib train"
         self.family.save(
             self.folder / "checkpoint.npz",
-            jax.device_get(params),
+            params,
             self._model,
             self._task,
             grid,
@@ -180,10 +164,6 @@ class Run:
                 (f"stage {index}", f"{stage.steps} updates, rollout {stage.rollout}")
             )
         return facts
-
-    @property
-    def _is_main(self) -> bool:
-        return self._placement.process_index == 0
 
     def _open(self) -> training.Frames:
         config = self.settings.data
@@ -339,7 +319,7 @@ class Run:
             lambda targets: self.frames.loader(targets),
             self._starts(longest, config.data.validation),
             config.validation,
-            place_batch=self._placement.place_batch,
+            placement=self._placement,
         )
 
     def _first_params(self, params: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import shutil
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,35 +19,70 @@ from weatherlib.data_utils import statistics
 __all__ = ["prepare"]
 
 _SOURCE = "source.json"
+# File systems over a network show new files seconds late.
+_APPEARS_WITHIN = 60.0
 
 
 def prepare(
     config: training.TrainConfig,
     frames: training.Frames,
+    placement: training.Placement,
     *,
     say: Callable[[str], None],
-    write: bool = True,
 ) -> dict[str, xarray.Dataset]:
     """Returns the statistics of a run, which then lie in `stats/` of its folder.
 
     Args:
       config: Names a folder of statistics, or none.
       frames: Of which they are computed where no folder is named.
+      placement: Of several processes, the main one computes and writes, and the others
+        read what it wrote.
       say: Told what is done.
-      write: Whether this process may write.
 
     Raises:
-      FileNotFoundError: The folder lacks a file.
+      FileNotFoundError: The folder lacks a file, or the processes have no folder in
+        common.
       ValueError: They are of another grid, period, or set of variables.
     """
+    if placement.is_main:
+        found = _prepare(config, frames, say=say, write=True)
+        placement.wait("statistics")
+        return found
+    placement.wait("statistics")
+    if config.data.statistics is None:
+        _await(config.output / "stats" / _SOURCE)
+    return _prepare(config, frames, say=say, write=False)
+
+
+def _await(path: pathlib.Path) -> None:
+    """Returns when a file that another process has written can be seen.
+
+    Raises:
+      FileNotFoundError: It does not appear.
+    """
+    end = time.monotonic() + _APPEARS_WITHIN
+    while not path.exists():
+        if time.monotonic() > end:
+            raise FileNotFoundError(
+                f"{path}: written by the main process but not to be seen here; the "
+                "output must lie on a file system that all processes share"
+            )
+        time.sleep(0.1)
+
+
+def _prepare(
+    config: training.TrainConfig,
+    frames: training.Frames,
+    *,
+    say: Callable[[str], None],
+    write: bool,
+) -> dict[str, xarray.Dataset]:
     folder = config.output / "stats"
     given = config.data.statistics
     source = _describe(frames, config)
     if given is None and not (folder / _SOURCE).exists():
         say("computing statistics of the training period")
         computed = statistics.compute_statistics(frames.period(config.data.train))
-        if not write:
-            return {f"{name}_by_level": value for name, value in vars(computed).items()}
         computed.save(folder)
         _write_source(folder, source)
     loaded = models.load_statistics(given or folder)

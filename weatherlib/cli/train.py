@@ -6,12 +6,17 @@ events/ for TensorBoard, last/ and best/ (all that is needed to go on), and at t
 curves.png and report.html. Ctrl-C and SIGTERM keep the state first; --resume continues
 from there, or from the last checkpoint of a killed run. Needs the `train` extra:
 pip install 'weatherlib[train]'.
+
+Several processes, as SLURM starts them or by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES
+and JAX_PROCESS_ID, train together when all are given the same command.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shlex
+import warnings
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -25,6 +30,8 @@ EXAMPLES = (
     "--set optimizer.weight_decay=0.05",
     "weatherlib train examples/configs/era5_msl.yaml --set data.path=era5.nc --resume",
     "weatherlib train examples/configs/era5_msl.yaml --dry-run",
+    "weatherlib train examples/configs/era5_msl.yaml --set data.path=era5.nc "
+    "--set stages.0.batch_size=4 --set sharding.mesh.data=4",
 )
 
 
@@ -60,22 +67,37 @@ def run(options: Options) -> None:
       OSError: Something cannot be read or written.
       FloatingPointError: The loss is no number any more.
       ImportError: The `train` extra is not installed.
+      LostWorkerError: Another process of the run is gone.
     """
     from weatherlib import training
-    from weatherlib.cli import console, files, runs, settings
-    from weatherlib.training import faults, lock
+    from weatherlib.cli import reporting, settings
+    from weatherlib.training import distributed
 
     config = settings.read(training.TrainConfig, options.config, options.set)
-    out = console.Console()
-    files.writable_folder(config.output)
-    with lock.locked(config.output):
+    with distributed.start(config.distributed, reporting.report) as processes:
+        _train(options, config, processes)
+
+
+def _train(options: Options, config: Any, processes: Any) -> None:
+    from weatherlib.cli import console, files, placing, runs, settings
+    from weatherlib.training import faults, lock
+
+    out = console.Console(quiet=not processes.is_main)
+    with contextlib.ExitStack() as stack:
+        if processes.is_main:
+            files.writable_folder(config.output)
+            stack.enter_context(lock.locked(config.output))
+        else:
+            stack.enter_context(warnings.catch_warnings(action="ignore"))
         with out.stage("preparation"):
-            prepared = runs.Run(config, out=out)
-            out.facts(prepared.plan())
+            placement, facts = placing.make(config, processes)
+            prepared = runs.Run(config, placement=placement, out=out)
+            out.facts([*prepared.plan(), *facts])
         if options.dry_run:
             return
-        text = settings.dump(config)
-        (config.output / "config.yaml").write_text(text, encoding="utf8")
+        if processes.is_main:
+            text = settings.dump(config)
+            (config.output / "config.yaml").write_text(text, encoding="utf8")
         with out.stage("training"), out.training() as display:
             try:
                 result = prepared.train(

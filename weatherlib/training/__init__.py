@@ -9,7 +9,7 @@ with a position, and an optax transform; the other modules make those from setti
     objective = training.Objective(make_predictor)
     stage = training.Stage(
         steps=1000,
-        feed=training.Feed(frames, frames.starts(), batch_size=4, seed=0),
+        batches=training.Feed(frames.loader(), frames.starts(), batch_size=4, seed=0),
         optimizer=optax.adam(1e-3),
     )
     result = training.Trainer(objective, [stage], folder="runs/first").run()
@@ -23,10 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 from weatherlib.training.config import (
     DataConfig,
+    DistributedConfig,
     LossConfig,
     OptimizerConfig,
     Period,
     Schedule,
+    ShardingConfig,
     StageConfig,
     TrainConfig,
     ValidationConfig,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from weatherlib.training.frames import Frames
     from weatherlib.training.loop import Trainer
     from weatherlib.training.objective import Objective
+    from weatherlib.training.placement import Placement
     from weatherlib.training.plan import LoopConfig, Result, Stage
     from weatherlib.training.validation import Validator
 
@@ -47,6 +50,7 @@ _LAZY = {
     "LoopConfig": "plan",
     "NonFiniteLossError": "faults",
     "Objective": "objective",
+    "Placement": "placement",
     "Result": "plan",
     "Stage": "plan",
     "Stopped": "faults",
@@ -56,6 +60,7 @@ _LAZY = {
 
 __all__ = [
     "DataConfig",
+    "DistributedConfig",
     "Feed",
     "Frames",
     "LoopConfig",
@@ -64,8 +69,10 @@ __all__ = [
     "Objective",
     "OptimizerConfig",
     "Period",
+    "Placement",
     "Result",
     "Schedule",
+    "ShardingConfig",
     "Stage",
     "StageConfig",
     "Stopped",

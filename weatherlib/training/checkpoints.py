@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import pathlib
 import shutil
@@ -15,6 +14,7 @@ import jax
 
 from weatherlib import optional
 from weatherlib.training import patterns
+from weatherlib.training.placement import Placement
 from weatherlib.typing import PyTree
 
 __all__ = ["Checkpoints"]
@@ -29,15 +29,23 @@ class Checkpoints:
 
     Saving returns when the state has been copied; files are written behind it and
     count only when complete. A failed write is reported by the next call, and leaves
-    the earlier checkpoints as they are.
+    the earlier checkpoints as they are. Several processes call everything together, and
+    see the same folder; each writes its part.
     """
 
-    def __init__(self, folder: pathlib.Path, *, keep: int = 2) -> None:
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        *,
+        keep: int = 2,
+        placement: Placement | None = None,
+    ) -> None:
         """Opens or makes the folders.
 
         Args:
           folder: Of the run.
           keep: How many of the last checkpoints stay.
+          placement: The processes.
 
         Raises:
           ImportError: orbax is missing.
@@ -45,6 +53,7 @@ class Checkpoints:
         self._orbax = optional.require("orbax.checkpoint", extra="train")
         self._folder = folder.absolute()
         self._keep = keep
+        self._placement = placement or Placement()
         self._managers: dict[str, Any] = {}
         self._complete: int | None = None
         self._pending: int | None = None
@@ -114,23 +123,20 @@ class Checkpoints:
         Raises:
           ValueError: The checkpoint is of a model of other names or shapes.
         """
-        self._set_aside_partial()
+        if self._placement.is_main:
+            self._set_aside_partial()
+        self._placement.wait("partial checkpoints")
         expected = patterns.describe(like)
         abstract = jax.tree.map(self._orbax.utils.to_shape_dtype_struct, like)
         for step in sorted(_numbered(self._folder / "last"), reverse=True):
             path = self._folder / "last" / str(step)
-            try:
-                host = self._read(step, host=self._orbax.args.JsonRestore())["host"]
-                found = host.pop(_SIGNATURE)
-            except Exception as error:
-                self._set_aside(path, error)
+            host = self._read(step, "host", self._orbax.args.JsonRestore())
+            if host is None:
                 continue
-            _require_same(path, expected, found)
-            try:
-                restore = self._orbax.args.StandardRestore(abstract)
-                state = self._read(step, state=restore)["state"]
-            except Exception as error:
-                self._set_aside(path, error)
+            _require_same(path, expected, host.pop(_SIGNATURE))
+            restore = self._orbax.args.StandardRestore(abstract)
+            state = self._read(step, "state", restore)
+            if state is None:
                 continue
             self._complete = step
             # Arrays on the host may share memory with what orbax holds.
@@ -164,9 +170,22 @@ class Checkpoints:
             )
         return self._managers[name]
 
-    def _read(self, step: int, **items: Any) -> Any:
-        composite = self._orbax.args.Composite(**items)
-        return self._manager("last", self._keep).restore(step, args=composite)
+    def _read(self, step: int, item: str, how: Any) -> Any:
+        """Returns a part of a checkpoint, or None after setting a damaged one aside."""
+        composite = self._orbax.args.Composite(**{item: how})
+        found, failure = None, None
+        try:
+            manager = self._manager("last", self._keep)
+            found = manager.restore(step, args=composite)[item]
+            if item == "host" and _SIGNATURE not in found:
+                raise ValueError(f"it lacks {_SIGNATURE}")
+        except Exception as error:
+            failure = error
+        if self._placement.agree(failure is not None):
+            reason = failure or OSError("another process could not read it")
+            self._set_aside(self._folder / "last" / str(step), reason)
+            return None
+        return found
 
     def _finish(self) -> None:
         try:
@@ -208,9 +227,8 @@ class Checkpoints:
         target = self._folder / "damaged" / f"{path.parent.name}-{path.name}"
         if target.exists():
             target = target.with_name(f"{target.name}-{time.time_ns()}")
-        target.parent.mkdir(exist_ok=True)
-        # Another process of the run may have moved it.
-        with contextlib.suppress(FileNotFoundError):
+        if self._placement.is_main:
+            target.parent.mkdir(exist_ok=True)
             shutil.move(path, target)
         # The manager remembers which steps there were.
         manager = self._managers.pop(path.parent.name, None)

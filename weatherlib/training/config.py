@@ -8,14 +8,18 @@ from typing import Any, Literal
 
 from weatherlib import config
 from weatherlib.training.data_config import DataConfig, Period, require_positive
+from weatherlib.training.distributed_config import DistributedConfig
+from weatherlib.training.sharding_config import ShardingConfig
 
 __all__ = [
     "DataConfig",
+    "DistributedConfig",
     "InitConfig",
     "LossConfig",
     "OptimizerConfig",
     "Period",
     "Schedule",
+    "ShardingConfig",
     "StageConfig",
     "TrainConfig",
     "ValidationConfig",
@@ -272,6 +276,9 @@ class TrainConfig(config.Mapping):
       keep: Checkpoints kept of the last ones.
       log_every: Updates that one line of the log averages.
       seed: Of the first weights, the order of samples and all noise.
+      sharding: How work is spread over devices; None shares batches between as many as
+        divide them.
+      distributed: How several processes find each other.
       description: Goes into the exported file.
       license: Goes into the exported file.
     """
@@ -292,6 +299,10 @@ class TrainConfig(config.Mapping):
     keep: int = 2
     log_every: int = 50
     seed: int = 0
+    sharding: ShardingConfig | None = None
+    distributed: DistributedConfig = dataclasses.field(
+        default_factory=DistributedConfig
+    )
     description: str = ""
     license: str = ""
 

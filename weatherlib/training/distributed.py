@@ -12,9 +12,11 @@ to do, instead of waiting for it for ever.
 
 import contextlib
 import inspect
+import io
 import itertools
 import os
 import secrets
+import signal
 import socket
 import sys
 import threading
@@ -26,6 +28,7 @@ from typing import Any, Self, TypeAlias
 import jax
 import numpy as np
 
+from weatherlib.training import lock
 from weatherlib.training.distributed_config import DistributedConfig
 from weatherlib.training.distributed_watch import (
     EXIT_LOST_WORKER,
@@ -178,7 +181,8 @@ class Run:
 
         At the end of a process JAX waits for the others, and then aborts with a message
         of its own. So an error is reported here, the others are told, and the status is
-        that of the error, or `EXIT_LOST_WORKER` where another process is lost.
+        that of the error, or `EXIT_LOST_WORKER` where another process is lost. An error
+        that all processes meet is reported in full by process 0 alone.
         """
         if self._line is None:
             return
@@ -193,20 +197,29 @@ class Run:
     def _fail(self, error: BaseException) -> None:
         """Ends this process because of an error."""
         assert self._line is not None
-        if isinstance(error, Exception):
-            self._line.wait_for_loss(_SAME_CAUSE)
+        together = False
+        with contextlib.suppress(LostWorkerError, TimeoutError):
+            self._line.barrier("failed", _SAME_CAUSE)
+            together = True
+        first = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         if self._line.lost is not None:
-            status = EXIT_LOST_WORKER  # Reported when it was noticed.
+            status = self._line.status  # Reported when it was noticed.
             if not isinstance(error, LostWorkerError):
-                first = str(error).partition("\n")[0]
-                sys.stderr.write(f"  here: {type(error).__name__}: {first}\n")
+                sys.stderr.write(f"  here: {first}\n")
         else:
-            status = self._report(error)
-            self._line.close(f"ended with {type(error).__name__}, see its log")
+            if together and not self.is_main:
+                with contextlib.redirect_stderr(io.StringIO()):
+                    status = self._report(error)
+                sys.stderr.write(f"process {self.process_id}: {first}\n")
+            else:
+                status = self._report(error)
+            reason = f"ended with {type(error).__name__}, see its log"
+            self._line.close("" if together else reason, status)
             if self._hub is not None:
                 self._hub.drain(_LAST_WORDS)
         sys.stdout.flush()
         sys.stderr.flush()
+        lock.abandon()
         os._exit(status)
 
 
@@ -257,9 +270,18 @@ def start(
             arguments["coordinator_bind_address"] = settings.coordinator
     known = inspect.signature(jax.distributed.initialize).parameters
     arguments = {name: value for name, value in arguments.items() if name in known}
-    with _deadline(settings.start_timeout):
+    with _deadline(settings.start_timeout), _sigterm_kept():
         jax.distributed.initialize(**arguments)
         return _connect(settings, report)
+
+
+@contextlib.contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Keeps what SIGTERM does; JAX would have it do nothing but make a note."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 @contextlib.contextmanager

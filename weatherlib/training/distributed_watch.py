@@ -17,10 +17,15 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from weatherlib.training import lock
+
 __all__ = ["EXIT_LOST_WORKER", "Hub", "Line", "LostWorkerError"]
 
 EXIT_LOST_WORKER = 75
 """Exit status of a process that ends because another was lost (EX_TEMPFAIL)."""
+
+EXIT_MISTAKE = 2
+"""Exit status after an error that starting again does not mend; all end with it."""
 
 _BEATS_PER_TIMEOUT = 5
 _LONGEST_LINE = 4096
@@ -118,7 +123,7 @@ class Hub:
 
     def _serve(self, connection: socket.socket) -> None:
         wire = _Wire(connection, self._lost_after)
-        process, reason = None, "closed its connection"
+        process, reason, status = None, "closed its connection", EXIT_LOST_WORKER
         try:
             messages = wire.messages()
             process = self._welcome(wire, next(messages, {}))
@@ -127,6 +132,8 @@ class Hub:
             for message in messages:
                 if message.get("bye"):
                     reason = str(message.get("reason", ""))
+                    if message.get("status") == EXIT_MISTAKE:
+                        status = EXIT_MISTAKE
                     break
                 self._handle(process, message)
         except TimeoutError:
@@ -136,7 +143,7 @@ class Hub:
         finally:
             wire.close()
         if process is not None:
-            self._leave(process, reason)
+            self._leave(process, reason, status)
 
     def _welcome(self, wire: _Wire, hello: dict[str, Any]) -> int | None:
         """Returns the number of a process that belongs to the run."""
@@ -165,13 +172,14 @@ class Hub:
             members = list(self._members.values())
         self._tell(members, reply)
 
-    def _leave(self, process: int, reason: str) -> None:
+    def _leave(self, process: int, reason: str, status: int) -> None:
         with self._changed:
             self._members.pop(process, None)
             self._changed.notify_all()
             members = list(self._members.values())
         if reason:
-            self._tell(members, {"lost": process, "reason": reason})
+            lost = {"lost": process, "reason": reason, "status": status}
+            self._tell(members, lost)
 
     @staticmethod
     def _tell(members: Iterable[_Wire], message: dict[str, Any]) -> None:
@@ -181,7 +189,11 @@ class Hub:
 
 
 class Line:
-    """The end of the line in each process."""
+    """The end of the line in each process.
+
+    Attributes:
+      status: With what this process ends if another is lost.
+    """
 
     def __init__(
         self,
@@ -212,6 +224,7 @@ class Line:
         self._changed = threading.Condition()
         self._released: dict[str, bool] = {}
         self._lost: str | None = None
+        self.status = EXIT_LOST_WORKER
         self._handled = threading.Event()
         self._closed = False
         self._wire = _Wire(socket.create_connection(address, lost_after), lost_after)
@@ -263,16 +276,17 @@ class Line:
             "they run, but did not get there: look at their logs"
         )
 
-    def close(self, reason: str = "") -> None:
+    def close(self, reason: str = "", status: int = 0) -> None:
         """Says goodbye, so that nobody takes this process for lost.
 
         Args:
           reason: What the others are told if it fails instead.
+          status: With what it ends then.
         """
         self._closed = True
         self._handled.set()
         with contextlib.suppress(OSError):
-            self._wire.send({"bye": True, "reason": reason})
+            self._wire.send({"bye": True, "reason": reason, "status": status})
         self._wire.close()
 
     def _beat(self, pause: float) -> None:
@@ -292,6 +306,7 @@ class Line:
                         self._released[message["release"]] = bool(message["flag"])
                         self._changed.notify_all()
                 elif "lost" in message:
+                    self.status = int(message["status"])
                     self._lose(int(message["lost"]), str(message["reason"]))
                     return
         except TimeoutError:
@@ -303,8 +318,9 @@ class Line:
 
     def _lose(self, process: int, reason: str) -> None:
         with self._changed:
-            self._lost = f"process {process} of the run is lost: it {reason}. "
-            self._lost += self._advice
+            self._lost = f"process {process} of the run is lost: it {reason}"
+            if self.status != EXIT_MISTAKE:
+                self._lost += f". {self._advice}"
             self._changed.notify_all()
         # At once: without process 0, JAX aborts the others within milliseconds, with a
         # message that names no reason. Nothing orderly is possible then.
@@ -312,4 +328,5 @@ class Line:
         sys.stderr.flush()
         if process == 0 or not self._handled.wait(self._grace):
             # Whatever waits for the lost process inside a collective cannot be woken.
-            os._exit(EXIT_LOST_WORKER)
+            lock.abandon()
+            os._exit(self.status)

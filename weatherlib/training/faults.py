@@ -73,4 +73,6 @@ def watch_signals() -> Iterator[Watch]:
         yield watch
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # None is a handler that does not come from Python, such as that of JAX for
+            # SIGTERM in a run of several processes.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -20,8 +20,8 @@ _SAMPLES = 2**60
 class Feed:
     """Endless batches: every pass over the samples has an order of its own.
 
-    The order depends on the seed alone. Process p of n takes the samples p, p + n,
-    p + 2 n, ... of that order, so that together they see what one process would.
+    The order depends on the seed alone. Process p of n takes the p-th of n equal pieces
+    of each part of a batch, so that together they have the batches of one process.
     """
 
     def __init__(  # noqa: PLR0913 (independent settings with defaults)
@@ -67,17 +67,17 @@ class Feed:
             )
         self.updates_per_epoch = len(samples) / batch_size
         held = np.asarray(samples)
-        part = batch_size // shares
+        pieces = (accumulate, process_count, batch_size // shares)
 
         def read(numbers: np.ndarray) -> tuple[Any, ...]:
-            parts = [load(held[n]) for n in numbers.reshape(accumulate, part)]
+            mine = numbers.reshape(pieces)[:, process_index]
+            parts = [load(held[n]) for n in mine]
             return tuple(place_batch(p) if place_batch else p for p in parts)
 
         # Without a number of passes, lengths overflow where batches hold one sample.
         order = grain.MapDataset.range(len(held)).seed(seed).shuffle()
         order = order.repeat(_SAMPLES // len(held))
-        mine = order[process_index::process_count]
-        self._batches = mine.batch(part * accumulate, batch_fn=np.asarray).map(read)
+        self._batches = order.batch(batch_size, batch_fn=np.asarray).map(read)
         self._options = grain.ReadOptions(
             num_threads=threads, prefetch_buffer_size=prefetch
         )

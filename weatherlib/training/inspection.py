@@ -15,9 +15,14 @@ from weatherlib import checkpoint
 from weatherlib.training import patterns
 from weatherlib.training.step import TrainState
 
-__all__ = ["keep"]
+__all__ = ["folder_of", "keep"]
 
 _SAMPLE = ("inputs", "targets", "forcings")
+
+
+def folder_of(folder: pathlib.Path, step: int) -> pathlib.Path:
+    """Returns where `keep` writes."""
+    return folder / f"failed-{step}"
 
 
 def keep(
@@ -34,7 +39,7 @@ def keep(
       state: As it was before.
       parts: The batch.
     """
-    target = folder / f"failed-{step}"
+    target = folder_of(folder, step)
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     host = jax.device_get(state)

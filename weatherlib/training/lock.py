@@ -10,7 +10,7 @@ import pathlib
 import socket
 from collections.abc import Iterator
 
-__all__ = ["locked"]
+__all__ = ["abandon", "locked"]
 
 _NAME = "run.lock"
 
@@ -24,7 +24,8 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
 
     The operating system releases the lock with the process, so that of a killed run is
     taken over. A lock that a run on another host has left counts as held: there is no
-    way to see whether that process is alive.
+    way to see whether that process is alive, unless it belonged to an earlier start of
+    the same SLURM job.
 
     Args:
       folder: Exists. `run.lock` in it names the holder.
@@ -40,13 +41,19 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
     _held.add(path)
     try:
         os.ftruncate(descriptor, 0)
-        holder = {"pid": os.getpid(), "host": socket.gethostname()}
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), **_job()}
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)
         yield
     finally:
         _held.discard(path)
         path.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def abandon() -> None:
+    """Removes the locks of this process just before it ends without unwinding."""
+    for path in list(_held):
+        path.unlink(missing_ok=True)
 
 
 def _acquire(path: pathlib.Path) -> int:
@@ -68,7 +75,8 @@ def _acquire(path: pathlib.Path) -> int:
             os.close(descriptor)
             continue
         # Locks may not reach over a network file system.
-        if holder and holder.get("host") != socket.gethostname():
+        elsewhere = holder and holder.get("host") != socket.gethostname()
+        if elsewhere and not _is_earlier_start(holder):
             os.close(descriptor)
             raise BlockingIOError(
                 f"{_refusal(path, holder)}; if it is dead, delete {path}"
@@ -82,6 +90,21 @@ def _holder(descriptor: int) -> dict[str, object]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _job() -> dict[str, object]:
+    """Returns the SLURM job of this process and how often it was started before."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return {}
+    return {"job": job, "restarts": int(os.environ.get("SLURM_RESTART_COUNT", "0"))}
+
+
+def _is_earlier_start(holder: dict[str, object]) -> bool:
+    """Whether SLURM has ended the holder before it started this process's job again."""
+    here, before = _job(), holder.get("restarts")
+    same = bool(here) and holder.get("job") == here["job"]
+    return same and isinstance(before, int) and before < int(str(here["restarts"]))
 
 
 def _refusal(path: pathlib.Path, holder: dict[str, object]) -> str:

@@ -7,6 +7,7 @@ import contextlib
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
 from typing import Any
 
 import jax
@@ -14,6 +15,8 @@ import numpy as np
 
 from weatherlib.training import faults, inspection, lock
 from weatherlib.training.checkpoints import Checkpoints
+from weatherlib.training.distributed_watch import LostWorkerError
+from weatherlib.training.placement import Placement
 from weatherlib.training.plan import LoopConfig, Result, Stage
 from weatherlib.training.progress import Progress, Window
 from weatherlib.training.records import Observer, Recorder
@@ -51,9 +54,7 @@ class Trainer:
         validate: Validate | None = None,
         export: Export | None = None,
         observers: Sequence[Observer] = (),
-        place: Callable[[TrainState], TrainState] | None = None,
-        jit_options: Mapping[str, Any] | None = None,
-        is_main_process: bool = True,
+        placement: Placement | None = None,
     ) -> None:
         """Takes the parts of a run.
 
@@ -68,11 +69,8 @@ class Trainer:
           export: Is given weights whenever they are the best so far; without `validate`
             at each checkpoint and at the end.
           observers: Are told what happens.
-          place: Puts a state onto devices, for example sharded. The update keeps where
-            things are.
-          jit_options: Options of `jax.jit` for the update.
-          is_main_process: Whether this process writes records and exports. Checkpoints
-            are written by all.
+          placement: Devices and processes. The main process writes records and
+            exports; checkpoints are written by all together.
 
         Raises:
           ValueError: There are no stages.
@@ -85,9 +83,8 @@ class Trainer:
         self._folder = None if folder is None else pathlib.Path(folder)
         self._first_params = first_params or (lambda params: params)
         self._validate, self._export = validate, export
-        self._place = place or (lambda state: state)
-        self._jit_options = jit_options
-        self._is_main = is_main_process
+        self._placement = placement or Placement()
+        self._is_main = self._placement.is_main
         self._observers = list(observers)
         if self._folder is not None and self._is_main:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -113,14 +110,19 @@ class Trainer:
           NonFiniteLossError: The loss is no number any more; batch and state are kept.
           Stopped: A signal arrived; the state is kept.
           OSError: A checkpoint or a batch could not be written or read.
+          LostWorkerError: Another process of the run is gone.
         """
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self._placement.activate())
             if self._folder is not None:
                 if self._is_main:
                     stack.enter_context(lock.locked(self._folder))
-                self._checkpoints = Checkpoints(self._folder, keep=self._settings.keep)
-                stack.callback(self._checkpoints.close)
+                self._checkpoints = Checkpoints(
+                    self._folder, keep=self._settings.keep, placement=self._placement
+                )
+                stack.push(self._close)
                 self._require_new(resume)
+            stack.enter_context(self._placement.guard())
             for observer in self._observers:
                 stack.callback(observer.close)
             watch = stack.enter_context(faults.watch_signals())
@@ -129,6 +131,17 @@ class Trainer:
                 observer.begin(progress.step, self.total)
             state = self._train(state, progress, watch)
             return self._end(state, progress)
+
+    def _close(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Closes the checkpoints, unless that would wait for a lost process."""
+        del kind, trace
+        if self._checkpoints is not None and not isinstance(error, LostWorkerError):
+            self._checkpoints.close()
 
     def _require_new(self, resume: bool) -> None:
         assert self._checkpoints is not None
@@ -152,7 +165,7 @@ class Trainer:
         state = first_state(
             params, model_state, stage.optimizer, noise, ema=settings.ema
         )
-        state = self._place(state)
+        state = self._placement.place(state)
         found = None if self._checkpoints is None else self._checkpoints.restore(state)
         if found is None:
             return state, Progress()
@@ -168,7 +181,7 @@ class Trainer:
                 progress.stage, progress.batches = index, None
                 if stage.reset_optimizer:
                     fresh = jax.jit(stage.optimizer.init)(state.params)
-                    state = self._place(state._replace(optimizer=fresh))
+                    state = self._placement.place(state._replace(optimizer=fresh))
             state = self._train_stage(state, progress, stage, watch)
         return state
 
@@ -182,7 +195,11 @@ class Trainer:
         """Runs the updates of a stage that are left."""
         loss = stage.loss or self._objective.loss
         update = Update(
-            loss, stage.optimizer, ema=self._settings.ema, jit_options=self._jit_options
+            loss,
+            stage.optimizer,
+            ema=self._settings.ema,
+            jit_options=self._placement.jit_options,
+            constrain=self._placement.constrain,
         )
         pending: collections.deque[tuple[int, jax.Array, Any]] = collections.deque()
         iterator = stage.batches.iterate(progress.batches)
@@ -205,12 +222,13 @@ class Trainer:
                     self._take(pending.popleft(), update.names, window, state)
                 if logs:
                     self._tell(window.record(stage, self.total))
-                if not self._is_due(step, end) and not watch.received:
+                stopped = self._stopped(watch)
+                if not stopped and not self._is_due(step, end):
                     continue
                 while pending:
                     self._take(pending.popleft(), update.names, window, state)
                 window.pause()
-                self._keep(state, progress, step == end, watch)
+                self._keep(state, progress, step == end, stopped)
                 window.resume()
                 if progress.ended:
                     break
@@ -218,6 +236,13 @@ class Trainer:
             window.pause()
             iterator.close()
         return state
+
+    def _stopped(self, watch: faults.Watch) -> str | None:
+        """Returns the signal that stops all processes after this update, or None."""
+        told = watch.received
+        if self._placement.agree(told is not None):
+            return told or "a signal to another process"
+        return None
 
     def _is_due(self, step: int, end: int) -> bool:
         settings = self._settings
@@ -242,9 +267,8 @@ class Trainer:
         values = np.asarray(numbers)
         if not np.isfinite(values[:2]).all():
             where = ""
-            if self._folder is not None and self._is_main:
-                kept = inspection.keep(self._folder, step, state, batch)
-                where = f"; the batch and the state before it are in {kept}"
+            if self._folder is not None:
+                where = self._inspect(step, state, batch)
             raise faults.NonFiniteLossError(
                 f"update {step}: the loss is {values[0]:g} and the norm of its "
                 f"gradient {values[1]:g}{where}. A smaller learning rate, a longer "
@@ -253,12 +277,24 @@ class Trainer:
             )
         window.add(dict(zip(names, values.tolist())))
 
+    def _inspect(self, step: int, state: TrainState, batch: Any) -> str:
+        """Keeps batch and state of a failed update, and says where."""
+        assert self._folder is not None
+        host = self._placement.fetch((state, batch))
+        if self._is_main:
+            inspection.keep(self._folder, step, *host)
+        self._placement.wait("inspection")
+        return (
+            "; the batch and the state before it are in "
+            f"{inspection.folder_of(self._folder, step)}"
+        )
+
     def _keep(
         self,
         state: TrainState,
         progress: Progress,
         stage_ends: bool,
-        watch: faults.Watch,
+        stopped: str | None,
     ) -> None:
         """Validates and writes a checkpoint where it is time."""
         settings, step = self._settings, progress.step
@@ -266,18 +302,22 @@ class Trainer:
         if self._validate is not None and (step % settings.validate_every == 0 or ends):
             self._judge(state, progress)
         due = step % settings.checkpoint_every == 0 or stage_ends or progress.ended
-        if (
-            self._validate is None
-            and self._export is not None
-            and due
-            and self._is_main
-        ):
-            self._export(state.best_params, state.model_state, step)
-        if self._checkpoints is not None and (due or watch.received):
-            stop = bool(watch.received) or ends or bool(progress.ended)
-            self._checkpoints.save(step, state, progress.to_json(), wait=stop)
-        if watch.received and not ends:
-            raise faults.Stopped(step, watch.received)
+        if self._validate is None and due:
+            self._export_best(state, step)
+        if self._checkpoints is not None and (due or stopped):
+            wait = bool(stopped) or ends or bool(progress.ended)
+            self._checkpoints.save(step, state, progress.to_json(), wait=wait)
+        if stopped and not ends:
+            raise faults.Stopped(step, stopped)
+
+    def _export_best(self, state: TrainState, step: int) -> None:
+        if self._export is None:
+            return
+        params, model_state = self._placement.fetch(
+            (state.best_params, state.model_state)
+        )
+        if self._is_main:
+            self._export(params, model_state, step)
 
     def _judge(self, state: TrainState, progress: Progress) -> None:
         """Validates, keeps the best weights, and decides on an early end."""
@@ -288,14 +328,13 @@ class Trainer:
         better = progress.best is None or (
             metric < progress.best - self._settings.min_change
         )
-        if better and np.isfinite(metric):
+        if self._placement.decide(better and bool(np.isfinite(metric))):
             progress.best, progress.best_step = metric, progress.step
             progress.worse = 0
             if self._checkpoints is not None:
                 best = {"params": state.best_params, "model_state": state.model_state}
                 self._checkpoints.save_best(progress.step, best)
-            if self._export is not None and self._is_main:
-                self._export(state.best_params, state.model_state, progress.step)
+            self._export_best(state, progress.step)
         else:
             progress.worse += 1
         seconds = time.perf_counter() - began

@@ -25,6 +25,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from weatherlib import xarray_jax
 from weatherlib.nn import partition
+from weatherlib.training import sharding_config
 from weatherlib.training.sharding_config import ParameterRule, ShardingConfig
 
 __all__ = ["Layout", "ParameterRule", "ShardingConfig"]
@@ -242,6 +243,21 @@ class Layout:
 
         return xarray_jax.tree_map_with_dims(put, _without_batch_coords(batch))
 
+    def place_shared(self, batch: _Tree) -> _Tree:
+        """Returns a batch on the devices that every process has whole.
+
+        Unlike `place_batch`, samples that do not divide lie whole on every device.
+
+        Args:
+          batch: Tree with Datasets, the same in every process.
+        """
+
+        def put(leaf: Any, dims: tuple[Any, ...] | None) -> Any:
+            cut = self._cut(dims or (), np.shape(leaf), uneven=False, strict=False)
+            return _put(leaf, NamedSharding(self.mesh, PartitionSpec(*cut)))
+
+        return xarray_jax.tree_map_with_dims(put, _without_batch_coords(batch))
+
     def fetch(self, tree: _Tree) -> _Tree:
         """Returns whole arrays on the host, in every process.
 
@@ -319,7 +335,9 @@ class Layout:
                 cut[i] = axis
                 used.add(axis)
             elif strict and dims[i] not in _FLEXIBLE:
-                raise _indivisible(label, str(dims[i]), size, axis, parts)
+                raise sharding_config.indivisible(
+                    label, str(dims[i]), size, axis, parts
+                )
         return cut
 
 
@@ -376,17 +394,6 @@ def _text(path: tuple[Any, ...]) -> str:
 
 def _is_key(leaf: jax.Array) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _indivisible(label: str, dim: str, size: int, axis: str, parts: int) -> ValueError:
-    near = sorted({max(size // parts, 1) * parts, -(-size // parts) * parts})
-    divisors = [n for n in range(1, min(size, parts) + 1) if size % n == 0]
-    where = f"{label}: " if label else ""
-    return ValueError(
-        f"{where}the mesh axis {axis!r} of size {parts} does not divide the dimension "
-        f"{dim!r} of length {size}; use {' or '.join(map(str, near))} along {dim!r}, "
-        f"or {axis}: {' or '.join(map(str, divisors))}"
-    )
 
 
 _WHOLE = PartitionSpec()

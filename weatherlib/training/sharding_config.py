@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from weatherlib import config
 
-__all__ = ["DEFAULT_DIMS", "ParameterRule", "ShardingConfig"]
+__all__ = ["DEFAULT_DIMS", "ParameterRule", "ShardingConfig", "indivisible"]
 
 _FILL = -1
 
@@ -28,7 +28,7 @@ order that divides evenly is cut: latitude bands where the rows divide, else lon
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ParameterRule:
+class ParameterRule(config.Mapping):
     """How the parameters with a matching path are cut.
 
     Attributes:
@@ -124,6 +124,26 @@ class ShardingConfig(config.Mapping):
             raise ValueError(
                 f"{label}: unknown axis {axis!r}{config.closest_hint(axis, known)}"
             )
+
+
+def indivisible(label: str, dim: str, size: int, axis: str, parts: int) -> ValueError:
+    """Returns the error about a dimension that a mesh axis cannot cut.
+
+    Args:
+      label: What has the dimension; may be empty.
+      dim: The dimension.
+      size: Its length.
+      axis: The mesh axis.
+      parts: Its size.
+    """
+    near = sorted({max(size // parts, 1) * parts, -(-size // parts) * parts})
+    divisors = [n for n in range(1, min(size, parts) + 1) if size % n == 0]
+    where = f"{label}: " if label else ""
+    return ValueError(
+        f"{where}the mesh axis {axis!r} of size {parts} does not divide the dimension "
+        f"{dim!r} of length {size}; use {' or '.join(map(str, near))} along {dim!r}, "
+        f"or {axis}: {' or '.join(map(str, divisors))}"
+    )
 
 
 def _text(mesh: Mapping[str, int]) -> str:

@@ -93,6 +93,7 @@ class Update:
         *,
         ema: float = 0.0,
         jit_options: Mapping[str, Any] | None = None,
+        constrain: Callable[[TrainState], TrainState] | None = None,
     ) -> None:
         """Takes the parts; nothing is compiled before the first call.
 
@@ -102,7 +103,10 @@ class Update:
           ema: Decay of the running average, which grows to it from a tenth, so that
             the first weights are forgotten soon.
           jit_options: More options of `jax.jit`, such as `out_shardings`.
+          constrain: Applied to the new state while the update is traced, to keep it
+            where the old one is.
         """
+        self._constrain = constrain or (lambda state: state)
         self._loss = loss
         self._optimizer = optimizer
         self._ema = ema
@@ -151,7 +155,7 @@ class Update:
         numbers = {"loss": loss, "gradient_norm": norm, **diagnostics}
         self.names = tuple(numbers)
         vector = [jnp.asarray(value, jnp.float32) for value in numbers.values()]
-        return kept, jnp.stack(vector)
+        return self._constrain(kept), jnp.stack(vector)
 
     def _gradient(
         self, state: TrainState, key: jax.Array, parts: tuple[Any, ...]

@@ -14,6 +14,7 @@ from weatherlib.geometry import sphere
 from weatherlib.training.config import ValidationConfig
 from weatherlib.training.frames import Loader
 from weatherlib.training.objective import Objective
+from weatherlib.training.placement import Placement
 from weatherlib.typing import PyTree
 
 __all__ = ["Validator"]
@@ -35,7 +36,7 @@ class Validator:
         samples: Sequence[int] | np.ndarray,
         settings: ValidationConfig,
         *,
-        place_batch: Callable[[Any], Any] | None = None,
+        placement: Placement | None = None,
     ) -> None:
         """Chooses the samples; nothing is read yet.
 
@@ -44,10 +45,10 @@ class Validator:
           load: Returns the loader of samples with so many target frames.
           samples: First frames of all samples there are, long enough for all leads.
           settings: How many samples, which leads and levels.
-          place_batch: Puts a batch onto devices.
+          placement: Devices and processes. All processes read all samples.
         """
         self._objective, self._load, self._settings = objective, load, settings
-        self._place = place_batch or (lambda batch: batch)
+        self._placement = placement or Placement()
         count = min(settings.samples, len(samples))
         count -= count % min(settings.batch_size, count)
         chosen = np.linspace(0, len(samples) - 1, count).round().astype(int)
@@ -71,8 +72,9 @@ class Validator:
         losses = []
         for index, batch in enumerate(self._batches(self._settings.rollout * steps)):
             key = jax.random.fold_in(self._key, index)
-            losses.append(self._loss(params, model_state, key, self._place(batch)))
-        loss = float(np.mean(jax.device_get(losses)))
+            batch = self._placement.place_shared(batch)
+            losses.append(self._loss(params, model_state, key, batch))
+        loss = float(np.mean(self._placement.fetch(losses)))
         record: dict[str, Any] = {"metric": loss, "loss": loss, "samples": self.count}
         if self._settings.leads:
             record |= self._errors(params, model_state)
@@ -96,8 +98,9 @@ class Validator:
             inputs, targets, forcings = batch
             blank = targets.map(np.zeros_like)
             key = jax.random.fold_in(self._key, index)
-            placed = self._place((inputs, blank, forcings))
-            found = jax.device_get(self._forecast(params, model_state, key, placed))
+            placed = self._placement.place_shared((inputs, blank, forcings))
+            found = self._forecast(params, model_state, key, placed)
+            found = self._placement.fetch(found)
             frames = np.asarray(leads) * steps - 1
             for name, truth in targets.items():
                 last = inputs[name].isel(time=-1, drop=True) if name in inputs else 0.0

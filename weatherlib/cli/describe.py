@@ -30,7 +30,7 @@ def model_facts(model: models.Model, *, variables: bool = True) -> Facts:
     """
     task = model.task_config
     settings = ", ".join(
-        f"{name} {value:g}"
+        f"{name} {_setting(value)}"
         for name, value in dataclasses.asdict(model.model_config).items()
         if value is not None
     )
@@ -39,6 +39,7 @@ def model_facts(model: models.Model, *, variables: bool = True) -> Facts:
         ("description", model.description),
         ("license", model.license),
         ("sha256", model.digest),
+        ("family", model.family),
         ("architecture", settings),
         ("parameters", _parameter_count(model.params)),
     ]
@@ -138,6 +139,14 @@ def _grid(dataset: xarray.Dataset) -> str:
 
 def _sizes(dataset: xarray.Dataset) -> str:
     return ", ".join(f"{name} {size}" for name, size in dataset.sizes.items())
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(_setting, value))
+    if isinstance(value, float) or type(value) is int:
+        return f"{value:g}"
+    return str(value)
 
 
 def _stamp(time: np.datetime64) -> str:

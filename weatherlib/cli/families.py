@@ -15,7 +15,7 @@ import numpy as np
 from weatherlib import config
 from weatherlib.task import TaskConfig
 
-__all__ = ["FAMILIES", "Family", "Grid", "find_family"]
+__all__ = ["FAMILIES", "Family", "Grid", "family_of", "find_family", "recognise"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,10 @@ class Family:
       save: Writes the published file from path, parameters, configuration, task, grid,
         and the texts `description` and `license`.
       load: Returns the parameters of a published file.
+      read: Returns a published file with `params`, `model_config`, `task_config`,
+        `description` and `license`, for forecasts; None where it cannot be forecast
+        with.
+      mark: A name that only the published files of this family hold.
       layers: Patterns of parameters from input to output, for layer-wise rates.
     """
 
@@ -51,6 +55,8 @@ class Family:
     network: Callable[[Any, TaskConfig, bool], Any]
     save: Callable[..., None]
     load: Callable[[pathlib.Path], Any]
+    read: Callable[[pathlib.Path], Any] | None = None
+    mark: str = ""
     layers: tuple[str, ...] = ()
 
 
@@ -75,6 +81,34 @@ def find_family(model: Mapping[str, Any]) -> tuple[Family, Any]:
         return family, config.from_dict(family.config_class, fields)
     except ValueError as error:
         raise ValueError(f"model: {error}") from error
+
+
+def family_of(model_config: Any) -> Family:
+    """Returns the family whose configuration this is.
+
+    Raises:
+      ValueError: There is none.
+    """
+    for make in FAMILIES.values():
+        family = make()
+        if isinstance(model_config, family.config_class):
+            return family
+    raise ValueError(f"{type(model_config).__name__}: no family has this configuration")
+
+
+def recognise(path: pathlib.Path) -> str:
+    """Returns the name of the family that a published file belongs to.
+
+    A file that no other family claims is taken for GraphCast, whose reader says what is
+    wrong with it.
+    """
+    from weatherlib import checkpoint
+
+    for name, make in FAMILIES.items():
+        family = make()
+        if family.read and family.mark and checkpoint.holds(path, family.mark):
+            return name
+    return "graphcast"
 
 
 def _graphcast() -> Family:
@@ -103,16 +137,61 @@ def _graphcast() -> Family:
         extras = {"topology": geometry.topology.to_arrays()}
         checkpoint.save(path, value, extras=extras)
 
-    def load(path: pathlib.Path) -> Any:
-        return checkpoint.open_checkpoint(path, graphcast.CheckPoint).params
+    def read(path: pathlib.Path) -> Any:
+        return checkpoint.open_checkpoint(path, graphcast.CheckPoint)
 
     return Family(
         config_class=graphcast.ModelConfig,
         network=network,
         save=save,
-        load=load,
+        load=lambda path: read(path).params,
+        read=read,
+        mark="model_config:mesh_size",
         layers=("grid2mesh_gnn/*", "mesh_gnn/*", "mesh2grid_gnn/*"),
     )
 
 
-FAMILIES: dict[str, Callable[[], Family]] = {"graphcast": _graphcast}
+def _residual_cnn() -> Family:
+    from weatherlib import baselines, checkpoint
+
+    def network(
+        model_config: baselines.ResidualCnnConfig, task_config: TaskConfig, remat: bool
+    ) -> Any:
+        del remat  # One step is small; rollouts compute steps again by themselves.
+        return baselines.ResidualCnn(model_config, task_config)
+
+    def save(
+        path: pathlib.Path,
+        params: Any,
+        model_config: baselines.ResidualCnnConfig,
+        task_config: TaskConfig,
+        grid: Grid,
+        **texts: str,
+    ) -> None:
+        del grid
+        value = baselines.CheckPoint(
+            architecture=baselines.RESIDUAL_CNN,
+            params=params,
+            model_config=model_config,
+            task_config=task_config,
+            **texts,
+        )
+        checkpoint.save(path, value)
+
+    def read(path: pathlib.Path) -> Any:
+        return checkpoint.open_checkpoint(path, baselines.CheckPoint)
+
+    return Family(
+        config_class=baselines.ResidualCnnConfig,
+        network=network,
+        save=save,
+        load=lambda path: read(path).params,
+        read=read,
+        mark="model_config:dilations:0",
+    )
+
+
+FAMILIES: dict[str, Callable[[], Family]] = {
+    "graphcast": _graphcast,
+    "residual_cnn": _residual_cnn,
+}

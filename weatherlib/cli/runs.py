@@ -216,7 +216,7 @@ class Run:
             part,
             self._task,
             frames=1,
-            statistics=self._statistics,
+            statistics={n: self._statistics[n] for n in models.STATISTICS_FILES},
             resolution=getattr(self._model, "resolution", None),
             nan_allowed=self.settings.data.nan_allowed,
         )

@@ -31,8 +31,9 @@ class ResidualCnnConfig(config.Mapping):
       edges: How a field goes on beyond its edges. "global": around the Earth in
         longitude and over the poles in latitude. "regional": the outermost values are
         repeated. "auto": global where the longitudes go round.
-      members: Networks of this kind whose mean is the prediction. They start from
-        different weights.
+      members: Networks of this kind whose mean is the prediction. In training each
+        sees its own share of a batch, so that they stay as different as networks that
+        were trained apart, and training takes no longer than with one.
 
     Raises:
       ValueError: A size is out of range.

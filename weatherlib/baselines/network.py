@@ -59,7 +59,8 @@ class ResidualCnnNetwork(hk.Module):
             asks for it.
           edges: How the field goes on beyond its edges.
           output_size: Channels of the result.
-          is_training: Whether dropout is on, which draws from the Haiku key stream.
+          is_training: Whether dropout is on, which draws from the Haiku key stream, and
+            each member sees its own share of a batch that can be divided evenly.
 
         Raises:
           ValueError: A dilation reaches beyond the grid.
@@ -80,33 +81,46 @@ class ResidualCnnNetwork(hk.Module):
             )
             local = jnp.broadcast_to(local, (batch, *local.shape))
             field = jnp.concatenate([field, local], axis=-1)
+        count = config.members
+        apart = is_training and batch > 0 and batch % count == 0
+        shares = jnp.split(field, count) if apart else [field] * count
         outputs = [
-            self._member(f"member_{i}", field, edges, output_size, is_training)
-            for i in range(config.members)
+            _Member(config, name=f"member_{i}")(share, edges, output_size, is_training)
+            for i, share in enumerate(shares)
         ]
+        if apart:
+            return jnp.concatenate(outputs)
         total = outputs[0]
         for output in outputs[1:]:
             total = total + output
         return total * (1 / config.members)
 
-    def _member(
-        self, name: str, field: Array, edges: Edges, output_size: int, training: bool
+
+class _Member(hk.Module):
+    """One network of residual blocks."""
+
+    def __init__(self, config: ResidualCnnConfig, name: str) -> None:
+        super().__init__(name=name)
+        self._config = config
+
+    def __call__(
+        self, field: Array, edges: Edges, output_size: int, training: bool
     ) -> Array:
         config = self._config
-        x = _convolution(field, config, config.width, 1, edges, f"{name}_embed")
+        x = _convolution(field, config, config.width, 1, edges, "embed")
         for i, dilation in enumerate(config.dilations):
-            label = f"{name}_block_{i}"
+            label = f"block_{i}"
             y = jax.nn.gelu(_normalized(x, config, f"{label}_norm"))
             y = _convolution(y, config, config.width, dilation, edges, f"{label}_conv")
             y = jax.nn.gelu(y)
             if training and config.dropout:
                 y = hk.dropout(hk.next_rng_key(), config.dropout, y)
             x = x + hk.Linear(config.width, name=f"{label}_mix")(y)
-        x = jax.nn.gelu(_normalized(x, config, f"{name}_norm"))
+        x = jax.nn.gelu(_normalized(x, config, "norm"))
         if training and config.dropout:
             x = hk.dropout(hk.next_rng_key(), config.dropout, x)
         scale = hk.initializers.VarianceScaling(_HEAD_SCALE)
-        return hk.Linear(output_size, w_init=scale, name=f"{name}_head")(x)
+        return hk.Linear(output_size, w_init=scale, name="head")(x)
 
 
 def surround(

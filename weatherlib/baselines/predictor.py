@@ -147,7 +147,7 @@ def _end(rows: np.ndarray) -> str:
     if to_pole < _ROUNDING:
         return "on_pole"
     # Gaussian rows lie a little off the middle of their cells.
-    return "pole" if abs(to_pole - 0.5) < 2 * _ROUNDING else "repeat"
+    return "pole" if 0.25 < to_pole < 0.85 else "repeat"
 
 
 def _frozen(coordinate: xr.DataArray) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray
 
 from weatherlib import variables as vocabulary
-from weatherlib.data_utils import lexicon
+from weatherlib.data_utils import lexicon, times
 from weatherlib.task import TaskConfig
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def model_facts(model: models.Model, *, variables: bool = True) -> Facts:
         ("license", model.license),
         ("sha256", model.digest),
         ("family", model.family),
+        ("time step", _hours(model.time_step)),
         ("architecture", settings),
         ("parameters", _parameter_count(model.params)),
     ]
@@ -139,6 +140,12 @@ def _grid(dataset: xarray.Dataset) -> str:
 
 def _sizes(dataset: xarray.Dataset) -> str:
     return ", ".join(f"{name} {size}" for name, size in dataset.sizes.items())
+
+
+def _hours(step: str | None) -> str:
+    if step is None:
+        return ""
+    return f"{times.as_timedelta(step).total_seconds() / 3600:g} h"
 
 
 def _setting(value: object) -> str:

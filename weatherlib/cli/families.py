@@ -20,15 +20,22 @@ __all__ = ["FAMILIES", "Family", "Grid", "family_of", "find_family", "recognise"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Where the fields of a run lie.
+    """Where the fields of a run lie in space and time.
 
     Attributes:
       lat: Degrees north, shape [lat].
       lon: Degrees east, shape [lon].
+      step: Time between frames.
     """
 
     lat: np.ndarray
     lon: np.ndarray
+    step: np.timedelta64
+
+    @property
+    def extras(self) -> dict[str, Any]:
+        """What every published file keeps beside what its family does."""
+        return {"time_step": f"{self.step / np.timedelta64(1, 'm'):g}min"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,7 +141,7 @@ def _graphcast() -> Family:
         value = graphcast.CheckPoint(
             params=params, model_config=model_config, task_config=task_config, **texts
         )
-        extras = {"topology": geometry.topology.to_arrays()}
+        extras = {**grid.extras, "topology": geometry.topology.to_arrays()}
         checkpoint.save(path, value, extras=extras)
 
     def read(path: pathlib.Path) -> Any:
@@ -168,7 +175,6 @@ def _residual_cnn() -> Family:
         grid: Grid,
         **texts: str,
     ) -> None:
-        del grid
         value = baselines.CheckPoint(
             architecture=baselines.RESIDUAL_CNN,
             params=params,
@@ -176,7 +182,7 @@ def _residual_cnn() -> Family:
             task_config=task_config,
             **texts,
         )
-        checkpoint.save(path, value)
+        checkpoint.save(path, value, extras=grid.extras)
 
     def read(path: pathlib.Path) -> Any:
         return checkpoint.open_checkpoint(path, baselines.CheckPoint)

@@ -75,6 +75,8 @@ class Model:
       task_config: What it reads and predicts.
       description: Free text of the checkpoint.
       license: Terms of the weights.
+      time_step: Time between frames, as training wrote it; None where it is not said,
+        as in published files.
       family: Name of the kind of model, as in training configurations.
       path: The file; None for a random model.
       digest: SHA-256 of the file; empty for a random model.
@@ -86,6 +88,7 @@ class Model:
     state: Any = dataclasses.field(default_factory=dict)
     description: str = ""
     license: str = ""
+    time_step: str | None = None
     family: str = "graphcast"
     path: pathlib.Path | None = None
     digest: str = ""
@@ -185,10 +188,17 @@ def load_model(path: str | os.PathLike[str] | None = None) -> Model:
         task_config=loaded.task_config,
         description=loaded.description,
         license=loaded.license,
+        time_step=_time_step(file),
         family=family,
         path=file,
         digest=checkpoint.file_sha256(file),
     )
+
+
+def _time_step(file: pathlib.Path) -> str | None:
+    with file.open("rb") as opened:
+        step = checkpoint.load_extras(opened).get("time_step")
+    return None if step is None else str(step)
 
 
 def random_model() -> Model:

@@ -151,7 +151,9 @@ class Run:
         """Writes weights as the family's published file `checkpoint.npz`."""
         del model_state
         grid = families.Grid(
-            lat=self.frames.dataset["lat"].values, lon=self.frames.dataset["lon"].values
+            lat=self.frames.dataset["lat"].values,
+            lon=self.frames.dataset["lon"].values,
+            step=self.frames.step,
         )
         name = self.settings.model["family"]
         description = self.settings.description or f"{name} trained by weatherlib train"

@@ -175,7 +175,7 @@ def _check_reach(
     config: ResidualCnnConfig, rows: int, columns: int, edges: Edges
 ) -> None:
     reach = (config.kernel // 2) * max(config.dilations)
-    over_pole = "repeat" not in (edges.over_first_row, edges.over_last_row)
+    over_pole = {edges.over_first_row, edges.over_last_row} != {"repeat"}
     needed = (reach + 1 if over_pole else 1, reach if edges.periodic else 1)
     for size, least, what in zip((rows, columns), needed, ("rows", "columns")):
         if size < least:

@@ -56,8 +56,13 @@ def _variable_facts(task: TaskConfig) -> Facts:
         ("inputs", f"{', '.join(task.input_variables)} over {task.input_duration}"),
         ("targets", ", ".join(task.target_variables)),
         ("forcings", ", ".join(task.forcing_variables)),
-        ("levels", ", ".join(map(str, task.pressure_levels)) + " hPa"),
+        ("levels", _levels(task)),
     ]
+
+
+def _levels(task: TaskConfig) -> str:
+    levels = ", ".join(map(str, task.pressure_levels))
+    return f"{levels} hPa" if levels else ""
 
 
 def _variable_counts(task: TaskConfig) -> str:

@@ -116,6 +116,11 @@ class Statistics:
     stddev_by_level: xarray.Dataset
     climatology: xarray.Dataset | None = None
 
+    @property
+    def by_level(self) -> dict[str, xarray.Dataset]:
+        """The three of them as arguments of `normalization.InputsAndResiduals`."""
+        return {name: getattr(self, name) for name in STATISTICS_FILES}
+
 
 def find_checkpoint(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
     """Returns the checkpoint file that a user means.
@@ -272,12 +277,7 @@ def find_statistics(
         statistics = load_statistics()
     else:
         statistics = load_statistics(model.path.parent / "stats")
-    normalization.check_statistics(
-        model.task_config,
-        mean_by_level=statistics.mean_by_level,
-        stddev_by_level=statistics.stddev_by_level,
-        diffs_stddev_by_level=statistics.diffs_stddev_by_level,
-    )
+    normalization.check_statistics(model.task_config, **statistics.by_level)
     return statistics
 
 
@@ -341,9 +341,7 @@ def build_predictor(
         predictor = casting.Bfloat16Cast(predictor)
     predictor = normalization.InputsAndResiduals(
         predictor,
-        stddev_by_level=statistics.stddev_by_level,
-        mean_by_level=statistics.mean_by_level,
-        diffs_stddev_by_level=statistics.diffs_stddev_by_level,
+        **statistics.by_level,
     )
     if statistics.climatology is not None:
         predictor = climatology_removal.WithoutClimatology(

@@ -61,7 +61,7 @@ def prepare(
             harmonics.save(amplitudes, folder)
         _write_source(folder, source)
     loaded = models.load_statistics(given or folder)
-    found = {name: getattr(loaded, name) for name in models.STATISTICS_FILES}
+    found = loaded.by_level
     _require_same_source(given or folder, source, own=given is None)
     normalization.check_statistics(config.data.task_config(), **found)
     _require_same_climatology(given or folder, loaded.climatology, waves)

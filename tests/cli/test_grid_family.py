@@ -19,7 +19,7 @@ DATES = ["day_progress_sin", "day_progress_cos"]
 def folder(tmp_path_factory):
     """A folder with weather, a configuration and a finished run of a few updates."""
     folder = tmp_path_factory.mktemp("grid")
-    weather = toys.weather()[[toys.PRESSURE]].drop_vars("level")
+    weather = toys.weather()[[toys.PRESSURE]]
     weather.to_netcdf(folder / "weather.nc")
     values = {
         "output": str(folder / "run"),

@@ -17,6 +17,7 @@ jaxtyping.install_import_hook(
     [
         "weatherlib.nn",
         "weatherlib.geometry",
+        "weatherlib.baselines.network",
         "weatherlib.graphcast.network",
     ],
     "beartype.beartype",

@@ -21,9 +21,11 @@ __path__.append(str(_COMPAT))
 _LAZY = frozenset(
     {
         "autoregressive",
+        "baselines",
         "bundled",
         "casting",
         "checkpoint",
+        "climatology_removal",
         "config",
         "data",
         "data_utils",

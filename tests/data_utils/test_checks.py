@@ -461,6 +461,14 @@ def test_a_single_level_without_axis_is_seen():
     assert all(p.lossless for p in found)
 
 
+def test_without_levels_in_the_task_an_upper_air_field_needs_none():
+    config = dataclasses.replace(TASK, pressure_levels=())
+    flat = weather(3).isel(level=0, drop=True)
+    assert _problems(flat, config) == []
+    problem = next(p for p in _problems(weather(3), config) if p.kind == "dims")
+    assert "has 3 level(s), but is on one level in the task" in problem.found
+
+
 def test_packed_and_textual_values_are_seen():
     packed = _with(
         "2m_temperature",

@@ -197,7 +197,7 @@ def test_one_predictor_can_be_called_twice_with_the_same_parameters():
         ),
         (
             lambda i, t, f: (i, xr.concat([t, t], "time"), f),
-            "targets_template: .* has 2 times, but GraphCast predicts one step",
+            "targets_template: .* has 2 times, but the model predicts one step",
         ),
         (
             lambda i, t, f: (i, t, xr.concat([f, f], "time")),

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
+import zipfile
 from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO, TypeVar
 
@@ -23,6 +24,7 @@ from weatherlib.typing import PathLike
 __all__ = [
     "dump",
     "file_sha256",
+    "holds",
     "load",
     "load_extras",
     "open_checkpoint",
@@ -36,6 +38,7 @@ _FAMILIES = {
     "GenCast": "denoiser_architecture_config:",
     "WeatherNext 2 (FGN)": "params:multimodality_forward/",
     "GraphCast": "model_config:mesh_size",
+    "a residual CNN": "model_config:dilations:",
 }
 
 
@@ -123,6 +126,24 @@ def open_checkpoint(path: PathLike, typ: type[_T]) -> _T:
     """
     with pathlib.Path(path).open("rb") as file:
         return _load(file, typ, f"{os.fspath(path)}: ", strict=True)
+
+
+def holds(path: PathLike, name: str) -> bool:
+    """Returns whether a file is a checkpoint with an entry of that name.
+
+    Args:
+      path: An npz file.
+      name: Path of a leaf, with `:` between its parts.
+
+    Raises:
+      FileNotFoundError: There is no such file.
+      OSError: It cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return f"{name}.npy" in archive.namelist()
+    except zipfile.BadZipFile:
+        return False
 
 
 def file_sha256(path: PathLike) -> str:

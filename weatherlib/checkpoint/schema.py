@@ -124,6 +124,13 @@ def convert(typ: Any, value: Any, path: str = "", *, strict: bool = False) -> An
             )
             for k, v in _group(value, path).items()
         }
+    if origin is typing.Literal:
+        choice = _scalar(type(arguments[0]), value, path)
+        if choice not in arguments:
+            raise ValueError(
+                f"{path}: expected {listed(map(str, arguments))}, found {choice!r}"
+            )
+        return choice
     if origin in (list, tuple):
         return _convert_sequence(origin, arguments, value, path, strict)
     try:

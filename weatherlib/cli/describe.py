@@ -9,7 +9,7 @@ import numpy as np
 import xarray
 
 from weatherlib import variables as vocabulary
-from weatherlib.data_utils import lexicon
+from weatherlib.data_utils import lexicon, times
 from weatherlib.task import TaskConfig
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def model_facts(model: models.Model, *, variables: bool = True) -> Facts:
     """
     task = model.task_config
     settings = ", ".join(
-        f"{name} {value:g}"
+        f"{name} {_setting(value)}"
         for name, value in dataclasses.asdict(model.model_config).items()
         if value is not None
     )
@@ -39,6 +39,8 @@ def model_facts(model: models.Model, *, variables: bool = True) -> Facts:
         ("description", model.description),
         ("license", model.license),
         ("sha256", model.digest),
+        ("family", model.family),
+        ("time step", _hours(model.time_step)),
         ("architecture", settings),
         ("parameters", _parameter_count(model.params)),
     ]
@@ -54,8 +56,13 @@ def _variable_facts(task: TaskConfig) -> Facts:
         ("inputs", f"{', '.join(task.input_variables)} over {task.input_duration}"),
         ("targets", ", ".join(task.target_variables)),
         ("forcings", ", ".join(task.forcing_variables)),
-        ("levels", ", ".join(map(str, task.pressure_levels)) + " hPa"),
+        ("levels", _levels(task)),
     ]
+
+
+def _levels(task: TaskConfig) -> str:
+    levels = ", ".join(map(str, task.pressure_levels))
+    return f"{levels} hPa" if levels else ""
 
 
 def _variable_counts(task: TaskConfig) -> str:
@@ -138,6 +145,20 @@ def _grid(dataset: xarray.Dataset) -> str:
 
 def _sizes(dataset: xarray.Dataset) -> str:
     return ", ".join(f"{name} {size}" for name, size in dataset.sizes.items())
+
+
+def _hours(step: str | None) -> str:
+    if step is None:
+        return ""
+    return f"{times.as_timedelta(step).total_seconds() / 3600:g} h"
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(_setting, value))
+    if isinstance(value, float) or type(value) is int:
+        return f"{value:g}"
+    return str(value)
 
 
 def _stamp(time: np.datetime64) -> str:

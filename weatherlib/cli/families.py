@@ -15,20 +15,27 @@ import numpy as np
 from weatherlib import config
 from weatherlib.task import TaskConfig
 
-__all__ = ["FAMILIES", "Family", "Grid", "find_family"]
+__all__ = ["FAMILIES", "Family", "Grid", "family_of", "find_family", "recognise"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Where the fields of a run lie.
+    """Where the fields of a run lie in space and time.
 
     Attributes:
       lat: Degrees north, shape [lat].
       lon: Degrees east, shape [lon].
+      step: Time between frames.
     """
 
     lat: np.ndarray
     lon: np.ndarray
+    step: np.timedelta64
+
+    @property
+    def extras(self) -> dict[str, Any]:
+        """What every published file keeps beside what its family does."""
+        return {"time_step": f"{self.step / np.timedelta64(1, 'm'):g}min"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,6 +51,10 @@ class Family:
       save: Writes the published file from path, parameters, configuration, task, grid,
         and the texts `description` and `license`.
       load: Returns the parameters of a published file.
+      read: Returns a published file with `params`, `model_config`, `task_config`,
+        `description` and `license`, for forecasts; None where it cannot be forecast
+        with.
+      mark: A name that only the published files of this family hold.
       layers: Patterns of parameters from input to output, for layer-wise rates.
       parameter_axes: Expressions on paths and names of the axes of parameters, by which
         weights can be cut; see `training.ShardingConfig`.
@@ -53,6 +64,8 @@ class Family:
     network: Callable[[Any, TaskConfig, bool], Any]
     save: Callable[..., None]
     load: Callable[[pathlib.Path], Any]
+    read: Callable[[pathlib.Path], Any] | None = None
+    mark: str = ""
     layers: tuple[str, ...] = ()
     parameter_axes: Sequence[tuple[str, tuple[str | None, ...]]] = ()
 
@@ -80,6 +93,34 @@ def find_family(model: Mapping[str, Any]) -> tuple[Family, Any]:
         raise ValueError(f"model: {error}") from error
 
 
+def family_of(model_config: Any) -> Family:
+    """Returns the family whose configuration this is.
+
+    Raises:
+      ValueError: There is none.
+    """
+    for make in FAMILIES.values():
+        family = make()
+        if isinstance(model_config, family.config_class):
+            return family
+    raise ValueError(f"{type(model_config).__name__}: no family has this configuration")
+
+
+def recognise(path: pathlib.Path) -> str:
+    """Returns the name of the family that a published file belongs to.
+
+    A file that no other family claims is taken for GraphCast, whose reader says what is
+    wrong with it.
+    """
+    from weatherlib import checkpoint
+
+    for name, make in FAMILIES.items():
+        family = make()
+        if family.read and family.mark and checkpoint.holds(path, family.mark):
+            return name
+    return "graphcast"
+
+
 def _graphcast() -> Family:
     from weatherlib import checkpoint, graphcast
     from weatherlib.graphcast import message_graph
@@ -103,20 +144,64 @@ def _graphcast() -> Family:
         value = graphcast.CheckPoint(
             params=params, model_config=model_config, task_config=task_config, **texts
         )
-        extras = {"topology": geometry.topology.to_arrays()}
+        extras = {**grid.extras, "topology": geometry.topology.to_arrays()}
         checkpoint.save(path, value, extras=extras)
 
-    def load(path: pathlib.Path) -> Any:
-        return checkpoint.open_checkpoint(path, graphcast.CheckPoint).params
+    def read(path: pathlib.Path) -> Any:
+        return checkpoint.open_checkpoint(path, graphcast.CheckPoint)
 
     return Family(
         config_class=graphcast.ModelConfig,
         network=network,
         save=save,
-        load=load,
+        load=lambda path: read(path).params,
+        read=read,
+        mark="model_config:mesh_size",
         layers=("grid2mesh_gnn/*", "mesh_gnn/*", "mesh2grid_gnn/*"),
         parameter_axes=graphcast.PARAMETER_AXES,
     )
 
 
-FAMILIES: dict[str, Callable[[], Family]] = {"graphcast": _graphcast}
+def _residual_cnn() -> Family:
+    from weatherlib import baselines, checkpoint
+
+    def network(
+        model_config: baselines.ResidualCnnConfig, task_config: TaskConfig, remat: bool
+    ) -> Any:
+        del remat  # One step is small; rollouts compute steps again by themselves.
+        return baselines.ResidualCnn(model_config, task_config)
+
+    def save(
+        path: pathlib.Path,
+        params: Any,
+        model_config: baselines.ResidualCnnConfig,
+        task_config: TaskConfig,
+        grid: Grid,
+        **texts: str,
+    ) -> None:
+        value = baselines.CheckPoint(
+            architecture=baselines.RESIDUAL_CNN,
+            params=params,
+            model_config=model_config,
+            task_config=task_config,
+            **texts,
+        )
+        checkpoint.save(path, value, extras=grid.extras)
+
+    def read(path: pathlib.Path) -> Any:
+        return checkpoint.open_checkpoint(path, baselines.CheckPoint)
+
+    return Family(
+        config_class=baselines.ResidualCnnConfig,
+        network=network,
+        save=save,
+        load=lambda path: read(path).params,
+        read=read,
+        mark="model_config:dilations:0",
+    )
+
+
+FAMILIES: dict[str, Callable[[], Family]] = {
+    "graphcast": _graphcast,
+    "residual_cnn": _residual_cnn,
+}

@@ -369,12 +369,11 @@ def _require(
     """
     if dataset.nbytes > _CHECKED_WHOLE and "time" in dataset.dims:
         dataset = dataset.isel(time=slice(-_CHECKED_FRAMES, None))
-    by_name = {n: getattr(statistics, n) for n in models.STATISTICS_FILES}
     data_utils.require(
         dataset,
         model.task_config,
         truth=truth,
-        statistics=by_name,
+        statistics=statistics.by_level,
         resolution=model.model_config.resolution,
     )
 

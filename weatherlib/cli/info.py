@@ -105,7 +105,7 @@ def print_contents(
         problems = _problems(opened, model)
         for line in problems or ["yes"]:
             out.print(f"  {line}")
-        if not problems:
+        if not problems and model.family == "graphcast":
             out.print(f"  edges between grid and mesh: {_edges(opened, model)}")
 
 

@@ -18,6 +18,7 @@ from weatherlib import (
     bundled,
     casting,
     checkpoint,
+    climatology_removal,
     data,
     graphcast,
     hub,
@@ -25,9 +26,11 @@ from weatherlib import (
     predictor_base,
     task,
 )
-from weatherlib.cli import files
+from weatherlib.cli import families, files
+from weatherlib.data_utils import harmonics
 
 __all__ = [
+    "CLIMATOLOGY_MARK",
     "DEFAULT_CHECKPOINT",
     "PRECISIONS",
     "STATISTICS_FILES",
@@ -45,6 +48,9 @@ __all__ = [
 DEFAULT_CHECKPOINT = "./"
 PRECISIONS = ("auto", "float32", "bfloat16")
 STATISTICS_FILES = ("diffs_stddev_by_level", "mean_by_level", "stddev_by_level")
+
+# Attribute of means that belong to data without the climatology in the named file.
+CLIMATOLOGY_MARK = "climatology_removed"
 
 _CHECKPOINT_SUFFIXES = (".npz", ".ckpt")
 # The demonstration model of the published walk-through of the inference script.
@@ -64,21 +70,26 @@ class Model:
 
     Attributes:
       params: Haiku parameters; None for a random model that is yet to be initialised.
-      state: Haiku state, empty for GraphCast.
-      model_config: The architecture.
+      state: Haiku state, empty for all families so far.
+      model_config: The architecture, of its family's class.
       task_config: What it reads and predicts.
       description: Free text of the checkpoint.
       license: Terms of the weights.
+      time_step: Time between frames, as training wrote it; None where it is not said,
+        as in published files.
+      family: Name of the kind of model, as in training configurations.
       path: The file; None for a random model.
       digest: SHA-256 of the file; empty for a random model.
     """
 
     params: Any
-    model_config: graphcast.ModelConfig
+    model_config: Any
     task_config: task.TaskConfig
     state: Any = dataclasses.field(default_factory=dict)
     description: str = ""
     license: str = ""
+    time_step: str | None = None
+    family: str = "graphcast"
     path: pathlib.Path | None = None
     digest: str = ""
 
@@ -96,11 +107,19 @@ class Statistics:
       diffs_stddev_by_level: Standard deviation of differences between frames.
       mean_by_level: Mean.
       stddev_by_level: Standard deviation.
+      climatology: Amplitudes of the waves that are taken away first; None where
+        nothing is.
     """
 
     diffs_stddev_by_level: xarray.Dataset
     mean_by_level: xarray.Dataset
     stddev_by_level: xarray.Dataset
+    climatology: xarray.Dataset | None = None
+
+    @property
+    def by_level(self) -> dict[str, xarray.Dataset]:
+        """The three of them as arguments of `normalization.InputsAndResiduals`."""
+        return {name: getattr(self, name) for name in STATISTICS_FILES}
 
 
 def find_checkpoint(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
@@ -152,28 +171,39 @@ def _fetched(entry: hub.Entry) -> pathlib.Path:
 
 
 def load_model(path: str | os.PathLike[str] | None = None) -> Model:
-    """Returns a GraphCast model from its checkpoint.
+    """Returns a model from its checkpoint, of any family that training knows.
 
     Args:
       path: As for `find_checkpoint`.
 
     Raises:
       FileNotFoundError: There is nothing of that name.
-      ValueError: The file is not a GraphCast checkpoint, or a folder does not hold
-        exactly one.
+      ValueError: The file is not a checkpoint of a known family, or a folder does not
+        hold exactly one.
       OSError: The file is damaged or cannot be read.
     """
     file = find_checkpoint(path)
-    loaded = checkpoint.open_checkpoint(file, graphcast.CheckPoint)
+    family = families.recognise(file)
+    read = families.FAMILIES[family]().read
+    assert read is not None, "recognise names families that can be read"
+    loaded = read(file)
     return Model(
         params=loaded.params,
         model_config=loaded.model_config,
         task_config=loaded.task_config,
         description=loaded.description,
         license=loaded.license,
+        time_step=_time_step(file),
+        family=family,
         path=file,
         digest=checkpoint.file_sha256(file),
     )
+
+
+def _time_step(file: pathlib.Path) -> str | None:
+    with file.open("rb") as opened:
+        step = checkpoint.load_extras(opened).get("time_step")
+    return None if step is None else str(step)
 
 
 def random_model() -> Model:
@@ -194,7 +224,8 @@ def load_statistics(folder: str | os.PathLike[str] = "./stats") -> Statistics:
         `STATISTICS_FILES`.
 
     Raises:
-      FileNotFoundError: The folder or one of the three is missing.
+      FileNotFoundError: The folder, one of the three, or the climatology that belongs
+        to them is missing.
       OSError: One of them is damaged or no NetCDF.
     """
     folder = pathlib.Path(folder)
@@ -205,9 +236,17 @@ def load_statistics(folder: str | os.PathLike[str] = "./stats") -> Statistics:
             f"{folder}: no statistics, {_join(missing)} missing (the same names "
             "without 'stats_' do as well); name the folder of the three with --stats"
         )
-    return Statistics(
-        **{n: files.load(data.open_dataset(p), p) for n, p in found.items() if p}
-    )
+    loaded = {n: files.load(data.open_dataset(p), p) for n, p in found.items() if p}
+    climatology = None
+    if loaded["mean_by_level"].attrs.get(CLIMATOLOGY_MARK):
+        path = folder / harmonics.FILE
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: missing; the statistics beside it describe data without this "
+                "climatology, so copy the whole folder that training wrote"
+            )
+        climatology = harmonics.read(path)
+    return Statistics(**loaded, climatology=climatology)
 
 
 def find_statistics(
@@ -238,12 +277,7 @@ def find_statistics(
         statistics = load_statistics()
     else:
         statistics = load_statistics(model.path.parent / "stats")
-    normalization.check_statistics(
-        model.task_config,
-        mean_by_level=statistics.mean_by_level,
-        stddev_by_level=statistics.stddev_by_level,
-        diffs_stddev_by_level=statistics.diffs_stddev_by_level,
-    )
+    normalization.check_statistics(model.task_config, **statistics.by_level)
     return statistics
 
 
@@ -269,7 +303,7 @@ def resolve_precision(precision: str) -> str:
 
 
 def build_predictor(
-    model_config: graphcast.ModelConfig,
+    model_config: Any,
     task_config: task.TaskConfig,
     statistics: Statistics,
     *,
@@ -277,13 +311,14 @@ def build_predictor(
     autoregressive_steps: bool = False,
     graph_cache: str | os.PathLike[str] | None = None,
 ) -> predictor_base.Predictor:
-    """Returns GraphCast in its wrappers, to be called inside a Haiku transform.
+    """Returns a model in its wrappers, to be called inside a Haiku transform.
 
-    From the inside out: the network, the cast, normalisation with residuals and, where
-    asked for, the repetition of the step.
+    From the inside out: the network, the cast, normalisation with residuals, the
+    removal of the climatology where the statistics have one and, where asked for, the
+    repetition of the step.
 
     Args:
-      model_config: The architecture.
+      model_config: The architecture; its class says which family.
       task_config: What it reads and predicts.
       statistics: What to normalise with.
       precision: As for `resolve_precision`.
@@ -294,15 +329,24 @@ def build_predictor(
     Raises:
       ValueError: `precision` is not known.
     """
-    predictor = graphcast.GraphCast(model_config, task_config, graph_cache=graph_cache)
+    predictor: predictor_base.Predictor
+    if isinstance(model_config, graphcast.ModelConfig):
+        predictor = graphcast.GraphCast(
+            model_config, task_config, graph_cache=graph_cache
+        )
+    else:
+        family = families.family_of(model_config)
+        predictor = family.network(model_config, task_config, False)
     if resolve_precision(precision) == "bfloat16":
         predictor = casting.Bfloat16Cast(predictor)
     predictor = normalization.InputsAndResiduals(
         predictor,
-        stddev_by_level=statistics.stddev_by_level,
-        mean_by_level=statistics.mean_by_level,
-        diffs_stddev_by_level=statistics.diffs_stddev_by_level,
+        **statistics.by_level,
     )
+    if statistics.climatology is not None:
+        predictor = climatology_removal.WithoutClimatology(
+            predictor, statistics.climatology
+        )
     if autoregressive_steps:
         predictor = autoregressive.Predictor(predictor, gradient_checkpointing=True)
     return predictor

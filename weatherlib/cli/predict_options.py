@@ -38,7 +38,8 @@ class Options:
 
     time_step: Annotated[str | None, tyro.conf.arg(metavar="LENGTH")] = None
     """Time between two frames of the model, such as 6h, where --init starts from data
-    with more frames. Default: half of what the model reads, or the step of the data."""
+    with more frames. Default: what the checkpoint says, else half of what the model
+    reads, or the step of the data."""
 
     stats: _OptionalPath = None
     """Folder of the model's statistics. Default: stats/ beside the checkpoint."""

@@ -135,7 +135,9 @@ class Run:
         """
         del model_state
         grid = families.Grid(
-            lat=self.frames.dataset["lat"].values, lon=self.frames.dataset["lon"].values
+            lat=self.frames.dataset["lat"].values,
+            lon=self.frames.dataset["lon"].values,
+            step=self.frames.step,
         )
         name = self.settings.model["family"]
         description = self.settings.description or f"{name} trained by weatherlib train"
@@ -196,7 +198,7 @@ class Run:
             part,
             self._task,
             frames=1,
-            statistics=self._statistics,
+            statistics={n: self._statistics[n] for n in models.STATISTICS_FILES},
             resolution=getattr(self._model, "resolution", None),
             nan_allowed=self.settings.data.nan_allowed,
         )

@@ -60,7 +60,7 @@ def open_states(options: Options, model: models.Model) -> data.InitialStates:
     return data.InitialStates(
         files.open_lazily(options.dataset),
         model.task_config,
-        time_step=options.time_step,
+        time_step=options.time_step or model.time_step,
         static=static,
         conform=options.conform,
     )

@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 import xarray
 
-from weatherlib import normalization, training
+from weatherlib import climatology_removal, normalization, training
 from weatherlib.cli import models
-from weatherlib.data_utils import statistics
+from weatherlib.data_utils import harmonics, statistics
 
 __all__ = ["prepare"]
 
 _SOURCE = "source.json"
 # File systems over a network show new files seconds late.
 _APPEARS_WITHIN = 60.0
+_CLIMATOLOGY = "climatology"
 
 
 def prepare(
@@ -32,6 +33,9 @@ def prepare(
 ) -> dict[str, xarray.Dataset]:
     """Returns the statistics of a run, which then lie in `stats/` of its folder.
 
+    Where the configuration takes a climatology away, its amplitudes are among them as
+    `climatology`, and the others describe what is left.
+
     Args:
       config: Names a folder of statistics, or none.
       frames: Of which they are computed where no folder is named.
@@ -42,7 +46,8 @@ def prepare(
     Raises:
       FileNotFoundError: The folder lacks a file, or the processes have no folder in
         common.
-      ValueError: They are of another grid, period, or set of variables.
+      ValueError: They are of another grid, period, or set of variables, or were made
+        with another climatology.
     """
     if placement.is_main:
         found = _prepare(config, frames, say=say, write=True)
@@ -78,24 +83,80 @@ def _prepare(
     write: bool,
 ) -> dict[str, xarray.Dataset]:
     folder = config.output / "stats"
+    waves = config.wrappers.climatology
+    if waves is not None:
+        climatology_removal.check_task(config.data.task_config(), waves)
     given = config.data.statistics
     source = _describe(frames, config)
     if given is None and not (folder / _SOURCE).exists():
         say("computing statistics of the training period")
-        computed = statistics.compute_statistics(frames.period(config.data.train))
+        computed, amplitudes = _compute(frames.period(config.data.train), config)
         computed.save(folder)
+        if amplitudes is not None:
+            harmonics.save(amplitudes, folder)
         _write_source(folder, source)
     loaded = models.load_statistics(given or folder)
-    found = {name: getattr(loaded, name) for name in models.STATISTICS_FILES}
+    found = loaded.by_level
     _require_same_source(given or folder, source, own=given is None)
     normalization.check_statistics(config.data.task_config(), **found)
+    _require_same_climatology(given or folder, loaded.climatology, waves)
     if given is not None and given.resolve() != folder.resolve() and write:
         folder.mkdir(parents=True, exist_ok=True)
         for path in sorted(given.glob("*_by_level.nc")):
             shutil.copy(path, folder / path.name.removeprefix("stats_"))
-        if (given / _SOURCE).exists():
-            shutil.copy(given / _SOURCE, folder / _SOURCE)
+        for name in (_SOURCE, harmonics.FILE):
+            if (given / name).exists():
+                shutil.copy(given / name, folder / name)
+    if loaded.climatology is not None:
+        found[_CLIMATOLOGY] = loaded.climatology
     return found
+
+
+def _compute(
+    dataset: xarray.Dataset, config: training.TrainConfig
+) -> tuple[statistics.Statistics, xarray.Dataset | None]:
+    """Returns the statistics, and the climatology where one is taken away."""
+    waves = config.wrappers.climatology
+    if waves is None:
+        return statistics.compute_statistics(dataset), None
+    targets = config.data.task_config().target_variables
+    amplitudes = harmonics.fit_departures(dataset, targets, waves)
+    computed = statistics.compute_statistics(harmonics.remove(dataset, amplitudes))
+    # Says to whoever reads the statistics that the file is part of them.
+    computed.mean.attrs[models.CLIMATOLOGY_MARK] = harmonics.FILE
+    return computed, amplitudes
+
+
+def _require_same_climatology(
+    folder: pathlib.Path,
+    amplitudes: xarray.Dataset | None,
+    waves: harmonics.HarmonicsConfig | None,
+) -> None:
+    """Checks that statistics were made as the configuration asks for.
+
+    Raises:
+      ValueError: They were not.
+    """
+    found = None if amplitudes is None else dict(amplitudes.attrs)
+    wanted = None if waves is None else dict(waves)
+    if found is None and wanted is None:
+        return
+    if (
+        found is None
+        or wanted is None
+        or any(int(found[name]) != wanted[name] for name in wanted)
+    ):
+        held = "no climatology" if found is None else f"waves {_numbers(found)}"
+        asked = "none" if wanted is None else _numbers(wanted)
+        raise ValueError(
+            f"{folder}: statistics made with {held}, while wrappers.climatology asks "
+            f"for {asked}; delete the folder to compute them anew, or change the "
+            "configuration"
+        )
+
+
+def _numbers(attrs: dict[str, Any]) -> str:
+    return ", ".join(f"{int(attrs[name])} {name}" for name in ("years", "days"))
 
 
 def _describe(frames: training.Frames, config: training.TrainConfig) -> dict[str, Any]:

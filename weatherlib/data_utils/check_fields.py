@@ -156,8 +156,17 @@ def _other_period(
     )
 
 
-def check_dims(name: str, array: xarray.DataArray) -> Iterator[Problem]:
-    """Yields what is wrong with the dimensions of a variable, `batch` left aside."""
+def check_dims(
+    name: str, array: xarray.DataArray, *, on_levels: bool = True
+) -> Iterator[Problem]:
+    """Yields what is wrong with the dimensions of a variable, `batch` left aside.
+
+    Args:
+      name: Of the variable.
+      array: Its values.
+      on_levels: Whether the task has pressure levels; without, an atmospheric variable
+        lies on one that need not be named.
+    """
     known = variables.VARIABLES.get(name)
     found = [str(dim) for dim in array.dims]
     for dim in sorted(set(found) - set(DIMS)):
@@ -171,12 +180,15 @@ def check_dims(name: str, array: xarray.DataArray) -> Iterator[Problem]:
         )
     if known is None:
         return
+    kind = known.kind
+    if kind == "atmospheric" and not on_levels:
+        kind = "surface"
     wanted = {
         "static": {"lat", "lon"},
         "surface": {"time", "lat", "lon"},
         "atmospheric": {"time", "level", "lat", "lon"},
         "forcing": {"time"},
-    }[known.kind]
+    }[kind]
     missing = sorted(wanted - set(found))
     if missing:
         yield Problem(
@@ -187,11 +199,12 @@ def check_dims(name: str, array: xarray.DataArray) -> Iterator[Problem]:
             fix=f"give it the dimensions ({', '.join(d for d in DIMS if d in wanted)})",
             lossless=missing == ["level"],
         )
-    if known.kind in ("static", "surface") and "level" in found:
+    if kind in ("static", "surface") and "level" in found:
         yield Problem(
             kind="dims",
             variable=name,
-            found=f"has {array.sizes['level']} level(s), but is {known.kind}",
+            found=f"has {array.sizes['level']} level(s), but is "
+            + ("on one level in the task" if kind != known.kind else known.kind),
             fix="drop the levels",
             lossless=array.sizes["level"] == 1,
         )

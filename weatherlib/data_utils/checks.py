@@ -83,7 +83,12 @@ def check(
         is_input = name in task.input_variables or name in task.forcing_variables
         allowed = {name} if name in nan_allowed else ()
         found += _check_field(
-            name, view[name], scans, nan_allowed=allowed, is_input=is_input
+            name,
+            view[name],
+            scans,
+            nan_allowed=allowed,
+            is_input=is_input,
+            on_levels=bool(task.pressure_levels),
         )
     if statistics is not None:
         found += check_statistics.check_statistics(statistics, task, scans)
@@ -159,9 +164,10 @@ def _check_field(
     *,
     nan_allowed: Collection[str],
     is_input: bool,
+    on_levels: bool,
 ) -> Iterator[Problem]:
     """Yields what is wrong with one variable, and keeps what its values are like."""
-    yield from check_fields.check_dims(name, array)
+    yield from check_fields.check_dims(name, array, on_levels=on_levels)
     kind = array.dtype.kind
     if kind in "iub" and {"scale_factor", "add_offset"} & set(array.attrs):
         yield Problem(

@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from weatherlib import losses, predictor_base, stacking
-from weatherlib.graphcast import checks, config, message_graph, network
+from weatherlib.data_utils import check_call
+from weatherlib.graphcast import config, message_graph, network
 from weatherlib.task import TaskConfig
 from weatherlib.typing import PathLike
 
@@ -73,8 +74,12 @@ class GraphCast(predictor_base.Predictor):
           ValueError: The datasets do not fit the task or the architecture.
         """
         del is_training
-        checks.check_call(
-            inputs, targets_template, forcings, self._task_config, self._model_config
+        check_call.check_call(
+            inputs,
+            targets_template,
+            forcings,
+            self._task_config,
+            self._model_config.resolution,
         )
         sizes = {dim: inputs.sizes[dim] for dim in ("batch", "lat", "lon")}
         graph = _message_graph(

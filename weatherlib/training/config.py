@@ -7,6 +7,7 @@ import pathlib
 from typing import Any, Literal
 
 from weatherlib import config
+from weatherlib.data_utils import harmonics
 from weatherlib.training.data_config import DataConfig, Period, require_positive
 from weatherlib.training.distributed_config import DistributedConfig
 from weatherlib.training.sharding_config import ShardingConfig
@@ -195,11 +196,15 @@ class WrapperConfig(config.Mapping):
       residuals: Whether `InputsAndResiduals` normalises.
       nan_cleaning: Variables whose missing values are filled with their means.
       noise_level: Standard deviation of the noise on the first inputs of rollouts.
+      climatology: Waves of year and day that are fitted to the training period at each
+        grid point and taken away before the network; None takes nothing away. The
+        task must read the forcings that hold the dates, `year_progress_sin` and so on.
     """
 
     residuals: bool = True
     nan_cleaning: tuple[str, ...] = ()
     noise_level: float | None = None
+    climatology: harmonics.HarmonicsConfig | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

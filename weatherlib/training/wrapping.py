@@ -10,6 +10,7 @@ import xarray
 
 from weatherlib import (
     casting,
+    climatology_removal,
     losses,
     nan_cleaning,
     normalization,
@@ -100,11 +101,13 @@ def wrap(
     """Returns a network in its wrappers, of one step.
 
     From the inside out: the network, the cast, the weighted loss, normalisation with
-    residuals, and the cleaning of missing values.
+    residuals, the removal of the climatology, and the cleaning of missing values. A
+    network whose loss can do without dropout gets the weighted loss in any case.
 
     Args:
       network: Works on normalised data.
-      statistics: `mean_by_level`, `stddev_by_level` and `diffs_stddev_by_level`.
+      statistics: `mean_by_level`, `stddev_by_level` and `diffs_stddev_by_level`; with
+        `climatology`, the amplitudes of its waves, that is taken away.
       settings: Which wrappers.
       loss: Weights of the loss; None, or one with nothing set, keeps the network's.
       precision: "float32" or "bfloat16".
@@ -115,7 +118,8 @@ def wrap(
     predictor = network
     if precision == "bfloat16":
         predictor = casting.Bfloat16Cast(predictor)
-    if loss is not None and not loss.is_own:
+    tells_training = "is_training" in inspect.signature(network.loss).parameters
+    if loss is not None and (tells_training or not loss.is_own):
         options = {"is_training": is_training} if takes_flag else {}
         predictor = WeightedLoss(predictor, loss, options)
     if settings.residuals:
@@ -124,6 +128,10 @@ def wrap(
             stddev_by_level=statistics["stddev_by_level"],
             mean_by_level=statistics["mean_by_level"],
             diffs_stddev_by_level=statistics["diffs_stddev_by_level"],
+        )
+    if "climatology" in statistics:
+        predictor = climatology_removal.WithoutClimatology(
+            predictor, statistics["climatology"]
         )
     for name in settings.nan_cleaning:
         predictor = nan_cleaning.NaNCleaner(

@@ -1,4 +1,4 @@
-"""Whether datasets fit a GraphCast model: names, sizes and coordinates, no values."""
+"""Whether a predictor of one step is called with what it was made for; no values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Hashable, Iterable, Mapping
 import numpy as np
 import xarray as xr
 
-from weatherlib.graphcast.config import ModelConfig
 from weatherlib.task import TaskConfig
 
 __all__ = ["check_call"]
@@ -22,9 +21,16 @@ def check_call(
     targets_template: xr.Dataset | Mapping[Hashable, xr.DataArray],
     forcings: xr.Dataset,
     task: TaskConfig,
-    model_config: ModelConfig,
+    resolution: float,
 ) -> None:
-    """Checks what a one-step predictor is called with.
+    """Checks what a predictor of one step, which is one frame, is called with.
+
+    Args:
+      inputs: Past frames and static fields.
+      targets_template: What to predict.
+      forcings: What is known at the predicted time.
+      task: Names variables and levels.
+      resolution: Grid spacing the model was made for, degrees; 0 accepts any.
 
     Raises:
       ValueError: Variables, levels, times or the grid are not those of the task and of
@@ -33,7 +39,7 @@ def check_call(
     _check_variables("inputs", inputs, task.input_variables)
     _check_variables("targets_template", targets_template, task.target_variables)
     _check_variables("forcings", forcings, task.forcing_variables)
-    _check_grid(inputs, model_config.resolution)
+    _check_grid(inputs, resolution)
     sizes = {dim: inputs.sizes[dim] for dim in _HORIZONTAL}
     for label, dataset in (
         ("inputs", inputs),
@@ -119,7 +125,7 @@ def _check_one_time(label: str, array: xr.DataArray) -> None:
     times = array.sizes.get("time", 1)
     if times != 1:
         raise ValueError(
-            f"{label}: {array.name} has {times} times, but GraphCast predicts one step "
+            f"{label}: {array.name} has {times} times, but the model predicts one step "
             "at a time; wrap it in autoregressive.Predictor for more"
         )
 

@@ -1,0 +1,94 @@
+"""What checkpoints of grid models hold. Nothing here imports JAX or xarray."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from weatherlib import config, task
+
+__all__ = ["RESIDUAL_CNN", "CheckPoint", "ResidualCnnConfig"]
+
+RESIDUAL_CNN = "residual_cnn"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ResidualCnnConfig(config.Mapping):
+    """Sizes of a convolutional network with residual blocks.
+
+    Attributes:
+      resolution: Grid spacing the weights were trained for, degrees. 0 accepts any.
+      width: Channels between the blocks.
+      dilations: One block for each: the distance between the points that its
+        convolution looks at, in grid points.
+      kernel: Points along a side of each convolution, an odd number.
+      dropout: Share of channels that training silences at each point.
+      normalization: "layer" scales the channels of each point to mean 0 and variance 1
+        before each block; "none" leaves them.
+      positions: Whether sine and cosine of latitude and longitude are inputs.
+      local_channels: Learned inputs of each grid point. Above 0 the weights belong to
+        one grid.
+      edges: How a field goes on beyond its edges. "global": around the Earth in
+        longitude and over the poles in latitude. "regional": the outermost values are
+        repeated. "auto": global where the longitudes go round.
+      members: Networks of this kind whose mean is the prediction. In training each
+        sees its own share of a batch, so that they stay as different as networks that
+        were trained apart, and training takes no longer than with one.
+
+    Raises:
+      ValueError: A size is out of range.
+    """
+
+    resolution: float = 0.0
+    width: int = 64
+    dilations: tuple[int, ...] = (1, 2, 4, 1)
+    kernel: int = 3
+    dropout: float = 0.0
+    normalization: Literal["layer", "none"] = "layer"
+    positions: bool = True
+    local_channels: int = 0
+    edges: Literal["auto", "global", "regional"] = "auto"
+    members: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.resolution >= 0:
+            raise ValueError(
+                f"resolution must not be negative, found {self.resolution!r}"
+            )
+        for name in ("width", "members"):
+            if self[name] < 1:
+                raise ValueError(f"{name} must be at least 1, found {self[name]!r}")
+        if not self.dilations or min(self.dilations) < 1:
+            raise ValueError(
+                f"dilations must be at least one number from 1 on, found "
+                f"{self.dilations!r}"
+            )
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be an odd number, found {self.kernel!r}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), found {self.dropout!r}")
+        if self.local_channels < 0:
+            raise ValueError(
+                f"local_channels must not be negative, found {self.local_channels!r}"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckPoint(config.Mapping):
+    """A trained grid model as `weatherlib.checkpoint` reads and writes it.
+
+    Attributes:
+      architecture: Name of the kind of network.
+      params: Haiku module path to parameter name to array.
+      model_config: Its sizes.
+      task_config: What the model reads and predicts.
+      description: Free text.
+      license: Terms under which the weights may be used.
+    """
+
+    architecture: str
+    params: dict[str, Any]
+    model_config: ResidualCnnConfig
+    task_config: task.TaskConfig
+    description: str
+    license: str

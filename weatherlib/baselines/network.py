@@ -1,0 +1,186 @@
+"""A convolutional network with residual blocks, on the sphere or on a part of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from weatherlib.baselines.config import ResidualCnnConfig
+
+__all__ = ["Edges", "ResidualCnnNetwork", "surround"]
+
+# The last layer starts small, so that training starts close to persistence.
+_HEAD_SCALE = 0.01
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Edges:
+    """How a field goes on beyond its outermost rows and columns.
+
+    Attributes:
+      periodic: Whether the last column is followed by the first.
+      over_first_row: What lies beyond row 0. "repeat": the row itself; "pole": the
+        rows on the other side of a pole half a row away; "on_pole": the same where the
+        row is the pole.
+      over_last_row: Likewise beyond the last row.
+    """
+
+    periodic: bool = False
+    over_first_row: str = "repeat"
+    over_last_row: str = "repeat"
+
+
+class ResidualCnnNetwork(hk.Module):
+    """The mean of some networks of dilated convolutions with residual blocks."""
+
+    def __init__(self, config: ResidualCnnConfig, name: str = "residual_cnn") -> None:
+        """Takes the sizes."""
+        super().__init__(name=name)
+        self._config = config
+
+    def __call__(
+        self,
+        field: Float[Array, "batch lat lon channel"],
+        positions: Float[np.ndarray, "lat lon position"],
+        edges: Edges,
+        output_size: int,
+        is_training: bool = False,
+    ) -> Float[Array, "batch lat lon output"]:
+        """Returns `output_size` channels for each grid point.
+
+        Args:
+          field: What the network sees.
+          positions: Where the points lie; joined to the field where the configuration
+            asks for it.
+          edges: How the field goes on beyond its edges.
+          output_size: Channels of the result.
+          is_training: Whether dropout is on, which draws from the Haiku key stream, and
+            each member sees its own share of a batch that can be divided evenly.
+
+        Raises:
+          ValueError: A dilation reaches beyond the grid.
+        """
+        config = self._config
+        _check_reach(config, field.shape[1], field.shape[2], edges)
+        batch, rows, columns, _ = field.shape
+        if config.positions:
+            shape = (batch, *positions.shape)
+            where = jnp.broadcast_to(jnp.asarray(positions, field.dtype), shape)
+            field = jnp.concatenate([field, where], axis=-1)
+        if config.local_channels:
+            local = hk.get_parameter(
+                "local_embed",
+                (rows, columns, config.local_channels),
+                field.dtype,
+                init=hk.initializers.TruncatedNormal(0.02),
+            )
+            local = jnp.broadcast_to(local, (batch, *local.shape))
+            field = jnp.concatenate([field, local], axis=-1)
+        count = config.members
+        apart = is_training and batch > 0 and batch % count == 0
+        shares = jnp.split(field, count) if apart else [field] * count
+        outputs = [
+            _Member(config, name=f"member_{i}")(share, edges, output_size, is_training)
+            for i, share in enumerate(shares)
+        ]
+        if apart:
+            return jnp.concatenate(outputs)
+        total = outputs[0]
+        for output in outputs[1:]:
+            total = total + output
+        return total * (1 / config.members)
+
+
+class _Member(hk.Module):
+    """One network of residual blocks."""
+
+    def __init__(self, config: ResidualCnnConfig, name: str) -> None:
+        super().__init__(name=name)
+        self._config = config
+
+    def __call__(
+        self, field: Array, edges: Edges, output_size: int, training: bool
+    ) -> Array:
+        config = self._config
+        x = _convolution(field, config, config.width, 1, edges, "embed")
+        for i, dilation in enumerate(config.dilations):
+            label = f"block_{i}"
+            y = jax.nn.gelu(_normalized(x, config, f"{label}_norm"))
+            y = _convolution(y, config, config.width, dilation, edges, f"{label}_conv")
+            y = jax.nn.gelu(y)
+            if training and config.dropout:
+                y = hk.dropout(hk.next_rng_key(), config.dropout, y)
+            x = x + hk.Linear(config.width, name=f"{label}_mix")(y)
+        x = jax.nn.gelu(_normalized(x, config, "norm"))
+        if training and config.dropout:
+            x = hk.dropout(hk.next_rng_key(), config.dropout, x)
+        scale = hk.initializers.VarianceScaling(_HEAD_SCALE)
+        return hk.Linear(output_size, w_init=scale, name="head")(x)
+
+
+def surround(
+    x: Float[Array, "batch lat lon channel"], reach: int, edges: Edges
+) -> Float[Array, "batch rows columns channel"]:
+    """Returns a field with `reach` more rows and columns on each side.
+
+    Args:
+      x: The field.
+      reach: Rows and columns to add, at most as many as there are behind the edge.
+      edges: What they hold.
+    """
+    first = _beyond(x[:, : reach + 1], reach, edges.over_first_row)
+    last = _beyond(x[:, -reach - 1 :][:, ::-1], reach, edges.over_last_row)
+    x = jnp.concatenate([first[:, ::-1], x, last], axis=1)
+    if edges.periodic:
+        return jnp.concatenate([x[:, :, -reach:], x, x[:, :, :reach]], axis=2)
+    return jnp.pad(x, ((0, 0), (0, 0), (reach, reach), (0, 0)), mode="edge")
+
+
+def _beyond(rows: Array, reach: int, kind: str) -> Array:
+    """Returns what lies beyond an edge, nearest first; so are the rows behind it."""
+    if kind == "repeat":
+        return jnp.repeat(rows[:, :1], reach, axis=1)
+    first = 1 if kind == "on_pole" else 0
+    across = rows[:, first : first + reach]
+    return jnp.roll(across, across.shape[2] // 2, axis=2)
+
+
+def _convolution(
+    x: Array,
+    config: ResidualCnnConfig,
+    width: int,
+    dilation: int,
+    edges: Edges,
+    name: str,
+) -> Array:
+    reach = (config.kernel // 2) * dilation
+    if reach:
+        x = surround(x, reach, edges)
+    layer = hk.Conv2D(width, config.kernel, rate=dilation, padding="VALID", name=name)
+    return layer(x)
+
+
+def _normalized(x: Array, config: ResidualCnnConfig, name: str) -> Array:
+    if config.normalization == "none":
+        return x
+    return hk.LayerNorm(-1, create_scale=True, create_offset=True, name=name)(x)
+
+
+def _check_reach(
+    config: ResidualCnnConfig, rows: int, columns: int, edges: Edges
+) -> None:
+    reach = (config.kernel // 2) * max(config.dilations)
+    over_pole = {edges.over_first_row, edges.over_last_row} != {"repeat"}
+    needed = (reach + 1 if over_pole else 1, reach if edges.periodic else 1)
+    for size, least, what in zip((rows, columns), needed, ("rows", "columns")):
+        if size < least:
+            raise ValueError(
+                f"dilation {max(config.dilations)} with kernel {config.kernel} reaches "
+                f"{reach} grid points, and the grid has only {size} {what}; use "
+                "smaller dilations"
+            )

@@ -1,0 +1,165 @@
+"""Grid networks as predictors: datasets in, datasets out."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from weatherlib import losses, predictor_base, stacking
+from weatherlib.baselines import config, network
+from weatherlib.data_utils import check_call
+from weatherlib.geometry import grids
+from weatherlib.task import TaskConfig
+
+__all__ = ["ResidualCnn", "find_edges"]
+
+# Part of the grid spacing by which coordinates may be rounded.
+_ROUNDING = 0.05
+
+
+class ResidualCnn(predictor_base.Predictor):
+    """Predicts one step with residual blocks of dilated convolutions.
+
+    Built inside the function given to `hk.transform`, like any Haiku module. Inputs are
+    expected normalised; wrap it in `normalization.InputsAndResiduals`, and for more
+    than one step in `autoregressive.Predictor`.
+    """
+
+    def __init__(
+        self, model_config: config.ResidualCnnConfig, task_config: TaskConfig
+    ) -> None:
+        """Creates the network.
+
+        Args:
+          model_config: Its sizes.
+          task_config: What is read and predicted.
+        """
+        self._model_config = model_config
+        self._task_config = task_config
+        self._network = network.ResidualCnnNetwork(model_config)
+
+    def __call__(
+        self,
+        inputs: xr.Dataset,
+        targets_template: xr.Dataset,
+        forcings: xr.Dataset,
+        is_training: bool = False,
+    ) -> xr.Dataset:
+        """Returns the prediction for the one target time.
+
+        Args:
+          inputs: Normalised past frames and static fields.
+          targets_template: Variables and coordinates to predict; values are not read.
+          forcings: Normalised forcings at the target time.
+          is_training: Whether dropout is on; it needs a Haiku key.
+
+        Raises:
+          ValueError: The datasets do not fit the task or the architecture.
+        """
+        check_call.check_call(
+            inputs,
+            targets_template,
+            forcings,
+            self._task_config,
+            self._model_config.resolution,
+        )
+        sizes = {dim: inputs.sizes[dim] for dim in ("batch", "lat", "lon")}
+        positions, edges = _grid(
+            _frozen(inputs["lat"]), _frozen(inputs["lon"]), self._model_config.edges
+        )
+        channels = stacking.stack((inputs, forcings), sizes)
+        shape = (sizes["lat"], sizes["lon"])
+        field = channels.reshape(*shape, *channels.shape[1:]).transpose(2, 0, 1, 3)
+        output_size = stacking.plan_channels(targets_template)[-1].stop
+        outputs = self._network(field, positions, edges, output_size, is_training)
+        outputs = outputs.transpose(1, 2, 0, 3)
+        outputs = outputs.reshape(shape[0] * shape[1], *outputs.shape[2:])
+        return stacking.unstack(outputs, targets_template, sizes)
+
+    def loss_and_predictions(
+        self,
+        inputs: xr.Dataset,
+        targets: xr.Dataset,
+        forcings: xr.Dataset,
+        is_training: bool = True,
+    ) -> tuple[predictor_base.LossAndDiagnostics, xr.Dataset]:
+        """Returns `loss` and the predictions that it judges."""
+        predictions = self(inputs, targets, forcings, is_training=is_training)
+        return losses.weighted_mse_per_level(predictions, targets, {}), predictions
+
+    def loss(
+        self,
+        inputs: xr.Dataset,
+        targets: xr.Dataset,
+        forcings: xr.Dataset,
+        is_training: bool = True,
+    ) -> predictor_base.LossAndDiagnostics:
+        """Returns the squared error of each batch member, weighted by area and level.
+
+        Args:
+          inputs: As for `__call__`.
+          targets: Normalised truth.
+          forcings: As for `__call__`.
+          is_training: As for `__call__`.
+        """
+        return self.loss_and_predictions(inputs, targets, forcings, is_training)[0]
+
+
+def find_edges(lat: Any, lon: Any, kind: str = "auto") -> network.Edges:
+    """Returns how fields on a grid go on beyond its edges.
+
+    Over a pole they go on half-way round, which needs an even number of columns; with
+    an odd number, and where the rows end before a pole, the outermost row is repeated.
+
+    Args:
+      lat: Degrees north, in either order, shape [lat].
+      lon: Degrees east, shape [lon].
+      kind: "global", "regional", or "auto" for what the longitudes say.
+
+    Raises:
+      ValueError: The grid is uneven, or "global" was asked for and the longitudes do
+        not go round.
+    """
+    rows, columns = grids.check_latitude(lat), grids.check_longitude(lon)
+    step = np.median((np.diff(columns) + 180) % 360 - 180) if columns.size > 1 else 0
+    goes_round = abs(abs(step) * columns.size - 360) < _ROUNDING * abs(step)
+    if kind == "global" and not goes_round:
+        raise ValueError(
+            f"edges: global needs longitudes all around the Earth, found "
+            f"{columns.size} columns from {columns[0]:g} to {columns[-1]:g} degrees; "
+            "use regional or auto"
+        )
+    if kind == "regional" or not goes_round:
+        return network.Edges()
+    ends = ["repeat", "repeat"]
+    if columns.size % 2 == 0 and rows.size > 1:
+        ends = [_end(rows), _end(rows[::-1])]
+    return network.Edges(periodic=True, over_first_row=ends[0], over_last_row=ends[1])
+
+
+def _end(rows: np.ndarray) -> str:
+    """Returns what lies beyond the first of some rows."""
+    step = abs(rows[1] - rows[0])
+    to_pole = (90 - abs(rows[0])) / step
+    if to_pole < _ROUNDING:
+        return "on_pole"
+    # Gaussian rows lie a little off the middle of their cells.
+    return "pole" if 0.25 < to_pole < 0.85 else "repeat"
+
+
+def _frozen(coordinate: xr.DataArray) -> tuple[float, ...]:
+    return tuple(np.asarray(coordinate.values, np.float64).tolist())
+
+
+@functools.lru_cache(maxsize=8)
+def _grid(
+    lat: tuple[float, ...], lon: tuple[float, ...], kind: str
+) -> tuple[np.ndarray, network.Edges]:
+    """Returns sines and cosines of the places, shape [lat, lon, 4], and the edges."""
+    rows, columns = np.deg2rad(lat)[:, np.newaxis], np.deg2rad(lon)[np.newaxis]
+    parts = (np.sin(rows), np.cos(rows), np.sin(columns), np.cos(columns))
+    positions = np.stack(np.broadcast_arrays(*parts), axis=-1).astype(np.float32)
+    return positions, find_edges(lat, lon, kind)

@@ -316,7 +316,7 @@ def open_hindcasts(
     template = derived.add_derived(template, derive)
     given = output_files.global_attrs(attrs or {})
     leads = hindcast_layout.leads_per_chunk(plan, template)
-    settings = {"zarr_format": zarr_format, "leads_per_chunk": leads}
+    settings: dict[str, Any] = {"zarr_format": zarr_format, "leads_per_chunk": leads}
     settings["derive"] = derive
     if partial.exists():
         group = _reopen(partial, plan, template, given)

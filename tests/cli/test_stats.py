@@ -1,4 +1,3 @@
-import os
 import pathlib
 
 import numpy as np
@@ -8,7 +7,7 @@ import xarray
 from tests.cli import cases
 from weatherlib.cli import climatology_file, main
 
-_SHARED = pathlib.Path(os.environ.get("WEATHERLIB_SHARED_DATA", "/work/shared/data"))
+_SHARED = pathlib.Path(__file__).parents[2].parent / "shared" / "data"
 
 
 def _archive(tmp_path, days=400):

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from weatherlib.baselines.config import ResidualCnnConfig
+from weatherlib.nn import convolutions
 
 __all__ = ["Edges", "ResidualCnnNetwork", "surround"]
 
@@ -161,8 +162,7 @@ def _convolution(
     reach = (config.kernel // 2) * dilation
     if reach:
         x = surround(x, reach, edges)
-    layer = hk.Conv2D(width, config.kernel, rate=dilation, padding="VALID", name=name)
-    return layer(x)
+    return convolutions.Conv2D(width, config.kernel, dilation, name=name)(x)
 
 
 def _normalized(x: Array, config: ResidualCnnConfig, name: str) -> Array:

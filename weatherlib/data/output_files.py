@@ -54,7 +54,11 @@ def partial_path(path: pathlib.Path) -> pathlib.Path:
 
 
 def global_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the attributes of the file, what CF asks for included."""
+    """Returns the attributes of the file, what CF asks for included.
+
+    Raises:
+      ValueError: A value is neither text nor numbers.
+    """
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     complete = {
         "Conventions": "CF-1.11",

@@ -119,6 +119,13 @@ def fit_damping(
     The factor sum a(t) a(t + lead) / sum a(t)^2 is that of each point, over pairs both
     of whose times lie in the period.
 
+    Args:
+      truth: What happened.
+      climatology: What is normal.
+      names: Variables.
+      leads: Lead times, ascending, timedelta64[ns], shape [lead].
+      period: First and last time of the fit.
+
     Raises:
       ValueError: The period has no pair of times for a lead.
     """
@@ -220,7 +227,7 @@ def fit_ridge(
       truth: What happened.
       climatology: What is normal.
       names: Variables of the state.
-      leads: Lead times, timedelta64[ns].
+      leads: Lead times, ascending, timedelta64[ns], shape [lead].
       period: First and last time of the training; targets lie in it too.
       penalty: Added to the diagonal.
 

@@ -1,5 +1,7 @@
 """The code and the commands that the documentation shows."""
 
+import ast
+import inspect
 import pathlib
 import re
 
@@ -59,9 +61,46 @@ def test_links_between_pages_lead_somewhere(page):
 
 
 @pytest.mark.parametrize("page", _PAGES, ids=lambda p: p.relative_to(_ROOT).as_posix())
-def test_python_shown_on_a_page_is_valid(page):
-    for block in _python_blocks(page):
-        compile(block, str(page), "exec")
+def test_python_shown_on_a_page_is_valid_and_names_what_exists(page):
+    blocks = _python_blocks(page)
+    # Blocks inside lists are not found, so there must be none.
+    assert len(blocks) == page.read_text("utf8").count("```python\n")
+    modules = {}
+    for block in blocks:
+        for node in ast.walk(ast.parse(block, str(page))):
+            for module, name, alias in _imported(node):
+                modules[alias] = _resolved(module, name)
+    for block in blocks:
+        tree = ast.parse(block, str(page))
+        assigned = {n.id for n in ast.walk(tree) if _is_assigned(n)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                owner = modules.get(node.value.id)
+                if inspect.ismodule(owner) and node.value.id not in assigned:
+                    assert hasattr(owner, node.attr), ast.unparse(node)
+
+
+def _imported(node):
+    """Yields module, name and alias of all that an import takes from the package."""
+    if isinstance(node, ast.ImportFrom):
+        for found in node.names:
+            if f"{node.module}.".startswith("weatherlib."):
+                yield node.module, found.name, found.asname or found.name
+    elif isinstance(node, ast.Import):
+        for found in node.names:
+            if f"{found.name}.".startswith("weatherlib."):
+                yield found.name, None, found.asname or "weatherlib"
+
+
+def _resolved(module, name):
+    """Returns what an import gives, or raises what it would."""
+    namespace = {}
+    exec(f"from {module} import {name}" if name else f"import {module}", namespace)
+    return namespace[name or "weatherlib"]
+
+
+def _is_assigned(node):
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
 
 
 def test_every_make_target_that_the_pages_name_exists():

@@ -57,6 +57,11 @@ def test_edges_with_only_one_end_are_refused():
 
 def test_what_a_search_finds_fits_its_grid_and_mesh():
     FOUND.check(num_grid=84, num_mesh=42)
+    corners = FOUND.mesh2grid_senders.reshape(84, 3)
+    faces = {frozenset(face) for face in MESH.faces.tolist()}
+    assert {frozenset(triangle) for triangle in corners.tolist()} <= faces
+    assert set(FOUND.grid2mesh_senders) == set(range(84))
+    assert set(FOUND.grid2mesh_receivers) == set(range(42))
 
 
 @pytest.mark.parametrize(

@@ -77,5 +77,6 @@ def test_arrays_and_plain_day_numbers_are_taken_too():
 def test_nothing_to_show_is_an_error():
     with pytest.raises(ValueError, match="dimension of lead times"):
         plotting.draw_scorecard(_relative().isel(lead_time=0))
-    with pytest.raises(ValueError, match="no value to show"):
-        plotting.draw_scorecard(_relative() * np.nan)
+    for limit in (None, 0.5):
+        with pytest.raises(ValueError, match="no value to show"):
+            plotting.draw_scorecard(_relative() * np.nan, limit=limit)

@@ -197,6 +197,12 @@ def test_bred_perturbations_have_the_amplitude_and_have_grown(weather, scales, i
     np.testing.assert_allclose(ratio[..., 1] / ratio[..., 0], 2, rtol=1e-2)
 
 
+@pytest.mark.parametrize("kind", ["gaussian", "bred", "lagged"])
+def test_no_members_are_an_error(kind, weather, scales):
+    with pytest.raises(ValueError, match=r"numbers: range\(2, 2\) holds no member"):
+        _members(weather, scales, _config(kind), range(2, 2))
+
+
 def test_a_bred_perturbation_that_vanishes_is_an_error(weather, scales):
     class Forgets(_Growth):
         def predict(self, inputs, forcings, **settings):

@@ -3,12 +3,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weatherlib.training import Feed
+from weatherlib.training import Feed, Placement
 
 
 def _feed(samples=20, **options):
     options = {"batch_size": 4, "seed": 0, **options}
     return Feed(lambda numbers: numbers.copy(), np.arange(samples) + 100, **options)
+
+
+def _processes(count):
+    return [Placement(process_index=i, process_count=count) for i in range(count)]
 
 
 def _take(feed, count, state=None):
@@ -46,10 +50,7 @@ def test_batches_go_on_from_any_position(at, batch):
 
 def test_processes_share_what_one_would_see():
     whole, _ = _take(_feed(batch_size=4), 5)
-    shares = [
-        _take(_feed(batch_size=4, process_index=i, process_count=2), 5)[0]
-        for i in range(2)
-    ]
+    shares = [_take(_feed(placement=place), 5)[0] for place in _processes(2)]
     for update in range(5):
         together = np.concatenate([share[update].ravel() for share in shares])
         np.testing.assert_array_equal(together, whole[update].ravel())
@@ -58,8 +59,7 @@ def test_processes_share_what_one_would_see():
 def test_processes_share_each_part_of_a_batch():
     whole, _ = _take(_feed(batch_size=4, accumulate=2), 5)
     shares = [
-        _take(_feed(batch_size=4, accumulate=2, process_index=i, process_count=2), 5)[0]
-        for i in range(2)
+        _take(_feed(accumulate=2, placement=place), 5)[0] for place in _processes(2)
     ]
     np.testing.assert_array_equal(np.concatenate(shares, axis=-1), whole)
 
@@ -72,7 +72,7 @@ def test_parts_cut_a_batch_without_changing_it():
 
 
 def test_batches_are_placed_and_can_be_read_by_number():
-    feed = _feed(place_batch=lambda part: part * 0 + 7)
+    feed = _feed(placement=Placement(place_batch=lambda part: part * 0 + 7))
     assert (feed[3][0] == 7).all()
     found, _ = _take(_feed(), 4)
     np.testing.assert_array_equal(_feed()[3], found[3])
@@ -92,7 +92,10 @@ def test_an_error_in_a_thread_reaches_the_caller():
     ("options", "message"),
     [
         ({"samples": 0}, "no samples"),
-        ({"batch_size": 3, "process_count": 2}, "cannot be cut into 2 process"),
+        (
+            {"batch_size": 3, "placement": Placement(process_count=2)},
+            "cannot be cut into 2 process",
+        ),
         ({"batch_size": 6, "accumulate": 4}, "of 4 part"),
     ],
 )

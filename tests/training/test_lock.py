@@ -72,9 +72,11 @@ def test_a_lock_from_another_host_counts_as_held(tmp_path):
 
 
 def test_a_lock_file_cut_short_is_taken_over(tmp_path):
-    (tmp_path / "run.lock").write_text('{"pid": 12')
+    path = tmp_path / "run.lock"
+    path.write_text('{"pid": 12')
     with lock.locked(tmp_path):
-        pass
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+    assert not path.exists()
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import re
+
 import haiku as hk
 import jax
 import numpy as np
@@ -128,7 +130,7 @@ def test_missing_values_are_filled_before_the_network(batch):
 
 
 def test_rollouts_that_compute_again_have_the_same_gradient(rollout):
-    results = []
+    results, programs = [], []
     for remat in (False, True):
         objective = training.Objective(lambda: toys.make_predictor(0.0), remat=remat)
         params, state = _zeros(objective, rollout)
@@ -136,7 +138,11 @@ def test_rollouts_that_compute_again_have_the_same_gradient(rollout):
             lambda p, o=objective, s=state: o.loss(p, s, KEY, rollout)[0]
         )
         results.append(jax.jit(gradient)(params))
+        programs.append(str(jax.make_jaxpr(gradient)(params)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), *results)
+    assert all(np.abs(array).max() > 0 for array in jax.tree.leaves(results[0]))
+    marks = [bool(re.search("remat|checkpoint", text)) for text in programs]
+    assert marks == [False, True]
 
 
 def test_haiku_state_goes_from_update_to_update(batch):

@@ -196,11 +196,20 @@ def test_every_mark_of_a_model_has_a_rule():
 
 def test_settings_are_read_without_jax():
     code = (
-        "import sys, weatherlib.training.sharding_config, "
-        "weatherlib.training.distributed_config as _; assert 'jax' not in sys.modules"
+        "import sys; from weatherlib.training import distributed_config as d, "
+        "sharding_config as s; print(s.ShardingConfig(mesh={'data': 2}).mesh, "
+        "d.DistributedConfig().__class__.__name__, 'jax' in sys.modules)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout.decode().split("\n")[0] == (
+        "{'data': 2} DistributedConfig False"
+    )
 
 
 def test_tables_come_from_a_file():

@@ -149,6 +149,9 @@ def test_functions_with_several_results_wrap_each():
 def test_named_tuples_of_results_keep_their_names():
     result = np.linalg.svd(_wrapped(), full_matrices=False)
     assert isinstance(result.S, JaxArrayWrapper)
+    expected = np.linalg.svd(np.asarray(_wrapped()), full_matrices=False)
+    assert result._fields == expected._fields == ("U", "S", "Vh")
+    np.testing.assert_allclose(result.S, expected.S, rtol=1e-5)
 
 
 @pytest.mark.parametrize("axis", [None, -1, (0, 1)])

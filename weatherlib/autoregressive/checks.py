@@ -12,7 +12,12 @@ __all__ = ["check_feedback", "check_roles", "check_spacing", "check_times"]
 
 
 def check_roles(inputs: xr.Dataset, targets: xr.Dataset, forcings: xr.Dataset) -> None:
-    """Checks that each variable can play its part at every step."""
+    """Checks that each variable can play its part at every step.
+
+    Raises:
+      ValueError: A variable is both target and forcing, lacks a time, or an input that
+        moves is neither.
+    """
     both = sorted(str(name) for name in targets if name in forcings)
     if both:
         raise ValueError(f"{both} cannot be both targets and forcings")
@@ -34,7 +39,11 @@ def check_roles(inputs: xr.Dataset, targets: xr.Dataset, forcings: xr.Dataset) -
 def check_times(
     targets: xr.Dataset, forcings: xr.Dataset, frames_per_step: int
 ) -> None:
-    """Checks that targets fill whole steps and forcings are known at their times."""
+    """Checks that targets fill whole steps and forcings are known at their times.
+
+    Raises:
+      ValueError: They do not, or are not.
+    """
     frames = targets.sizes.get("time", 0)
     if not frames or frames % frames_per_step:
         raise ValueError(
@@ -58,7 +67,11 @@ def check_times(
 
 
 def check_spacing(inputs: xr.Dataset, targets: xr.Dataset) -> None:
-    """Checks that a moved window has the spacing of the first one."""
+    """Checks that a moved window has the spacing of the first one.
+
+    Raises:
+      ValueError: The times of inputs and targets are not evenly spaced.
+    """
     if "time" not in inputs.indexes or "time" not in targets.indexes:
         return
     times = [*inputs.indexes["time"], *targets.indexes["time"]]
@@ -71,7 +84,15 @@ def check_spacing(inputs: xr.Dataset, targets: xr.Dataset) -> None:
 
 
 def check_feedback(window: xr.DataArray, source: xr.DataArray) -> None:
-    """Checks that frames of `source` can take the place of frames of the window."""
+    """Checks that frames of `source` can take the place of frames of the window.
+
+    Args:
+      window: A variable of the inputs, with `time` and any other dimensions.
+      source: The same among the targets or forcings.
+
+    Raises:
+      ValueError: They differ in dimensions or coordinates.
+    """
     name = window.name
     if "time" not in window.dims:
         raise ValueError(

@@ -106,7 +106,14 @@ class Loop:
         return _filled(self.forcings_template, arrays)
 
     def frames(self, predictions: xr.Dataset) -> Arrays:
-        """Returns the predictions of a step, time first."""
+        """Returns the predictions of a step, time first.
+
+        Returns:
+          Arrays by name, shape [frame, ...].
+
+        Raises:
+          ValueError: A target is missing, or has another number of frames.
+        """
         arrays = {}
         for name in self.targets_template:
             if name not in predictions:
@@ -127,7 +134,18 @@ class Loop:
         return arrays
 
     def moved(self, window: Arrays, new: Arrays) -> Arrays:
-        """Returns the window of the next step, which ends with the `new` frames."""
+        """Returns the window of the next step, which ends with the `new` frames.
+
+        Args:
+          window: Arrays by name, with the dimensions of the window's template.
+          new: Predictions, as from `frames`, and forcings of a step.
+
+        Returns:
+          Arrays by name, shaped as those of `window`.
+
+        Raises:
+          ValueError: Dimensions of inputs and predictions differ.
+        """
         moved = {}
         for name, old in window.items():
             dims = self.window_template[name].dims

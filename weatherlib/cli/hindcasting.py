@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import pathlib
 import time
@@ -23,7 +24,7 @@ from weatherlib.cli import (
     sources,
 )
 
-__all__ = ["Ensemble", "batches", "make_set", "run_set"]
+__all__ = ["Ensemble", "Work", "batches", "make_set", "run_set"]
 
 Options = predict_options.Options
 
@@ -109,6 +110,29 @@ class Ensemble:
         )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a set is made of, checked.
+
+    Attributes:
+      model: The model.
+      statistics: What it normalises with.
+      states: The data.
+      starts: Dates of the forecasts, datetime64[ns].
+      steps: Of each forecast.
+      ensemble: How members are made; None for single forecasts.
+      first: All that the first forecast needs.
+    """
+
+    model: models.Model
+    statistics: models.Statistics
+    states: data.InitialStates
+    starts: np.ndarray
+    steps: int
+    ensemble: Ensemble | None
+    first: forecasting.Setup
+
+
 def make_set(options: Options) -> pathlib.Path:
     """Makes the set that the options describe and prints what it did.
 
@@ -123,61 +147,26 @@ def make_set(options: Options) -> pathlib.Path:
     out = console.Console()
     output = _output(options)
     with out.stage("load"), sources.conform_noted():
-        model, statistics = sources.load_model(options)
-        steps = sources.steps(options)
-        ensemble = None
-        if options.members is not None:
-            ensemble = Ensemble(options, options.members, statistics)
-        states = sources.open_states(options, model)
-        starts = sources.resolve_starts(options, states, steps)
-        _require_earlier(states, starts, ensemble)
-        first = forecasting.prepare_start(
-            model, statistics, states, starts[0], steps=steps
-        )
-    _print_setup(out, options, model, states, starts, ensemble, first)
+        work = _gather(options)
+    _print_setup(out, options, work)
     with out.stage("forecast"):
-        model = forecasting.initialise(model, statistics, first)
+        model = forecasting.initialise(work.model, work.statistics, work.first)
+        work = dataclasses.replace(work, model=model)
         forecaster = forecasting.build_forecaster(
             model,
-            statistics,
+            work.statistics,
             precision=options.precision,
-            members_per_batch=1 if ensemble is None else ensemble.per_batch,
+            members_per_batch=1 if work.ensemble is None else work.ensemble.per_batch,
             cache=options.cache,
         )
-        plan = data.HindcastPlan(
-            starts=starts,
-            lead_times=first.template["time"].values,
-            members=None if ensemble is None else ensemble.members,
-        )
-        attrs = {
-            **forecasting.origin_attrs(model),
-            "title": "Weather forecasts",
-            **({} if ensemble is None else ensemble.attrs),
-        }
-        writer = data.open_hindcasts(
-            output,
-            plan,
-            first.template,
-            attrs=attrs,
-            overwrite=options.overwrite or options.is_bare,
-            derive=options.derive,
-        )
-        guard = rollout.Guard(on_violation=options.on_violation)
+        writer = _open_writer(output, options, work)
         with (
             _unfinished_noted(writer),
             writer,
-            out.progress("Forecasts", plan.parts * steps) as progress,
+            out.progress("Forecasts", writer.plan.parts * work.steps) as progress,
         ):
-            run_set(
-                forecaster,
-                model,
-                statistics,
-                states,
-                writer,
-                ensemble=ensemble,
-                guard=guard,
-                progress=progress,
-            )
+            guard = rollout.Guard(on_violation=options.on_violation)
+            run_set(forecaster, work, writer, guard=guard, progress=progress)
     out.split_stage("forecast", "compile", forecaster.compile_seconds)
     out.heading("Files")
     out.print(f"  {output}")
@@ -186,14 +175,58 @@ def make_set(options: Options) -> pathlib.Path:
     return output
 
 
+def _gather(options: Options) -> Work:
+    """Opens model and data, and prepares the first forecast."""
+    model, statistics = sources.load_model(options)
+    steps = sources.steps(options)
+    ensemble = None
+    if options.members is not None:
+        ensemble = Ensemble(options, options.members, statistics)
+    states = sources.open_states(options, model)
+    starts = sources.resolve_starts(options, states, steps)
+    _require_earlier(states, starts, ensemble)
+    first = forecasting.prepare_start(model, statistics, states, starts[0], steps=steps)
+    return Work(
+        model=model,
+        statistics=statistics,
+        states=states,
+        starts=starts,
+        steps=steps,
+        ensemble=ensemble,
+        first=first,
+    )
+
+
+def _open_writer(
+    output: pathlib.Path, options: Options, work: Work
+) -> data.HindcastWriter:
+    """Returns the writer of the set, which may hold parts of an earlier run."""
+    ensemble = work.ensemble
+    plan = data.HindcastPlan(
+        starts=work.starts,
+        lead_times=work.first.template["time"].values,
+        members=None if ensemble is None else ensemble.members,
+    )
+    attrs = {
+        **forecasting.origin_attrs(work.model),
+        "title": "Weather forecasts",
+        **({} if ensemble is None else ensemble.attrs),
+    }
+    return data.open_hindcasts(
+        output,
+        plan,
+        work.first.template,
+        attrs=attrs,
+        overwrite=options.overwrite or options.is_bare,
+        derive=options.derive,
+    )
+
+
 def run_set(
     forecaster: rollout.Forecaster,
-    model: models.Model,
-    statistics: models.Statistics,
-    states: data.InitialStates,
+    work: Work,
     writer: data.HindcastWriter,
     *,
-    ensemble: Ensemble | None = None,
     guard: rollout.Guard | None = None,
     progress: rollout.Progress | None = None,
 ) -> None:
@@ -202,11 +235,8 @@ def run_set(
     Args:
       forecaster: From `forecasting.build_forecaster`, with the ensemble's members per
         batch.
-      model: The model.
-      statistics: What it normalises with.
-      states: The data.
+      work: What the set is made of, with the parameters of the model.
       writer: Takes the forecasts.
-      ensemble: How members are made; None for single forecasts.
       guard: Watches for fields that are no weather.
       progress: Is told the steps done, of all, and the seconds.
 
@@ -214,45 +244,31 @@ def run_set(
       ValueError: A state is missing or does not suit the model.
       OSError: A forecast cannot be written.
     """
-    plan = writer.plan
-    steps = plan.lead_times.size
-    began = time.perf_counter()
+    ensemble, steps = work.ensemble, work.steps
+    seed = 0 if ensemble is None else ensemble.seed
     parts = [
         (number, members)
-        for number in range(plan.starts.size)
+        for number in range(work.starts.size)
         for members in batches(ensemble)
         if not writer.is_complete(number, members)
     ]
-    todo = sum(1 if m is None else len(m) for _, m in parts) * steps
-    done = 0
-    setup: forecasting.Setup | None = None
-    prepared = -1
+    meter = _Meter(progress, sum(_width(members) for _, members in parts) * steps)
+
+    # Batches of members of one start follow each other.
+    @functools.lru_cache(maxsize=1)
+    def prepared(number: int) -> forecasting.Setup:
+        return forecasting.prepare_start(
+            work.model, work.statistics, work.states, work.starts[number], steps=steps
+        )
+
     for number, members in parts:
-        start = plan.starts[number]
-        if setup is None or prepared != number:
-            setup = forecasting.prepare_start(
-                model, statistics, states, start, steps=steps
-            )
-            prepared = number
+        start, setup = work.starts[number], prepared(number)
         inputs = setup.inputs
         if ensemble is not None and members is not None:
-            inputs = ensemble.inputs(forecaster, model, states, start, members)
+            inputs = ensemble.inputs(
+                forecaster, work.model, work.states, start, members
+            )
         slot = writer.slot(number, members)
-        seed = 0 if ensemble is None else ensemble.seed
-        width = 1 if members is None else len(members)
-
-        def tell(
-            step: int,
-            total: int,
-            seconds: float,
-            before: int = done,
-            width: int = width,
-        ) -> None:
-            del total, seconds
-            if progress is not None:
-                spent = time.perf_counter() - began
-                progress(before + step * width, todo, spent)
-
         forecaster.run(
             inputs,
             slot,
@@ -261,10 +277,40 @@ def run_set(
             rng=rollout.start_key(seed, start),
             members=members,
             guard=guard,
-            progress=tell,
+            progress=meter.begin(_width(members)),
         )
         slot.finish()
-        done += steps * width
+        meter.finish(steps * _width(members))
+
+
+class _Meter:
+    """Counts the steps of all forecasts of a set, while each counts its own."""
+
+    def __init__(self, progress: rollout.Progress | None, total: int) -> None:
+        self._progress = progress
+        self._total = total
+        self._began = time.perf_counter()
+        self._done = 0
+
+    def begin(self, width: int) -> rollout.Progress:
+        """Returns what the next forecast, of so many members, tells its steps to."""
+
+        def tell(step: int, total: int, seconds: float) -> None:
+            del total, seconds
+            if self._progress is not None:
+                spent = time.perf_counter() - self._began
+                self._progress(self._done + step * width, self._total, spent)
+
+        return tell
+
+    def finish(self, steps: int) -> None:
+        """Counts the steps of a forecast that is complete."""
+        self._done += steps
+
+
+def _width(members: range | None) -> int:
+    """Returns how many forecasts a part holds."""
+    return 1 if members is None else len(members)
 
 
 def batches(ensemble: Ensemble | None) -> Iterator[range | None]:
@@ -316,30 +362,23 @@ def _require_earlier(
     states.require(starts, earlier=earlier, why=why)
 
 
-def _print_setup(
-    out: console.Console,
-    options: Options,
-    model: models.Model,
-    states: data.InitialStates,
-    starts: np.ndarray,
-    ensemble: Ensemble | None,
-    first: forecasting.Setup,
-) -> None:
+def _print_setup(out: console.Console, options: Options, work: Work) -> None:
     """Prints the model, the data and what will be forecast."""
     out.heading("Model")
-    out.facts(describe.model_facts(model, variables=False))
+    out.facts(describe.model_facts(work.model, variables=False))
     out.heading("Data")
     facts = [("file", options.dataset or "the bundled sample")]
-    facts += describe.setup_facts(first)
+    facts += describe.setup_facts(work.first)
+    starts = work.starts
     if len(starts) > 1:
         first_start, last_start = pd.Timestamp(starts[0]), pd.Timestamp(starts[-1])
         facts.append(
             ("set", f"{len(starts)} starts, {first_start} to {last_start} UTC")
         )
-    if ensemble is not None:
-        facts.append(("members", str(ensemble.attrs["perturbation"])))
+    if work.ensemble is not None:
+        facts.append(("members", str(work.ensemble.attrs["perturbation"])))
     out.facts(facts)
-    for change in states.changes:
+    for change in work.states.changes:
         out.print(f"Data: {change}")
     out.print()
 

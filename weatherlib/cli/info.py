@@ -97,8 +97,9 @@ def print_contents(
     # The checkpoint's schema lies in a package that loads JAX; data alone do without.
     from weatherlib.cli import models
 
-    model = models.load_model(checkpoint)
-    out.heading(f"Checkpoint: {model.path}")
+    path = models.find_checkpoint(checkpoint)
+    model = models.load_model(path)
+    out.heading(f"Checkpoint: {path}")
     out.facts(describe.model_facts(model))
     if opened is not None:
         out.heading("Do they fit?")
@@ -106,17 +107,16 @@ def print_contents(
         for line in problems or ["yes"]:
             out.print(f"  {line}")
         if not problems and model.family == "graphcast":
-            out.print(f"  edges between grid and mesh: {_edges(opened, model)}")
+            out.print(f"  edges between grid and mesh: {_edges(opened, model, path)}")
 
 
-def _edges(dataset: xarray.Dataset, model: models.Model) -> str:
+def _edges(dataset: xarray.Dataset, model: models.Model, path: pathlib.Path) -> str:
     """Returns how the edges stored with a checkpoint differ from those found here."""
     from weatherlib import checkpoint
     from weatherlib.geometry import topology
     from weatherlib.graphcast import message_graph
 
-    assert model.path is not None
-    with model.path.open("rb") as file:
+    with path.open("rb") as file:
         stored = checkpoint.load_extras(file).get("topology")
     if stored is None:
         return "not stored in the checkpoint, so found anew"

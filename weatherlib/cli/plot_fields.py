@@ -53,7 +53,11 @@ def open_one(path: str, options: plot.Options) -> xarray.Dataset:
 
 
 def variable(dataset: xarray.Dataset, options: plot.Options) -> str:
-    """Returns the variable to draw, under our name."""
+    """Returns the variable to draw, under our name.
+
+    Raises:
+      ValueError: None is named, and none has latitudes and longitudes.
+    """
     if options.var is not None:
         known = variables.find(options.var)
         return known.name if known and options.var not in dataset else options.var

@@ -20,7 +20,14 @@ __all__ = ["draw"]
 
 
 def draw(options: plot.Options, out_dir: pathlib.Path) -> pathlib.Path:
-    """Returns the picture of one or two score files."""
+    """Returns the picture of one or two score files.
+
+    Raises:
+      FileNotFoundError: A file is missing.
+      OSError: A file is damaged, or the picture cannot be written.
+      ValueError: A scorecard lacks its reference, or a file holds no scores of the
+        metric.
+    """
     if options.kind == "scorecard" and options.reference is None:
         raise ValueError("a scorecard compares with --reference FILE")
     scores = _scores(options.path, options)

@@ -258,7 +258,7 @@ class Run:
     def _feed(
         self, index: int, stage: training.StageConfig, rollout: int
     ) -> training.Feed:
-        config, placement = self.settings, self._placement
+        config = self.settings
         return training.Feed(
             self.frames.loader(rollout * self.objective.frames_per_step),
             self._starts(rollout),
@@ -266,11 +266,9 @@ class Run:
             # Stages must not repeat each other's order.
             seed=int(np.random.SeedSequence([config.seed, index]).generate_state(1)[0]),
             accumulate=config.optimizer.accumulate,
-            process_index=placement.process_index,
-            process_count=placement.process_count,
             threads=config.data.threads,
             prefetch=config.data.prefetch,
-            place_batch=placement.place_batch,
+            placement=self._placement,
         )
 
     def _rate(

@@ -3,6 +3,10 @@
 The features of a whole graph are better taken from `geometry.graph.build_graph`, which
 keeps them. The functions here serve code written for the published package. Where they
 take `np_` and `transform_`, JAX's counterparts of NumPy and SciPy work too.
+
+Places are given by two or three arrays of one shape, which the results have too:
+`node_lat` and `node_lon` in degrees; `phi`, the longitude, and `theta`, the distance
+from the north pole, in radians; or x, y and z of unit vectors.
 """
 
 from __future__ import annotations

@@ -67,12 +67,21 @@ InteractionUpdateNodeFnNoSentEdges = Callable[
 
 
 def segment_sum(data: jax.Array, segment_ids: jax.Array, num_segments: int) -> Any:
-    """Returns the sum of the rows of each segment. Shape [segment, ...]."""
+    """Returns the sum of the rows of each segment. Shape [segment, ...].
+
+    Args:
+      data: Shape [row, ...].
+      segment_ids: Segment of each row, shape [row].
+      num_segments: How many there are.
+    """
     return jax.ops.segment_sum(data, segment_ids, num_segments)
 
 
 def segment_mean(data: jax.Array, segment_ids: jax.Array, num_segments: int) -> Any:
-    """Returns the mean of the rows of each segment, zero where there are none."""
+    """Returns the mean of the rows of each segment, zero where there are none.
+
+    Shape [segment, ...], as for `segment_sum`.
+    """
     total = segment_sum(data, segment_ids, num_segments)
     ones = jnp.ones((data.shape[0],) + (1,) * (data.ndim - 1), data.dtype)
     count = segment_sum(ones, segment_ids, num_segments)
@@ -80,12 +89,18 @@ def segment_mean(data: jax.Array, segment_ids: jax.Array, num_segments: int) -> 
 
 
 def segment_max(data: jax.Array, segment_ids: jax.Array, num_segments: int) -> Any:
-    """Returns the largest row of each segment, -inf where there are none."""
+    """Returns the largest row of each segment, -inf where there are none.
+
+    Shape [segment, ...], as for `segment_sum`.
+    """
     return jax.ops.segment_max(data, segment_ids, num_segments)
 
 
 def segment_min(data: jax.Array, segment_ids: jax.Array, num_segments: int) -> Any:
-    """Returns the smallest row of each segment, inf where there are none."""
+    """Returns the smallest row of each segment, inf where there are none.
+
+    Shape [segment, ...], as for `segment_sum`.
+    """
     return jax.ops.segment_min(data, segment_ids, num_segments)
 
 

@@ -55,7 +55,13 @@ _SAME_DEGREES = 1e-4
 
 
 def pick(dataset: xarray.Dataset, dim: str, order: np.ndarray) -> xarray.Dataset:
-    """Returns entries along a dimension in another order, as slices where they are."""
+    """Returns entries along a dimension in another order, as slices where they are.
+
+    Args:
+      dataset: Has the dimension.
+      dim: Its name.
+      order: Places of the entries wanted, shape [entry].
+    """
     steps = np.unique(np.diff(order))
     if order.size > 1 and steps.size == 1 and steps[0] in (1, -1):
         step = int(steps[0])

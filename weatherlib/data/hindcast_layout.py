@@ -175,7 +175,15 @@ def chunk_sizes(
 
 
 def arranged(field: xarray.DataArray, members: range | None) -> np.ndarray:
-    """Returns the values of frames in the order of the file."""
+    """Returns the values of frames in the order of the file.
+
+    Args:
+      field: Dimensions time, and as far as it has them sample, batch, level, lat, lon.
+      members: Numbers of the members along `sample`; None where there is none.
+
+    Returns:
+      float32, shape [(member,) time, (level,) lat, lon].
+    """
     if "batch" in field.dims:
         field = field.isel(batch=0, drop=True)
     lead = ("time",) if members is None else ("sample", "time")

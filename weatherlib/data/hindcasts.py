@@ -130,15 +130,11 @@ class HindcastWriter:
         if slot.members is not None:
             place += (slice(slot.members.start, slot.members.stop),)
         place += (slice(first, last),)
-        try:
+        with output_files.storing(self._partial, self.parts_written):
             for name, field in chunk.data_vars.items():
                 self._group[str(name)][place] = hindcast_layout.arranged(
                     field, slot.members
                 )
-        except (OSError, RuntimeError) as error:
-            raise output_files.storage_error(
-                self._partial, self.parts_written, error
-            ) from error
 
     def mark(self, slot: HindcastSlot) -> None:
         """Says that a part is complete; called by slots."""
@@ -165,17 +161,13 @@ class HindcastWriter:
                 "are complete; write the others before closing"
             )
         self._closed = True
-        try:
+        with output_files.storing(self._partial, self.parts_written):
             if self._path.suffix == ".zarr":
                 del self._group[hindcast_layout.COMPLETE]
                 _consolidate(self._partial, self._format)
                 output_files.replace(self._partial, self._path, shutil.rmtree)
             else:
                 _copy_to_netcdf(self._partial, self._path)
-        except (OSError, RuntimeError) as error:
-            raise output_files.storage_error(
-                self._partial, self.parts_written, error
-            ) from error
 
     def __enter__(self) -> HindcastWriter:
         return self

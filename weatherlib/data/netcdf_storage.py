@@ -80,7 +80,12 @@ class NetcdfStorage(storage.Storage):
             self._mark(stop)
 
     def open(self) -> xarray.Dataset:
-        """Opens an unfinished file and cuts off a frame that was not completed."""
+        """Opens an unfinished file and cuts off a frame that was not completed.
+
+        Raises:
+          ValueError: It is no forecast of this library.
+          OSError: It cannot be read.
+        """
         with _LIBRARY:
             self._connect()
             attrs = self._attributes()

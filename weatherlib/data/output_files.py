@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import errno
 import os
 import pathlib
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ __all__ = [
     "replace",
     "require_free",
     "require_writable_folder",
-    "storage_error",
+    "storing",
     "unknown_kind",
 ]
 
@@ -53,7 +54,11 @@ def partial_path(path: pathlib.Path) -> pathlib.Path:
 
 
 def global_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the attributes of the file, what CF asks for included."""
+    """Returns the attributes of the file, what CF asks for included.
+
+    Raises:
+      ValueError: A value is neither text nor numbers.
+    """
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     complete = {
         "Conventions": "CF-1.11",
@@ -86,7 +91,30 @@ def require_writable_folder(path: pathlib.Path) -> None:
         ) from error
 
 
-def storage_error(
+@contextlib.contextmanager
+def storing(
+    partial: pathlib.Path,
+    frames: int,
+    give_up: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
+    """Says of what cannot be stored where it was to go and what is safe already.
+
+    Args:
+      partial: The unfinished file.
+      frames: How many frames it holds.
+      give_up: Is called after a failure, to leave the file in order.
+
+    Raises:
+      OSError: Storing failed.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        give_up()
+        raise _storage_error(partial, frames, error) from error
+
+
+def _storage_error(
     partial: pathlib.Path, frames: int, error: OSError | RuntimeError
 ) -> OSError:
     """Returns the error for frames that could not be stored."""

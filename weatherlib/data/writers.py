@@ -7,6 +7,7 @@ same name goes on behind it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pathlib
@@ -90,18 +91,11 @@ class ForecastWriter:
         encoded = layout.encode(chunk, self._reference_time, unit)
         if self._header is not None:
             continuity.require_same_forecast(self._partial, self._header, encoded)
-        try:
+        with self._storing():
             if self._header is None:
                 self._store.create(encoded, self._attrs)
             else:
                 self._store.append(encoded)
-        except (OSError, RuntimeError) as error:
-            self._give_up()
-            if not self.frames_written and self._partial.exists():
-                self._store.remove(self._partial)
-            raise output_files.storage_error(
-                self._partial, self.frames_written, error
-            ) from error
         if self._header is None:
             self._header = encoded.isel(time=slice(0, 0))
         self._last = chunk["time"].values[-1]
@@ -130,14 +124,9 @@ class ForecastWriter:
         self._closed = True
         if not self.frames_written:
             raise ValueError(f"{self._path}: no frame was written")
-        try:
+        with self._storing():
             self._store.finish()
             output_files.replace(self._partial, self._path, self._store.remove)
-        except (OSError, RuntimeError) as error:
-            self._give_up()
-            raise output_files.storage_error(
-                self._partial, self.frames_written, error
-            ) from error
 
     def __enter__(self) -> ForecastWriter:
         return self
@@ -180,6 +169,16 @@ class ForecastWriter:
         self._header = header
         last = self._store.read(self._store.frames - 1, self._store.frames)
         self._last = layout.decode(last)["time"].values[-1]
+
+    def _storing(self) -> contextlib.AbstractContextManager[None]:
+        """Returns a context that explains failures, and closes the file after one."""
+
+        def give_up() -> None:
+            self._give_up()
+            if not self.frames_written and self._partial.exists():
+                self._store.remove(self._partial)
+
+        return output_files.storing(self._partial, self.frames_written, give_up)
 
     def _give_up(self) -> None:
         """Closes the unfinished file as well as it goes."""

@@ -90,7 +90,12 @@ class ZarrStorage(storage.Storage):
         self._mark(stop)
 
     def open(self) -> xarray.Dataset:
-        """Opens an unfinished group and cuts off a frame that was not completed."""
+        """Opens an unfinished group and cuts off a frame that was not completed.
+
+        Raises:
+          ValueError: It is no forecast of this library.
+          OSError: It cannot be read.
+        """
         try:
             self._connect()
         except (KeyError, ValueError, FileNotFoundError) as error:

@@ -18,7 +18,11 @@ _SPACING_TOLERANCE = 0.01
 
 
 def grid_spacing(values: np.ndarray) -> float | None:
-    """Returns the distance between neighbours in degrees, None where it varies."""
+    """Returns the distance between neighbours in degrees, None where it varies.
+
+    Args:
+      values: Rows or columns in degrees, shape [point].
+    """
     if values.size < 2:
         return None
     steps = np.abs(np.diff(values.astype(np.float64)))

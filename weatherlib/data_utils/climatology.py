@@ -92,33 +92,12 @@ def climatology(
     config = dataclasses.replace(config or ClimatologyConfig(), **settings)
     stamps = series.dates(dataset)
     frames = series.period(stamps, config.start, config.end)
-    assert stamps is not None, "period raises without dates"
-    if "batch" in dataset.dims:
-        if dataset.sizes["batch"] > 1:
-            raise ValueError(
-                f"batch: a climatology needs one series, found {dataset.sizes['batch']}"
-            )
-        dataset = dataset.isel(batch=0)
-    names = _chosen(dataset, config.variables)
     index = pd.DatetimeIndex(stamps)
-    hours = sorted(set(index[frames.start : frames.stop].hour))
-    calendar = day_sums.Calendar(
-        hours=tuple(hours),
-        slots=np.searchsorted(hours, index.hour) * day_sums.DAYS
-        + (index.day_of_year.to_numpy() - 1),
-    )
+    dataset = _one_series(dataset)
+    names = _chosen(dataset, config.variables)
+    calendar = _calendar(index, frames)
     _require_cover(calendar, frames, config)
-    most = _VALUES // (len(hours) * day_sums.DAYS)
-    pieces = []
-    for name in names:
-        variable = dataset[name].variable
-        pieces += series.cut(
-            name,
-            variable,
-            frames,
-            largest=most * variable.dtype.itemsize,
-            whole_time=True,
-        )
+    pieces = _pieces(dataset, names, frames, calendar)
     total = sum(piece.nbytes for piece in pieces)
     results = jobs.run_jobs(
         day_sums.usual,
@@ -135,16 +114,8 @@ def climatology(
         workers=config.workers,
         report=lambda request: report(request.piece, total),
     )
-    found = _assemble(dataset, names, hours, zip(pieces, results))
-    method = f"harmonic fit, {config.harmonics} waves a year"
-    if not config.harmonics:
-        method = f"linearly weighted window of {config.window} days"
-    found.attrs = {
-        "date_start": str(index[frames[0]]),
-        "date_end": str(index[frames[-1]]),
-        "method": method,
-        "frames": len(frames),
-    }
+    found = _assemble(dataset, names, calendar.hours, zip(pieces, results))
+    found.attrs = _attrs(config, index, frames)
     return found
 
 
@@ -208,6 +179,65 @@ def _as_dates(when: Any) -> xarray.DataArray:
     return when
 
 
+def _one_series(dataset: xarray.Dataset) -> xarray.Dataset:
+    """Returns the data without their batch dimension.
+
+    Raises:
+      ValueError: It holds several series.
+    """
+    if "batch" not in dataset.dims:
+        return dataset
+    if dataset.sizes["batch"] > 1:
+        raise ValueError(
+            f"batch: a climatology needs one series, found {dataset.sizes['batch']}"
+        )
+    return dataset.isel(batch=0)
+
+
+def _calendar(index: pd.DatetimeIndex, frames: range) -> day_sums.Calendar:
+    """Returns the places of all frames, by the hours of those in the period."""
+    hours = sorted(set(index[frames.start : frames.stop].hour))
+    days = index.day_of_year.to_numpy() - 1
+    slots = np.searchsorted(hours, index.hour) * day_sums.DAYS + days
+    return day_sums.Calendar(hours=tuple(hours), slots=slots)
+
+
+def _pieces(
+    dataset: xarray.Dataset,
+    names: list[str],
+    frames: range,
+    calendar: day_sums.Calendar,
+) -> list[series.Piece]:
+    """Returns the variables cut so that the sums of each part fit into memory."""
+    most = _VALUES // (len(calendar.hours) * day_sums.DAYS)
+    pieces = []
+    for name in names:
+        variable = dataset[name].variable
+        pieces += series.cut(
+            name,
+            variable,
+            frames,
+            largest=most * variable.dtype.itemsize,
+            whole_time=True,
+        )
+    return pieces
+
+
+def _attrs(
+    config: ClimatologyConfig, index: pd.DatetimeIndex, frames: range
+) -> dict[str, str | int]:
+    """Returns what the result says about its origin."""
+    method = f"harmonic fit, {config.harmonics} waves a year"
+    if not config.harmonics:
+        method = f"linearly weighted window of {config.window} days"
+    return {
+        "date_start": str(index[frames[0]]),
+        "date_end": str(index[frames[-1]]),
+        "method": method,
+        "frames": len(frames),
+    }
+
+
 def _chosen(dataset: xarray.Dataset, wanted: Sequence[str] | None) -> list[str]:
     """Returns the variables wanted that have a time."""
     held = [
@@ -252,7 +282,7 @@ def _require_cover(
 
 
 def _assemble(
-    dataset: xarray.Dataset, names: list[str], hours: list[int], results: Any
+    dataset: xarray.Dataset, names: list[str], hours: Sequence[int], results: Any
 ) -> xarray.Dataset:
     """Returns the parts of all variables in one dataset."""
     arrays: dict[str, np.ndarray] = {}
@@ -270,7 +300,7 @@ def _assemble(
                 arrays[name] = np.empty(shape, np.float32)
             target = arrays[name][tuple(where)]
             arrays[name][tuple(where)] = values.reshape(target.shape)
-    coords: dict[str, Any] = {"hour": hours, "dayofyear": np.arange(1, 367)}
+    coords: dict[str, Any] = {"hour": list(hours), "dayofyear": np.arange(1, 367)}
     data = {}
     for name in [n + end for n in names for end in ("", DEVIATION)]:
         source = dataset[name.removesuffix(DEVIATION)]

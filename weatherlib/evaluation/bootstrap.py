@@ -17,7 +17,7 @@ def default_block(inits: np.ndarray) -> int:
     most half of them.
 
     Args:
-      inits: Starts, ascending.
+      inits: Starts, ascending, datetime64[ns], shape [start].
     """
     count = len(inits)
     if count < 2:
@@ -55,8 +55,11 @@ def interval(samples: np.ndarray, confidence: float) -> tuple[np.ndarray, np.nda
     """Returns the ends of the interval that holds the middle of the samples.
 
     Args:
-      samples: Along the first axis; NaN ones are left out.
+      samples: Shape [sample, ...]; NaN ones are left out.
       confidence: Share of the samples that the interval holds.
+
+    Returns:
+      Lower and upper end, shape [...]; NaN where no sample has a value.
     """
     tails = ((1 - confidence) / 2, (1 + confidence) / 2)
     if not np.isnan(samples).any():
@@ -76,7 +79,10 @@ def p_value(differences: np.ndarray) -> np.ndarray:
     1). NaN where no sample has a value.
 
     Args:
-      differences: Of two models in the same samples, along the first axis.
+      differences: Of two models in the same samples, shape [sample, ...].
+
+    Returns:
+      Shape [...].
     """
     known = (~np.isnan(differences)).sum(0)
     with np.errstate(invalid="ignore"):

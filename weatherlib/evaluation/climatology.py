@@ -38,7 +38,14 @@ class Climatology(Protocol):
     def at(
         self, variable: str, moments: np.ndarray, levels: np.ndarray | None
     ) -> np.ndarray:
-        """Returns float64 of shape [*moments.shape, level, row, column]."""
+        """Returns what is normal, shape [*moments.shape, level, row, column], float64.
+
+        Args:
+          variable: Name.
+          moments: datetime64[ns], any shape.
+          levels: Pressure levels in hPa, None for a variable without; the level axis
+            then has length 1.
+        """
         ...
 
 
@@ -59,6 +66,8 @@ class TableClimatology:
         self, variable: str, moments: np.ndarray, levels: np.ndarray | None
     ) -> np.ndarray:
         """Returns the mean for the hour and the day of the year of each moment.
+
+        Arguments and shape are those of `Climatology.at`.
 
         Raises:
           ValueError: The file has no value for an hour, a day or a level.
@@ -132,6 +141,8 @@ class HarmonicClimatology:
         self, variable: str, moments: np.ndarray, levels: np.ndarray | None
     ) -> np.ndarray:
         """Returns the value of the waves at each moment.
+
+        Arguments and shape are those of `Climatology.at`.
 
         Raises:
           ValueError: An hour of the day was not fitted.
@@ -257,6 +268,10 @@ def period_times(
 ) -> np.ndarray:
     """Returns the moments of a period, both ends included.
 
+    Args:
+      moments: Ascending, datetime64[ns], shape [time].
+      period: First and last date; None for all moments.
+
     Raises:
       ValueError: There is none.
     """
@@ -272,12 +287,17 @@ def period_times(
 
 
 def levels_of(dataset: xarray.Dataset) -> np.ndarray | None:
-    """Returns the levels of a dataset, None where it has none."""
+    """Returns the levels of a dataset in hPa, shape [level]; None where it has none."""
     return dataset["level"].values if "level" in dataset.dims else None
 
 
 def blocks_of(moments: np.ndarray, bytes_each: int) -> list[np.ndarray]:
-    """Returns the moments in blocks that are read at once."""
+    """Returns the moments in blocks that are read at once.
+
+    Args:
+      moments: Shape [time].
+      bytes_each: Size in memory of what is read of one moment.
+    """
     size = max(1, _BLOCK_BYTES // max(1, bytes_each))
     return [moments[i : i + size] for i in range(0, len(moments), size)]
 

@@ -64,7 +64,14 @@ def crps(members: np.ndarray, truth: np.ndarray, *, fair: bool = False) -> np.nd
 
 
 def variance(members: np.ndarray) -> np.ndarray:
-    """Returns the unbiased variance of the members at each point, 0 for one member."""
+    """Returns the unbiased variance of the members at each point, 0 for one member.
+
+    Args:
+      members: Shape [member, ...].
+
+    Returns:
+      Shape [...].
+    """
     if members.shape[0] == 1:
         return members[0] * 0.0
     return np.asarray(members, np.float64).var(axis=0, ddof=1)
@@ -142,7 +149,17 @@ def energy_score(
 def energy_parts(
     members: np.ndarray, truth: np.ndarray, weights: np.ndarray
 ) -> tuple[float, float]:
-    """Returns the means of ||x_i - y|| and of ||x_i - x_j|| over all M^2 pairs."""
+    """Returns the means of ||x_i - y|| and of ||x_i - x_j|| over all M^2 pairs.
+
+    Args:
+      members: Shape [member, ...].
+      truth: Shape [...].
+      weights: Of the points, shape [...]; points where a value is missing or the weight
+        is 0 do not count.
+
+    Returns:
+      Both in the unit of the field; NaN where no point counts.
+    """
     held = (weights > 0) & ~np.isnan(truth) & ~np.isnan(members).any(0)
     total = weights[held].sum()
     if not total > 0:

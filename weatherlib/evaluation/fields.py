@@ -96,22 +96,25 @@ class Fields:
 
     @functools.cached_property
     def mean(self) -> np.ndarray:
-        """The forecast, or the mean of its members."""
+        """The forecast, or the mean of its members, of the shape of the truth."""
         return self.members[0] if len(self.members) == 1 else self.members.mean(0)
 
     @functools.cached_property
     def error(self) -> np.ndarray:
-        """The forecast less the truth."""
+        """The forecast less the truth, of its shape."""
         return self.mean - self.truth
 
     @functools.cached_property
     def squared_error(self) -> np.ndarray:
-        """The square of the error."""
+        """The square of the error, of the shape of the truth."""
         return self.error**2
 
     @functools.cached_property
     def anomalies(self) -> tuple[np.ndarray, np.ndarray]:
-        """Departures of forecast and truth from the climatology, NaN where one is."""
+        """Departures of forecast and truth from the climatology, NaN where one is.
+
+        Both have the shape of the truth.
+        """
         assert self.climatology is not None
         ours, theirs = self.mean - self.climatology, self.truth - self.climatology
         missing = ~np.isfinite(ours + theirs)
@@ -122,7 +125,10 @@ class Fields:
 
     @functools.cached_property
     def truth_events(self) -> tuple[np.ndarray, ...]:
-        """For each limit 1 where the truth is an event, else 0, NaN where missing."""
+        """For each limit 1 where the truth is an event, else 0, NaN where missing.
+
+        Each has the shape of the truth.
+        """
         return tuple(x.threshold.events(self.truth, x.values) for x in self.limits)
 
     @functools.cached_property
@@ -132,7 +138,10 @@ class Fields:
 
     @functools.cached_property
     def probabilities(self) -> tuple[np.ndarray, ...]:
-        """For each limit the share of members that are an event."""
+        """For each limit the share of members that are an event.
+
+        Each has the shape of the truth.
+        """
         return tuple(
             x.threshold.events(self.members, x.values).mean(0) for x in self.limits
         )

@@ -45,11 +45,11 @@ class TruthReader:
 
     @property
     def times(self) -> np.ndarray:
-        """All times, ascending."""
+        """All times, ascending, datetime64[ns], shape [time]."""
         return self.dataset["time"].values
 
     def holds(self, moments: np.ndarray) -> np.ndarray:
-        """Tells which of the moments are there."""
+        """Tells which of the moments are there, in their shape."""
         return np.isin(moments, self.times)
 
     def at(

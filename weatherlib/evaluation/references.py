@@ -99,13 +99,9 @@ class DampedPersistence:
         levels: np.ndarray | None,
     ) -> np.ndarray:
         """Returns values as `reading.Source.read`."""
-        anomaly = self.truth.at(variable, inits, levels) - self.climatology.at(
-            variable, inits, levels
-        )
+        anomaly = _anomaly(self.truth, self.climatology, variable, inits, levels)
         factors = self.damping[variable][np.searchsorted(self.leads, leads)]
-        if levels is not None and self.levels is not None:
-            places = [self.levels.tolist().index(level) for level in levels]
-            factors = factors[:, places]
+        factors = _on_levels(factors, self.levels, levels)
         valid = inits[:, None] + leads[None, :]
         normal = self.climatology.at(variable, valid, levels)
         return (normal + anomaly[:, None] * factors[None])[None]
@@ -123,24 +119,29 @@ def fit_damping(
     The factor sum a(t) a(t + lead) / sum a(t)^2 is that of each point, over pairs both
     of whose times lie in the period.
 
+    Args:
+      truth: What happened.
+      climatology: What is normal.
+      names: Variables.
+      leads: Lead times, ascending, timedelta64[ns], shape [lead].
+      period: First and last time of the fit.
+
     Raises:
       ValueError: The period has no pair of times for a lead.
     """
     moments = climatologies.period_times(truth.times, period)
     found = {}
     for name in names:
-        array = truth.dataset[name]
-        levels = climatologies.levels_of(truth.dataset)
-        levels = levels if "level" in array.dims else None
-        each = 8 * array.isel(time=0).size * 4
+        levels = _levels_of(truth, name)
+        each = 8 * truth.dataset[name].isel(time=0).size * 4
         factors = []
         for lead in leads:
             starts = _starts(moments, [np.timedelta64(0, "ns"), lead], name)
             product, square = 0.0, 0.0
             for block in climatologies.blocks_of(starts, each):
                 now, later = (
-                    truth.at(name, t, levels) - climatology.at(name, t, levels)
-                    for t in (block, block + lead)
+                    _anomaly(truth, climatology, name, times, levels)
+                    for times in (block, block + lead)
                 )
                 product = product + np.nansum(now * later, axis=0)
                 square = square + np.nansum(now**2 * ~np.isnan(later), axis=0)
@@ -197,19 +198,14 @@ class Ridge:
         for lead in leads:
             weights = self.weights[int(np.searchsorted(self.leads, lead))]
             anomaly = (likeness @ weights[:, part]).reshape(len(inits), *scale.shape)
-            anomaly = anomaly * scale
-            if levels is not None and self.levels is not None:
-                places = [self.levels.tolist().index(level) for level in levels]
-                anomaly = anomaly[:, places]
+            anomaly = _on_levels(anomaly * scale, self.levels, levels)
             normal = self.climatology.at(variable, inits + lead, levels)
             found.append(normal + anomaly)
         return np.stack(found, axis=1)[None]
 
     def state(self, moments: np.ndarray) -> np.ndarray:
         """Returns the scaled anomalies at some times as vectors, [time, state]."""
-        return _states(
-            self.truth, self.climatology, self.names, self.levels, moments, self.scale
-        )
+        return _states(self.truth, self.climatology, self.names, moments, self.scale)
 
 
 def fit_ridge(
@@ -231,7 +227,7 @@ def fit_ridge(
       truth: What happened.
       climatology: What is normal.
       names: Variables of the state.
-      leads: Lead times, timedelta64[ns].
+      leads: Lead times, ascending, timedelta64[ns], shape [lead].
       period: First and last time of the training; targets lie in it too.
       penalty: Added to the diagonal.
 
@@ -239,28 +235,10 @@ def fit_ridge(
       ValueError: The period is too short, or the states do not fit into memory.
     """
     moments = climatologies.period_times(truth.times, period)
-    if len(moments) < 3:
-        raise ValueError(
-            f"ridge: the period {period[0]} to {period[1]} has {len(moments)} times; "
-            "too few to learn from"
-        )
+    _require_learnable(truth, names, moments, period)
     step = np.diff(moments).min()
-    levels = climatologies.levels_of(truth.dataset)
-    size = sum(truth.dataset[name].isel(time=0).size for name in names)
-    needed = 8 * len(moments) * (3 * size + len(moments))
-    if needed > _MOST_BYTES:
-        raise ValueError(
-            f"ridge: {len(moments)} states of {size} numbers need "
-            f"{needed / 2**30:.0f} GiB; choose fewer variables or levels, a shorter "
-            "period, or leave this reference out"
-        )
-    scale: dict[str, np.ndarray] = {}
-    for name in names:
-        held = levels if "level" in truth.dataset[name].dims else None
-        anomaly = truth.at(name, moments, held) - climatology.at(name, moments, held)
-        deviation = anomaly.std(axis=0)
-        scale[name] = np.where(deviation > 0, deviation, 1.0)
-    states = _states(truth, climatology, tuple(names), levels, moments, scale)
+    scale = {name: _spread(truth, climatology, name, moments) for name in names}
+    states = _states(truth, climatology, names, moments, scale)
     if not np.isfinite(states).all():
         raise ValueError(
             "ridge: the truth has missing values in the period; leave out the variable "
@@ -281,10 +259,7 @@ def fit_ridge(
                 f"{lead.astype('timedelta64[h]')} apart"
             )
         targets = states[np.searchsorted(moments, later[held])]
-        system = gram[np.ix_(held, held)] + penalty * np.eye(int(held.sum()))
-        solved = np.zeros((len(starts), states.shape[1]))
-        solved[held] = np.linalg.solve(system, targets)
-        weights.append(solved)
+        weights.append(_solved(gram, held, targets, penalty))
     return Ridge(
         truth,
         climatology,
@@ -294,23 +269,106 @@ def fit_ridge(
         pairs,
         tuple(weights),
         leads,
-        levels,
+        climatologies.levels_of(truth.dataset),
     )
+
+
+def _require_learnable(
+    truth: reading.TruthReader,
+    names: Sequence[str],
+    moments: np.ndarray,
+    period: Period,
+) -> None:
+    """Checks that a regression has enough times, and memory for their states.
+
+    Raises:
+      ValueError: It has not.
+    """
+    if len(moments) < 3:
+        raise ValueError(
+            f"ridge: the period {period[0]} to {period[1]} has {len(moments)} times; "
+            "too few to learn from"
+        )
+    size = sum(truth.dataset[name].isel(time=0).size for name in names)
+    needed = 8 * len(moments) * (3 * size + len(moments))
+    if needed > _MOST_BYTES:
+        raise ValueError(
+            f"ridge: {len(moments)} states of {size} numbers need "
+            f"{needed / 2**30:.0f} GiB; choose fewer variables or levels, a shorter "
+            "period, or leave this reference out"
+        )
+
+
+def _solved(
+    gram: np.ndarray, held: np.ndarray, targets: np.ndarray, penalty: float
+) -> np.ndarray:
+    """Returns the weights of all samples, nothing for those without a target.
+
+    Args:
+      gram: Products of the samples with each other, shape [sample, sample].
+      held: Which samples have a target, shape [sample].
+      targets: States to be predicted from those, shape [held, state].
+      penalty: Added to the diagonal.
+
+    Returns:
+      Shape [sample, state].
+    """
+    system = gram[np.ix_(held, held)] + penalty * np.eye(int(held.sum()))
+    solved = np.zeros((len(held), targets.shape[1]))
+    solved[held] = np.linalg.solve(system, targets)
+    return solved
+
+
+def _levels_of(truth: reading.TruthReader, name: str) -> np.ndarray | None:
+    """Returns the levels of a variable, None where it has none."""
+    if "level" not in truth.dataset[name].dims:
+        return None
+    return climatologies.levels_of(truth.dataset)
+
+
+def _on_levels(
+    array: np.ndarray, held: np.ndarray | None, levels: np.ndarray | None
+) -> np.ndarray:
+    """Returns the chosen ones of the levels held, which are the second axis."""
+    if levels is None or held is None:
+        return array
+    return array[:, [held.tolist().index(level) for level in levels]]
+
+
+def _anomaly(
+    truth: reading.TruthReader,
+    climatology: climatologies.Climatology,
+    name: str,
+    moments: np.ndarray,
+    levels: np.ndarray | None,
+) -> np.ndarray:
+    """Returns departures from the climatology, [*moments.shape, level, row, column]."""
+    return truth.at(name, moments, levels) - climatology.at(name, moments, levels)
+
+
+def _spread(
+    truth: reading.TruthReader,
+    climatology: climatologies.Climatology,
+    name: str,
+    moments: np.ndarray,
+) -> np.ndarray:
+    """Returns the standard deviation of the anomaly at each point, 1 where it is 0."""
+    anomaly = _anomaly(truth, climatology, name, moments, _levels_of(truth, name))
+    deviation = anomaly.std(axis=0)
+    return np.where(deviation > 0, deviation, 1.0)
 
 
 def _states(
     truth: reading.TruthReader,
     climatology: climatologies.Climatology,
-    names: tuple[str, ...],
-    levels: np.ndarray | None,
+    names: Sequence[str],
     moments: np.ndarray,
     scale: Mapping[str, np.ndarray],
 ) -> np.ndarray:
     """Returns scaled anomalies of all variables as vectors, [time, state]."""
     parts = []
     for name in names:
-        held = levels if "level" in truth.dataset[name].dims else None
-        anomaly = truth.at(name, moments, held) - climatology.at(name, moments, held)
+        anomaly = _anomaly(truth, climatology, name, moments, _levels_of(truth, name))
         parts.append((anomaly / scale[name]).reshape(len(moments), -1))
     return np.concatenate(parts, axis=1)
 

@@ -9,7 +9,7 @@ import numpy as np
 import xarray
 
 from weatherlib import variables
-from weatherlib.data_utils import lexicon, times
+from weatherlib.data_utils import times
 from weatherlib.evaluation import bootstrap, metrics, settings, totals
 
 __all__ = ["KINDS", "assemble", "canonical_results"]
@@ -349,17 +349,3 @@ def _quantile_label(text: str) -> str:
     """Returns "q0.99" for "99%" or 0.99."""
     value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
     return f"q{value:g}"
-
-
-def find_variable(dataset: xarray.Dataset, name: str) -> xarray.DataArray:
-    """Returns the scores of a variable.
-
-    Raises:
-      ValueError: There are none; the message names a similar one.
-    """
-    if name in dataset:
-        return dataset[name]
-    close = lexicon.closest(name, map(str, dataset.data_vars))
-    raise ValueError(
-        f"there are no scores of {name}" + (f"; did you mean {close}?" if close else "")
-    )

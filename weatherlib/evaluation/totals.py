@@ -11,7 +11,7 @@ import xarray
 
 from weatherlib.evaluation import metrics, statistics
 
-__all__ = ["Totals", "empty_totals", "metric_values", "split_name"]
+__all__ = ["Totals", "empty_totals", "metric_values"]
 
 PARTS = ("sum", "weight")
 
@@ -79,12 +79,6 @@ class Totals:
                     values = values.squeeze(axis=2 if "init_time" in array.dims else 1)
                 target = array.variable[{"part": index, **where}].values
                 target += values
-
-
-def split_name(name: Any) -> tuple[str, str]:
-    """Returns the statistic and the variable of a name of the dataset."""
-    statistic, _, variable = str(name).partition(".")
-    return statistic, variable
 
 
 def empty_totals(

@@ -24,73 +24,10 @@ from weatherlib.geometry import (
 )
 from weatherlib.typing import PathLike
 
-__all__ = ["EdgeSet", "GraphGeometry", "ReceiverOrder", "build_graph"]
+__all__ = ["EdgeSet", "GraphGeometry", "build_graph"]
 
 # A geometry of a 0.25 degree grid weighs about 0.15 GB.
 _MEMORY_SLOTS = 4
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ReceiverOrder:
-    """The edges of a set sorted by receiver, so that sums need no scatter.
-
-    Attributes:
-      permutation: Place in the published order of each sorted edge, shape [edge].
-      senders: Sorted likewise, shape [edge].
-      receivers: Sorted likewise, shape [edge].
-      offsets: Receiver `i` owns the sorted edges from `offsets[i]` up to
-        `offsets[i + 1]`. Shape [receiver + 1].
-    """
-
-    permutation: Int32[np.ndarray, " edge"]
-    senders: Int32[np.ndarray, " edge"]
-    receivers: Int32[np.ndarray, " edge"]
-    offsets: Int32[np.ndarray, " boundary"]
-
-    @property
-    def degrees(self) -> Int[np.ndarray, " receiver"]:
-        """How many edges each receiver has, shape [receiver]."""
-        return np.diff(self.offsets)
-
-    def padded_table(
-        self, members: Int[np.ndarray, " member"] | None = None
-    ) -> Int32[np.ndarray, "member slot"]:
-        """Returns the sorted edges of receivers, filled up to the largest degree.
-
-        Empty slots hold the number of edges, so that summing
-        `concatenate([messages, zero_row])[table]` over slots sums the messages.
-
-        Args:
-          members: The receivers wanted, all by default. Shape [member].
-        """
-        degrees, starts = self.degrees, self.offsets[:-1]
-        if members is not None:
-            degrees, starts = degrees[members], starts[members]
-        slot = np.arange(degrees.max(initial=0), dtype=np.int32)
-        empty = np.int32(len(self.senders))
-        return np.where(slot < degrees[:, None], starts[:, None] + slot, empty)
-
-    def degree_buckets(
-        self,
-    ) -> list[tuple[Int32[np.ndarray, " member"], Int32[np.ndarray, "member slot"]]]:
-        """Returns padded tables of receivers of like degree, for less padding.
-
-        On a global 0.25 degree grid the mesh nodes at the poles receive 3753 edges and
-        others 40 on average, so that one table would be 95 times as large as its
-        content; these buckets are 1.35 times as large.
-
-        Returns:
-          For each bucket the receivers, whose degrees round up to the same power of
-          two, and their padded table. Receivers without edges are in no bucket.
-        """
-        degrees = self.degrees
-        level = np.ceil(np.log2(np.maximum(degrees, 1)))
-        level[degrees == 0] = -1
-        buckets = []
-        for value in np.unique(level[degrees > 0]):
-            members = np.flatnonzero(level == value).astype(np.int32)
-            buckets.append((members, self.padded_table(members)))
-        return buckets
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,18 +45,6 @@ class EdgeSet:
     receivers: Int32[np.ndarray, " edge"]
     features: Float32[np.ndarray, "edge 4"]
     num_receivers: int
-
-    @functools.cached_property
-    def by_receiver(self) -> ReceiverOrder:
-        """The edges sorted by receiver; those of one receiver keep their order."""
-        order = np.argsort(self.receivers, kind="stable").astype(np.int32)
-        degrees = np.bincount(self.receivers, minlength=self.num_receivers)
-        offsets = np.concatenate([[0], np.cumsum(degrees)]).astype(np.int32)
-        return ReceiverOrder(
-            *map(
-                _read_only, (order, self.senders[order], self.receivers[order], offsets)
-            )
-        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -219,6 +219,9 @@ def finite_differences(
 
     Returns:
       s-1, float64. NaN where a neighbour is.
+
+    Raises:
+      ValueError: The grid has fewer than three rows or columns, or a row on a pole.
     """
     angle = np.deg2rad(np.asarray(lat, np.float64))
     cosine = np.cos(angle)[:, None]

@@ -21,7 +21,11 @@ _SLACK = 1e-6
 
 
 def covers_circle(lon: Float[np.ndarray, " lon"]) -> bool:
-    """Tells whether columns lie evenly all around the globe."""
+    """Tells whether columns lie evenly all around the globe.
+
+    Args:
+      lon: Degrees east, ascending, shape [lon].
+    """
     if lon.size < 3:
         return False
     gaps = np.diff(lon, append=lon[0] + 360)
@@ -37,11 +41,12 @@ def row_overlaps(
     step away.
 
     Args:
-      source: Row centres, ascending. Degrees north.
-      target: Row centres, ascending.
+      source: Row centres, ascending. Degrees north, shape [source].
+      target: Row centres, ascending, shape [target].
 
     Returns:
-      Shares of the area of the target row; they add up to 1 where it is covered.
+      Shares of the area of the target row; they add up to 1 where it is covered. Shape
+      [target, source].
     """
     old = np.sin(np.deg2rad(_row_edges(source)))
     new = np.sin(np.deg2rad(_row_edges(target)))
@@ -54,8 +59,12 @@ def column_overlaps(
     """Returns which share of each target column lies in each source column.
 
     Args:
-      source: Column centres, ascending, counted in any way. Degrees east.
-      target: Column centres, ascending.
+      source: Column centres, ascending, counted in any way. Degrees east, shape
+        [source].
+      target: Column centres, ascending, shape [target].
+
+    Returns:
+      Shape [target, source].
     """
     old, new = _edges(source), _edges(target)
     # Longitudes are a circle: the source is laid out around the target.
@@ -69,14 +78,30 @@ def column_overlaps(
 def row_weights(
     source: Float[np.ndarray, " source"], target: Float[np.ndarray, " target"]
 ) -> Float[np.ndarray, "target source"]:
-    """Returns weights of linear interpolation; rows beyond the source get none."""
+    """Returns weights of linear interpolation; rows beyond the source get none.
+
+    Args:
+      source: Degrees north, ascending, shape [source].
+      target: Degrees north, shape [target].
+
+    Returns:
+      Shape [target, source].
+    """
     return _linear(source, target)
 
 
 def column_weights(
     source: Float[np.ndarray, " source"], target: Float[np.ndarray, " target"]
 ) -> Float[np.ndarray, "target source"]:
-    """Returns weights of linear interpolation, across the seam on a whole globe."""
+    """Returns weights of linear interpolation, across the seam on a whole globe.
+
+    Args:
+      source: Degrees east, ascending, shape [source].
+      target: Degrees east, shape [target].
+
+    Returns:
+      Shape [target, source].
+    """
     moved = source[0] + (target - source[0] + 1e-9) % 360 - 1e-9
     if not covers_circle(source):
         return _linear(source, moved)

@@ -25,13 +25,19 @@ class EdgeUpdate(NamedTuple):
     def edge_part(
         self, edges: Float[Array, "*rows latent"]
     ) -> Float[Array, "*rows hidden"]:
-        """Returns what the edges themselves add to the first layer, with its bias."""
+        """Returns what the edges themselves add to the first layer, with its bias.
+
+        Takes shape [..., latent], returns shape [..., hidden].
+        """
         return mlp.add_bias(edges @ self.edge, self.perceptron.layers[0].b)
 
     def messages(
         self, *terms: Float[Array, "*#rows hidden"]
     ) -> Float[Array, "*rows latent"]:
-        """Returns the messages, given all terms of the first layer."""
+        """Returns the messages, given all terms of the first layer.
+
+        Takes shapes [..., hidden], where axes may be 1, and returns [..., latent].
+        """
         return mlp.finish(self.perceptron, mlp.sum_terms(terms))
 
 
@@ -45,7 +51,10 @@ class NodeUpdate(NamedTuple):
     def node_part(
         self, nodes: Float[Array, "*rows latent"]
     ) -> Float[Array, "*rows hidden"]:
-        """Returns what the nodes themselves add to the first layer, with its bias."""
+        """Returns what the nodes themselves add to the first layer, with its bias.
+
+        Takes shape [..., latent], returns shape [..., hidden].
+        """
         return mlp.add_bias(nodes @ self.node, self.perceptron.layers[0].b)
 
     def update(
@@ -53,7 +62,15 @@ class NodeUpdate(NamedTuple):
         node_part: Float[Array, "*node_rows hidden"],
         received: Float[Array, "*rows latent"],
     ) -> Float[Array, "*rows latent"]:
-        """Returns what to add to the nodes, given the sums of their messages."""
+        """Returns what to add to the nodes, given the sums of their messages.
+
+        Args:
+          node_part: From `node_part`, shape [..., hidden].
+          received: Sums of messages, shape [..., latent].
+
+        Returns:
+          Shape [..., latent].
+        """
         return mlp.finish(self.perceptron, node_part + received @ self.received)
 
 

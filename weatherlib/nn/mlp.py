@@ -132,7 +132,10 @@ def split_rows(
 def finish(
     weights: MlpWeights, preactivation: Float[Array, "*rows hidden"]
 ) -> Float[Array, "*rows output"]:
-    """Returns the output, given what the first layer gives with its bias."""
+    """Returns the output, given what the first layer gives with its bias.
+
+    Takes shape [..., hidden], returns shape [..., output].
+    """
     x = preactivation
     for layer in weights.layers[1:]:
         x = add_bias(jax.nn.swish(x) @ layer.w, layer.b)
@@ -156,7 +159,10 @@ def add_bias(
 
 
 def sum_terms(terms: Sequence[Array]) -> Array:
-    """Returns the sum of arrays of equal rank whose axes may be 1."""
+    """Returns the sum of arrays of equal rank whose axes may be 1.
+
+    Its shape is that to which they broadcast.
+    """
     total = terms[0]
     for term in terms[1:]:
         total = total + term

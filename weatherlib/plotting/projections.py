@@ -38,11 +38,24 @@ class Projection(abc.ABC):
 
     @abc.abstractmethod
     def forward(self, longitude: np.ndarray, latitude: np.ndarray) -> Pair:
-        """Returns x and y of places in degrees; NaN for those the map cannot show."""
+        """Returns x and y of places in degrees; NaN for those the map cannot show.
+
+        Args:
+          longitude: Degrees east, any shape.
+          latitude: Degrees north, of the same shape.
+
+        Returns:
+          Both of that shape, on a globe of radius 1.
+        """
 
     @abc.abstractmethod
     def inverse(self, x: np.ndarray, y: np.ndarray) -> Pair:
-        """Returns degrees east in [-180, 180) and north; NaN off the map."""
+        """Returns degrees east in [-180, 180) and north; NaN off the map.
+
+        Args:
+          x: On a globe of radius 1, any shape.
+          y: Of the same shape.
+        """
 
     @abc.abstractmethod
     def outline(self) -> Pair:

@@ -82,30 +82,15 @@ def draw_scorecard(
     lead = lead_dim(relative)
     hours = lead_hours(relative[lead])
     rows = _rows(relative)
-    values = {str(n): a for n, a in relative.data_vars.items() if lead in a.dims}
-    finite = np.concatenate([np.ravel(a.values) for a in values.values()] or [[]])
-    finite = np.abs(finite[np.isfinite(finite)])
-    if not finite.size:
-        raise ValueError("the scorecard has no value to show")
-    limit = limit or _round_up(float(np.percentile(finite, 95)))
-    others = sorted(
-        {d for a in values.values() for d in a.dims} - {lead, "level"}, key=str
-    )
-    panels = _panels(relative, others)
-    width = len(hours) * _CELL + 0.25
-    across = max(1, min(len(panels), math.floor(15.0 / (width + 0.4))))
-    down = math.ceil(len(panels) / across)
-    label_width = 0.085 * max(len(label) for _, _, label in rows) + 0.1
-    figure = matplotlib.figure.Figure(
-        figsize=(
-            max(across * width + label_width, 5.5),
-            down * (len(rows) * _ROW + 0.75) + 0.95,
-        ),
-        layout="constrained",
-    )
-    grid = figure.subplots(down, across, squeeze=False, sharey=True)
+    values = [array for array in relative.data_vars.values() if lead in array.dims]
+    sizes = _magnitudes(values)
+    limit = limit or _round_up(float(np.percentile(sizes, 95)))
+    others = {d for array in values for d in array.dims} - {lead, "level"}
+    panels = _panels(relative, sorted(others, key=str))
+    figure, grid = _figure(rows, len(hours), len(panels))
     norm = matplotlib.colors.Normalize(-100 * limit, 100 * limit)
     colours = _COLOURS if better_is_lower else _COLOURS.reversed()
+    across = grid.shape[1]
     for number, axes in enumerate(grid.ravel()):
         if number >= len(panels):
             axes.remove()
@@ -116,8 +101,48 @@ def draw_scorecard(
         _draw_table(axes, table, faint, norm, colours)
         _label(axes, rows, hours, first=number % across == 0)
         axes.set_title(heading, fontsize=10)
+    _add_colour_bar(figure, matplotlib.cm.ScalarMappable(norm, colours))
+    figure.suptitle(title, fontsize=12)
+    return figure
+
+
+def _magnitudes(values: Sequence[xarray.DataArray]) -> np.ndarray:
+    """Returns the absolute values of all that is finite.
+
+    Raises:
+      ValueError: None of them is finite.
+    """
+    finite = np.concatenate([np.ravel(array.values) for array in values] or [[]])
+    finite = np.abs(finite[np.isfinite(finite)])
+    if not finite.size:
+        raise ValueError("the scorecard has no value to show")
+    return finite
+
+
+def _figure(
+    rows: list[tuple[str, float | None, str]], leads: int, panels: int
+) -> tuple[matplotlib.figure.Figure, np.ndarray]:
+    """Returns a figure with room for tables, and their axes, [down, across]."""
+    width = leads * _CELL + 0.25
+    across = max(1, min(panels, math.floor(15.0 / (width + 0.4))))
+    down = math.ceil(panels / across)
+    label_width = 0.085 * max(len(label) for _, _, label in rows) + 0.1
+    figure = matplotlib.figure.Figure(
+        figsize=(
+            max(across * width + label_width, 5.5),
+            down * (len(rows) * _ROW + 0.75) + 0.95,
+        ),
+        layout="constrained",
+    )
+    return figure, figure.subplots(down, across, squeeze=False, sharey=True)
+
+
+def _add_colour_bar(
+    figure: matplotlib.figure.Figure, colours: matplotlib.cm.ScalarMappable
+) -> None:
+    """Adds the scale of all tables below them."""
     bar = figure.colorbar(
-        matplotlib.cm.ScalarMappable(norm, colours),
+        colours,
         ax=list(figure.axes),
         orientation="horizontal",
         extend="both",
@@ -127,8 +152,6 @@ def draw_scorecard(
     )
     bar.set_label("change against the reference (%), blue is better", fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    figure.suptitle(title, fontsize=12)
-    return figure
 
 
 def _dataset(scores: xarray.Dataset | xarray.DataArray) -> xarray.Dataset:

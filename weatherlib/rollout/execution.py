@@ -64,6 +64,9 @@ class Execution:
         Args:
           window: Input frames, as in `Request.window`.
           first_step: Steps made before.
+
+        Raises:
+          ValueError: Forcings of a later chunk are missing or do not fit.
         """
         request, key = self.request, self.key
         batches = batch_count(request.members, key.members)

@@ -62,9 +62,13 @@ def initial_members(
       What the model reads at the start, variables that differ with a leading `sample`.
 
     Raises:
-      ValueError: A state, a scale or a level is missing, or a bred perturbation has
-        vanished or grown out of bounds.
+      ValueError: `numbers` is empty, a state, a scale or a level is missing, or a bred
+        perturbation has vanished or grown out of bounds.
     """
+    if not numbers:
+        raise ValueError(
+            f"numbers: {numbers} holds no member; give those to make, as range(4)"
+        )
     if config.kind == "lagged":
         return _lagged(forecaster, state, config, key, numbers)
     inputs = state(0)[0]
@@ -161,28 +165,23 @@ def _lagged(
     """Returns earlier states brought forward to the start by the model."""
     first = 0 if config.control else 1
     lags = np.array([number + first for number in numbers])
-    members: xarray.Dataset | None = None
-    for lag in range(int(lags.max()), -1, -1):
-        inputs, forcings = state(lag)
+    oldest = int(lags.max())
+    inputs, forcings = state(oldest)
+    members = _spread(inputs, len(lags))
+    for lag in range(oldest, 0, -1):
+        rng = jax.random.fold_in(jax.random.fold_in(key, _STEPS), lag)
+        members = _advance(forecaster, members, forcings, numbers, rng)
+        inputs, forcings = state(lag - 1)
         spread = _spread(inputs, len(lags))
-        if members is None:
-            members = spread
-        else:
-            # Those that have not begun yet follow the states of the source.
-            begun = xarray.DataArray(lags > lag, dims="sample")
-            members = spread.assign(
-                {
-                    name: xarray.where(begun, members[name], field).transpose(
-                        *field.dims
-                    )
-                    for name, field in spread.data_vars.items()
-                    if "sample" in field.dims
-                }
-            )
-        if lag:
-            rng = jax.random.fold_in(jax.random.fold_in(key, _STEPS), lag)
-            members = _advance(forecaster, members, forcings, numbers, rng)
-    assert members is not None
+        # Those that have not begun yet follow the states of the source.
+        begun = xarray.DataArray(lags >= lag, dims="sample")
+        members = spread.assign(
+            {
+                name: xarray.where(begun, members[name], field).transpose(*field.dims)
+                for name, field in spread.data_vars.items()
+                if "sample" in field.dims
+            }
+        )
     return members
 
 

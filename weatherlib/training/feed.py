@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from weatherlib import optional
 from weatherlib.training.frames import Loader
+from weatherlib.training.placement import Placement
 
 __all__ = ["Feed", "FeedIterator"]
 
@@ -24,7 +25,7 @@ class Feed:
     of each part of a batch, so that together they have the batches of one process.
     """
 
-    def __init__(  # noqa: PLR0913 (independent settings with defaults)
+    def __init__(
         self,
         load: Loader,
         samples: Sequence[int] | np.ndarray,
@@ -32,11 +33,9 @@ class Feed:
         batch_size: int,
         seed: int,
         accumulate: int = 1,
-        process_index: int = 0,
-        process_count: int = 1,
         threads: int = 2,
         prefetch: int = 4,
-        place_batch: Callable[[Any], Any] | None = None,
+        placement: Placement | None = None,
     ) -> None:
         """Takes the samples; nothing is read yet.
 
@@ -46,11 +45,10 @@ class Feed:
           batch_size: Samples in an update, over all processes and parts.
           seed: Of the order.
           accumulate: Parts into which each batch is cut.
-          process_index: Which of the processes this is.
-          process_count: How many processes share the samples.
           threads: Threads that read.
           prefetch: Batches that wait.
-          place_batch: Puts a part of a batch onto devices. Called in threads.
+          placement: Which share of each batch this process loads, and what puts it
+            onto devices, in threads. None: all of it, wherever JAX computes.
 
         Raises:
           ValueError: There are no samples, or the batch cannot be shared evenly.
@@ -59,20 +57,21 @@ class Feed:
         grain = optional.require("grain", extra="train")
         if not len(samples):
             raise ValueError("there are no samples to make batches of")
-        shares = process_count * accumulate
+        place = placement or Placement()
+        shares = place.process_count * accumulate
         if batch_size < 1 or batch_size % shares:
             raise ValueError(
-                f"batch_size {batch_size} cannot be cut into {process_count} "
+                f"batch_size {batch_size} cannot be cut into {place.process_count} "
                 f"process(es) of {accumulate} part(s)"
             )
         self.updates_per_epoch = len(samples) / batch_size
         held = np.asarray(samples)
-        pieces = (accumulate, process_count, batch_size // shares)
+        pieces = (accumulate, place.process_count, batch_size // shares)
 
         def read(numbers: np.ndarray) -> tuple[Any, ...]:
-            mine = numbers.reshape(pieces)[:, process_index]
+            mine = numbers.reshape(pieces)[:, place.process_index]
             parts = [load(held[n]) for n in mine]
-            return tuple(place_batch(p) if place_batch else p for p in parts)
+            return tuple(place.place_batch(part) for part in parts)
 
         # Without a number of passes, lengths overflow where batches hold one sample.
         order = grain.MapDataset.range(len(held)).seed(seed).shuffle()

@@ -104,6 +104,9 @@ class Frames:
           period: Holds inputs and targets; None is the whole series.
           targets: Frames after the inputs.
 
+        Returns:
+          Places in the series, ascending, int64 of shape [sample].
+
         Raises:
           ValueError: There is none.
         """

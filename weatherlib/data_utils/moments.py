@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["Moments"]
+from weatherlib.data_utils import tiled_sums
 
-# Values handled at a time: in double precision they fit a second-level cache.
-_TILE = 1 << 17
+__all__ = ["Moments", "add_block"]
 
-Tile = tuple[slice, slice, slice]
+# Share of the squares of a block that its distance from where they are taken may make
+# up, before their difference loses digits.
+_FAR = 0.75
+
+# Square of a mean, as a share of the variance, that costs squares no digits.
+_SMALL = 0.1
+
+# Mean squares below which single precision runs out of exponents.
+_TINY = 1e-30
 
 
 @dataclasses.dataclass
 class Moments:
     """Moments of values on levels, merged without loss of precision.
 
-    Sums run in double precision, around the mean of a piece that fits the cache, so
-    that neither large offsets nor long series spoil small deviations.
+    Values of single precision are handled in it, a piece at a time that fits the cache:
+    the distances from a point near the mean are as good as exact, and no more than a
+    few thousand of them or of their squares are added before double precision takes
+    over. That point is the mean so far, so that squares are never much larger than what
+    they add to the sum of squared deviations, or the mean of the block where little
+    came before. Where that does not do, double precision is used throughout.
 
     Attributes:
       weight: Sum of weights; the number of values where they count equally. [level]
@@ -70,31 +81,30 @@ class Moments:
         """The smallest value, NaN where there is none. Shape [level]."""
         return np.where(self.count > 0, self.minimum, np.nan)
 
-    def add(self, values: np.ndarray, weights: np.ndarray | None = None) -> None:
-        """Adds values, NaNs left out and counted.
+    def add(self, level: int, sums: tiled_sums.Sums) -> None:
+        """Adds values of one level, given the sums of their distances from a point."""
+        mean = sums.total / sums.weight if sums.weight else 0.0
+        part = Moments(
+            weight=np.array([sums.weight]),
+            mean=np.array([sums.shift + mean]),
+            squares=np.array([max(0.0, sums.squares - sums.total * mean)]),
+            minimum=np.array([sums.minimum]),
+            count=np.array([sums.count]),
+            missing=np.array([sums.missing]),
+        )
+        self.merge(part, slice(level, level + 1))
 
-        Args:
-          values: Any numbers, shape [time, level, point].
-          weights: How much each point counts, shape [point]. Default: one.
+    def outweighs(self, level: int, sums: tiled_sums.Sums) -> bool:
+        """Returns whether sums may be added that were taken about the mean so far.
 
-        Raises:
-          ValueError: A value is infinite.
+        Their squares are exact to single precision, and much of them may go away with
+        the distance of their mean from the shift. Either little of them does, or it
+        comes back when they are merged with as many values.
         """
-        for tile in _tiles(values.shape):
-            piece = np.array(values[tile], np.float64)
-            self._add_piece(piece, None if weights is None else weights[tile[2]], tile)
-
-    def add_changes(
-        self,
-        later: np.ndarray,
-        earlier: np.ndarray,
-        weights: np.ndarray | None = None,
-    ) -> None:
-        """Adds `later - earlier`, as `add` does. Both of shape [time, level, point]."""
-        for tile in _tiles(later.shape):
-            piece = np.array(later[tile], np.float64)
-            piece -= earlier[tile]
-            self._add_piece(piece, None if weights is None else weights[tile[2]], tile)
+        if not np.isfinite(sums.squares) or sums.squares < _TINY * sums.weight:
+            return False
+        is_near = sums.total**2 <= _FAR * sums.squares * sums.weight
+        return is_near or bool(self.count[level] >= sums.count)
 
     def merge(self, other: Moments, levels: slice = slice(None)) -> None:
         """Adds the moments of other values, which may stand for some levels only."""
@@ -110,82 +120,62 @@ class Moments:
         self.count[levels] += other.count
         self.missing[levels] += other.missing
 
-    def _add_piece(
-        self, piece: np.ndarray, weights: np.ndarray | None, tile: Tile
-    ) -> None:
-        """Adds a small block, whose values are overwritten."""
-        found = _whole(piece, weights)
-        if not np.isfinite(found.mean).all():
-            # `_whole` overwrites only finite blocks.
-            found = _with_gaps(piece, weights)
-        self.merge(found, tile[1])
 
+def add_block(
+    values: Moments,
+    changes: Moments,
+    block: np.ndarray,
+    pairs: Sequence[tuple[slice, np.ndarray]],
+    weights: np.ndarray | None = None,
+) -> None:
+    """Adds a block to the moments of values and of changes, NaNs left out and counted.
 
-def _tiles(shape: tuple[int, ...]) -> Iterator[Tile]:
-    """Yields slices that cut [time, level, point] into pieces of at most `_TILE`."""
-    times, levels, points = shape
-    width = min(points, _TILE) or 1
-    height = max(1, min(levels, _TILE // width))
-    depth = max(1, _TILE // (width * height))
-    for time in range(0, times, depth):
-        for level in range(0, levels, height):
-            for point in range(0, points, width):
-                yield (
-                    slice(time, time + depth),
-                    slice(level, min(level + height, levels)),
-                    slice(point, point + width),
-                )
-
-
-def _whole(piece: np.ndarray, weights: np.ndarray | None) -> Moments:
-    """Returns the moments of a block without gaps; it is overwritten if it has none."""
-    times, levels, points = piece.shape
-    minimum = piece.min(axis=2).min(axis=0)
-    weight = float(times * points) if weights is None else times * weights.sum()
-    mean = _total(piece, weights) / (weight or np.nan)
-    if np.isfinite(mean).all():
-        piece -= mean[np.newaxis, :, np.newaxis]
-        np.square(piece, out=piece)
-    return Moments(
-        weight=np.full(levels, weight),
-        mean=mean,
-        squares=_total(piece, weights),
-        minimum=minimum,
-        count=np.full(levels, times * points, np.int64),
-        missing=np.zeros(levels, np.int64),
-    )
-
-
-def _with_gaps(piece: np.ndarray, weights: np.ndarray | None) -> Moments:
-    """Returns the moments of the values that are not NaN.
+    Args:
+      values: Grows by the block.
+      changes: Grows by later frames less earlier ones.
+      block: Any numbers, shape [time, level, point].
+      pairs: Which of the frames are later ones, and the earlier ones of these, shape
+        [time, level, point].
+      weights: How much each point counts, shape [point]. Default: one.
 
     Raises:
       ValueError: A value is infinite.
     """
-    known = ~np.isnan(piece)
-    if np.isinf(piece).any():
-        raise ValueError("infinite values; mark what is missing as NaN")
-    each = known.astype(np.float64)
-    weight = _total(each, weights)
-    minimum = np.where(known, piece, np.inf).min(axis=(0, 2))
-    piece = np.where(known, piece, 0.0)
-    mean = np.divide(
-        _total(piece, weights), weight, out=np.zeros_like(weight), where=weight > 0
-    )
-    piece -= mean[np.newaxis, :, np.newaxis]
-    piece *= each
-    np.square(piece, out=piece)
-    return Moments(
-        weight=weight,
-        mean=mean,
-        squares=_total(piece, weights),
-        minimum=minimum,
-        count=known.sum(axis=(0, 2)),
-        missing=(~known).sum(axis=(0, 2)),
-    )
+    for level in range(block.shape[1]):
+        frames = tiled_sums.Block(
+            values=block[:, level],
+            pairs=[(later, earlier[:, level]) for later, earlier in pairs],
+            weights=weights,
+        )
+        shifts = _shifts(values, changes, level, frames.values)
+        gaps = bool(values.missing[level] or changes.missing[level])
+        found = frames.sums(*shifts, gaps=gaps)
+        if not gaps and any(np.isnan(one.total) for one in found):
+            found = frames.sums(*shifts, gaps=True)
+        both = (values, changes)
+        if not all(m.outweighs(level, one) for m, one in zip(both, found)):
+            found = frames.sums(*map(_mean_of, found), gaps=True, precise=True)
+        if not all(np.isfinite(one.total) for one in found):
+            raise ValueError("infinite values; mark what is missing as NaN")
+        for whole, one in zip(both, found):
+            whole.add(level, one)
 
 
-def _total(piece: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    """Returns the weighted sum over time and points. Shape [level]."""
-    by_row = piece.sum(axis=2) if weights is None else piece @ weights
-    return by_row.sum(axis=0)
+def _shifts(
+    values: Moments, changes: Moments, level: int, frames: np.ndarray
+) -> list[float]:
+    """Returns points that are likely to lie near the means of values and changes."""
+    shift, change = float(values.mean[level]), float(changes.mean[level])
+    if not values.count[level]:
+        known = frames[0][np.isfinite(frames[0])]
+        shift = float(known.mean(dtype=np.float64)) if known.size else 0.0
+    if change**2 * changes.weight[level] <= _SMALL * changes.squares[level]:
+        # Changes hardly ever have a mean that is worth a pass over them.
+        change = 0.0
+    return [shift, change]
+
+
+def _mean_of(sums: tiled_sums.Sums) -> float:
+    """Returns the mean of values, or a point near it where it is not known."""
+    is_known = np.isfinite(sums.total) and sums.weight
+    return sums.shift + (sums.total / sums.weight if is_known else 0.0)

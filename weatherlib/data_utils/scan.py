@@ -90,13 +90,15 @@ def moments_of(scan: Scan) -> tuple[moments.Moments, moments.Moments]:
                 levels = block.shape[1]
                 values = moments.Moments.empty(levels)
                 changes = moments.Moments.empty(levels)
-            values.add(block, scan.weights)
+            pairs = []
+            if lag:
+                for frames, start in ((held, held_from), (block, first)):
+                    known = range(start, start + len(frames))
+                    for now, then in scan.runs(first, stop, known):
+                        pairs.append((now, frames[then]))
+            moments.add_block(values, changes, block, pairs, scan.weights)
             if not lag:
                 continue
-            for frames, start in ((held, held_from), (block, first)):
-                known = range(start, start + len(frames))
-                for now, then in scan.runs(first, stop, known):
-                    changes.add_changes(block[now], frames[then], scan.weights)
             if len(block) < lag and len(held):
                 held = np.concatenate([held, block])[-lag:]
             else:

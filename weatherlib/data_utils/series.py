@@ -20,7 +20,7 @@ from weatherlib.data_utils import progress
 
 __all__ = ["Computed", "Piece", "Series", "Stored", "cut", "dates", "period"]
 
-_BLOCK = 1 << 23  # Bytes of a block, where chunks leave the choice.
+_BLOCK = 1 << 24  # Bytes of a block, where chunks leave the choice.
 _LARGEST = 1 << 28  # Bytes above which levels and rows are read apart.
 _PIECES = 16  # Pieces of a variable that is long enough; each is a task of its own.
 _BLOCKS_PER_PIECE = 4

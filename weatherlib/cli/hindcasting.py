@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import pathlib
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +23,7 @@ from weatherlib.cli import (
     models,
     predict_options,
     sources,
+    start_blocks,
 )
 
 __all__ = ["Ensemble", "batches", "make_set", "run_set"]
@@ -136,12 +139,13 @@ def make_set(options: Options) -> pathlib.Path:
         )
     _print_setup(out, options, model, states, starts, ensemble, first)
     with out.stage("forecast"):
+        batch_size = start_blocks.batch_size(options.batch_size, first, starts.size)
         model = forecasting.initialise(model, statistics, first)
         forecaster = forecasting.build_forecaster(
             model,
             statistics,
             precision=options.precision,
-            members_per_batch=1 if ensemble is None else ensemble.per_batch,
+            members_per_batch=batch_size if ensemble is None else ensemble.per_batch,
             cache=options.cache,
         )
         plan = data.HindcastPlan(
@@ -201,7 +205,7 @@ def run_set(
 
     Args:
       forecaster: From `forecasting.build_forecaster`, with the ensemble's members per
-        batch.
+        batch; without one, with as many starts as are to be computed at a time.
       model: The model.
       statistics: What it normalises with.
       states: The data.
@@ -214,57 +218,125 @@ def run_set(
       ValueError: A state is missing or does not suit the model.
       OSError: A forecast cannot be written.
     """
-    plan = writer.plan
-    steps = plan.lead_times.size
     began = time.perf_counter()
-    parts = [
-        (number, members)
-        for number in range(plan.starts.size)
-        for members in batches(ensemble)
-        if not writer.is_complete(number, members)
-    ]
-    todo = sum(1 if m is None else len(m) for _, m in parts) * steps
-    done = 0
-    setup: forecasting.Setup | None = None
-    prepared = -1
-    for number, members in parts:
-        start = plan.starts[number]
-        if setup is None or prepared != number:
-            setup = forecasting.prepare_start(
-                model, statistics, states, start, steps=steps
-            )
-            prepared = number
-        inputs = setup.inputs
-        if ensemble is not None and members is not None:
-            inputs = ensemble.inputs(forecaster, model, states, start, members)
-        slot = writer.slot(number, members)
-        seed = 0 if ensemble is None else ensemble.seed
-        width = 1 if members is None else len(members)
+    batch_size = forecaster.members_per_batch
+    if ensemble is None and batch_size > 1:
+        parts = _blocks(model, statistics, states, writer, batch_size)
+    else:
+        parts = _single_parts(forecaster, model, statistics, states, writer, ensemble)
+    steps = writer.plan.lead_times.size
+    done, todo = 0, _missing(writer, ensemble) * steps
+    for part in parts:
+        before, width = done, part.width
 
         def tell(
-            step: int,
-            total: int,
-            seconds: float,
-            before: int = done,
-            width: int = width,
+            step: int, total: int, seconds: float, before: int = before, w: int = width
         ) -> None:
             del total, seconds
             if progress is not None:
-                spent = time.perf_counter() - began
-                progress(before + step * width, todo, spent)
+                progress(before + step * w, todo, time.perf_counter() - began)
 
         forecaster.run(
-            inputs,
-            slot,
-            setup.forcings,
+            part.inputs,
+            part.slot,
+            part.forcings,
             steps=steps,
-            rng=rollout.start_key(seed, start),
-            members=members,
+            rng=part.rng,
+            members=part.members,
             guard=guard,
             progress=tell,
         )
-        slot.finish()
+        part.slot.finish()
         done += steps * width
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Part:
+    """What one run of the model makes: a start, some of its members, or more starts.
+
+    Attributes:
+      inputs: What it starts from.
+      forcings: Of all its steps.
+      slot: Where it goes.
+      rng: Random key, or one for each start.
+      members: Members, or as many as there are starts; None for one forecast.
+      width: Forecasts.
+    """
+
+    inputs: xarray.Dataset
+    forcings: xarray.Dataset
+    slot: data.HindcastSlot
+    rng: Any
+    members: range | None
+    width: int
+
+
+def _missing(writer: data.HindcastWriter, ensemble: Ensemble | None) -> int:
+    """Returns how many forecasts are to be made."""
+    return sum(
+        1 if members is None else len(members)
+        for number in range(writer.plan.starts.size)
+        for members in batches(ensemble)
+        if not writer.is_complete(number, members)
+    )
+
+
+def _blocks(
+    model: models.Model,
+    statistics: models.Statistics,
+    states: data.InitialStates,
+    writer: data.HindcastWriter,
+    batch_size: int,
+) -> Iterator[_Part]:
+    """Yields the starts that are not complete yet, several at a time."""
+    plan = writer.plan
+    missing = [n for n in range(plan.starts.size) if not writer.is_complete(n)]
+    for block in start_blocks.blocks(missing, batch_size):
+        starts = plan.starts[block.start : block.stop]
+        inputs, forcings = start_blocks.prepare(
+            model, statistics, states, starts, steps=plan.lead_times.size
+        )
+        yield _Part(
+            inputs=inputs,
+            forcings=forcings,
+            slot=writer.block(block),
+            rng=rollout.start_keys(0, starts),
+            members=range(len(block)),
+            width=len(block),
+        )
+
+
+def _single_parts(
+    forecaster: rollout.Forecaster,
+    model: models.Model,
+    statistics: models.Statistics,
+    states: data.InitialStates,
+    writer: data.HindcastWriter,
+    ensemble: Ensemble | None,
+) -> Iterator[_Part]:
+    """Yields the forecasts that are not complete yet, start by start."""
+    plan = writer.plan
+    seed = 0 if ensemble is None else ensemble.seed
+    for number, start in enumerate(plan.starts):
+        setup: forecasting.Setup | None = None
+        for members in batches(ensemble):
+            if writer.is_complete(number, members):
+                continue
+            if setup is None:
+                setup = forecasting.prepare_start(
+                    model, statistics, states, start, steps=plan.lead_times.size
+                )
+            inputs = setup.inputs
+            if ensemble is not None and members is not None:
+                inputs = ensemble.inputs(forecaster, model, states, start, members)
+            yield _Part(
+                inputs=inputs,
+                forcings=setup.forcings,
+                slot=writer.slot(number, members),
+                rng=rollout.start_key(seed, start),
+                members=members,
+                width=1 if members is None else len(members),
+            )
 
 
 def batches(ensemble: Ensemble | None) -> Iterator[range | None]:

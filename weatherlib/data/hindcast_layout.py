@@ -175,7 +175,12 @@ def chunk_sizes(
 
 
 def arranged(field: xarray.DataArray, members: range | None) -> np.ndarray:
-    """Returns the values of frames in the order of the file."""
+    """Returns the values of frames in the order of the file.
+
+    Args:
+      field: Frames of one part, or of several along `sample`.
+      members: The members or starts that `sample` stands for, None without.
+    """
     if "batch" in field.dims:
         field = field.isel(batch=0, drop=True)
     lead = ("time",) if members is None else ("sample", "time")

@@ -219,3 +219,28 @@ def test_a_plan_is_checked(change):
     axes = {"starts": STARTS, "lead_times": LEADS, "members": None}
     with pytest.raises(ValueError):
         data.HindcastPlan(**{**axes, **change})
+
+
+@pytest.mark.parametrize("name", ["set.zarr", "set.nc"])
+def test_a_block_holds_what_its_starts_hold_one_by_one(name, tmp_path):
+    with _open(tmp_path / f"one-{name}") as writer:
+        parts = [_fill(writer, start) for start in range(2)]
+    with _open(tmp_path / name) as writer:
+        slot = writer.block(range(2))
+        whole = xarray.concat(parts, "sample")
+        for lead in range(len(LEADS)):
+            slot.write(whole.isel(time=[lead]))
+        assert not writer.is_complete(0)
+        slot.finish()
+        assert writer.is_complete(0) and writer.is_complete(1)
+    with (
+        data.open_dataset(tmp_path / name, canonical=False) as found,
+        data.open_dataset(tmp_path / f"one-{name}", canonical=False) as expected,
+    ):
+        xarray.testing.assert_equal(found.load(), expected.load())
+
+
+@pytest.mark.parametrize("starts", [range(1, 3), range(0), range(0, 2, 2)])
+def test_a_block_is_of_starts_in_a_row(starts, tmp_path):
+    with pytest.raises(ValueError, match=r"no starts in a row|no start number 2"):
+        _open(tmp_path / "set.zarr").block(starts)

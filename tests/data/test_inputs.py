@@ -179,3 +179,20 @@ def test_conform_is_applied_to_the_state_alone(weather):
     assert any("south to north" in change for change in states.changes)
     kept = data.InitialStates(source, TASK).state(START)
     np.testing.assert_array_equal(kept["lat"], source["lat"])
+
+
+@pytest.mark.parametrize("conform", [False, True])
+def test_several_states_are_those_of_each_start(weather, conform):
+    source = _as_archive(weather) if conform else weather
+    starts = START + np.array([0, 6, 18], "timedelta64[h]")
+    found = data.InitialStates(source, TASK, conform=conform).several(starts)
+    assert found.sizes["batch"] == 3
+    for place, start in enumerate(starts):
+        expected = data.InitialStates(source, TASK, conform=conform).state(start)
+        xarray.testing.assert_equal(found.isel(batch=[place]), expected)
+
+
+def test_several_states_name_the_start_that_is_missing(weather):
+    starts = START + np.array([0, 3], "timedelta64[h]")
+    with pytest.raises(ValueError, match="no forecast can start at 2022-01-01T15:00"):
+        data.InitialStates(weather, TASK).several(starts)

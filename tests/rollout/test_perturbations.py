@@ -280,3 +280,10 @@ def test_a_configuration_is_checked(settings):
 def test_a_description_says_what_was_done(kind):
     text = _config(kind).describe(4)
     assert kind in text and "4 members" in text and "member" in text
+
+
+def test_keys_of_several_starts_are_those_of_each():
+    starts = np.array(["1950-01-01T00", "2026-01-15T12"], "datetime64[ns]")
+    keys = rollout.start_keys(4, starts)
+    for key, start in zip(keys, starts):
+        np.testing.assert_array_equal(key, rollout.start_key(4, start))

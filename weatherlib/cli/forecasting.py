@@ -28,11 +28,13 @@ __all__ = [
     "Forecast",
     "Setup",
     "build_forecaster",
+    "forcings_of",
     "initialise",
     "load_forecaster",
     "origin_attrs",
     "prepare",
     "prepare_start",
+    "require_fit",
     "run",
     "step_from",
 ]
@@ -118,7 +120,7 @@ def prepare(
     task = model.task_config
     if steps < 1:
         raise ValueError(f"steps: a forecast has at least 1 step, found {steps}")
-    _require(dataset, model, statistics, truth=truth)
+    require_fit(dataset, model, statistics, truth=truth)
     time_step = data_utils.infer_time_step(dataset["time"])
     reads = round(pd.Timedelta(task.input_duration) / time_step)
     frames = dataset.sizes["time"]
@@ -128,7 +130,7 @@ def prepare(
         start=before.isel(time=slice(-reads, None)),
         inputs=data_utils.split_initial(before, task).compute(),
         template=data_utils.targets_template(before, task, steps),
-        forcings=_forcings(before, dataset, model, steps, known),
+        forcings=forcings_of(before, dataset, model, steps, known),
         targets=_targets(dataset, model, known, time_step) if known else None,
         time_step=time_step,
     )
@@ -160,7 +162,7 @@ def prepare_start(
     if steps < 1:
         raise ValueError(f"steps: a forecast has at least 1 step, found {steps}")
     state = states.state(start)
-    _require(state, model, statistics, truth=False)
+    require_fit(state, model, statistics, truth=False)
     task, time_step = model.task_config, states.time_step
     after = states.following(start, steps)
     known = 0 if after is None else after.sizes["time"]
@@ -169,7 +171,7 @@ def prepare_start(
         start=state,
         inputs=inputs.compute(),
         template=data_utils.targets_template(state, task, steps, time_step),
-        forcings=_forcings(
+        forcings=forcings_of(
             state, state if after is None else after, model, steps, known, time_step
         ),
         targets=None if after is None else _targets(after, model, known, time_step),
@@ -189,7 +191,7 @@ def step_from(
     after = states.following(start, 1)
     inputs = data_utils.split_initial(state, model.task_config, time_step=time_step)
     held, known = (state, 0) if after is None else (after, 1)
-    forcings = _forcings(state, held, model, 1, known, time_step)
+    forcings = forcings_of(state, held, model, 1, known, time_step)
     return inputs.compute(), forcings.compute()
 
 
@@ -353,7 +355,7 @@ def _predictor_maker(
     return make_predictor
 
 
-def _require(
+def require_fit(
     dataset: xarray.Dataset,
     model: models.Model,
     statistics: models.Statistics,
@@ -392,7 +394,7 @@ def _targets(
     )
 
 
-def _forcings(
+def forcings_of(
     before: xarray.Dataset,
     dataset: xarray.Dataset,
     model: models.Model,

@@ -8,6 +8,7 @@ import functools
 import pathlib
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from weatherlib.cli import (
     models,
     predict_options,
     sources,
+    start_blocks,
 )
 
 __all__ = ["Ensemble", "Work", "batches", "make_set", "run_set"]
@@ -150,13 +152,18 @@ def make_set(options: Options) -> pathlib.Path:
         work = _gather(options)
     _print_setup(out, options, work)
     with out.stage("forecast"):
+        batch_size = start_blocks.batch_size(
+            options.batch_size, work.first, work.starts.size
+        )
         model = forecasting.initialise(work.model, work.statistics, work.first)
         work = dataclasses.replace(work, model=model)
         forecaster = forecasting.build_forecaster(
             model,
             work.statistics,
             precision=options.precision,
-            members_per_batch=1 if work.ensemble is None else work.ensemble.per_batch,
+            members_per_batch=batch_size
+            if work.ensemble is None
+            else work.ensemble.per_batch,
             cache=options.cache,
         )
         writer = _open_writer(output, options, work)
@@ -234,7 +241,7 @@ def run_set(
 
     Args:
       forecaster: From `forecasting.build_forecaster`, with the ensemble's members per
-        batch.
+        batch; without one, with as many starts as are to be computed at a time.
       work: What the set is made of, with the parameters of the model.
       writer: Takes the forecasts.
       guard: Watches for fields that are no weather.
@@ -244,43 +251,25 @@ def run_set(
       ValueError: A state is missing or does not suit the model.
       OSError: A forecast cannot be written.
     """
-    ensemble, steps = work.ensemble, work.steps
-    seed = 0 if ensemble is None else ensemble.seed
-    parts = [
-        (number, members)
-        for number in range(work.starts.size)
-        for members in batches(ensemble)
-        if not writer.is_complete(number, members)
-    ]
-    meter = _Meter(progress, sum(_width(members) for _, members in parts) * steps)
-
-    # Batches of members of one start follow each other.
-    @functools.lru_cache(maxsize=1)
-    def prepared(number: int) -> forecasting.Setup:
-        return forecasting.prepare_start(
-            work.model, work.statistics, work.states, work.starts[number], steps=steps
-        )
-
-    for number, members in parts:
-        start, setup = work.starts[number], prepared(number)
-        inputs = setup.inputs
-        if ensemble is not None and members is not None:
-            inputs = ensemble.inputs(
-                forecaster, work.model, work.states, start, members
-            )
-        slot = writer.slot(number, members)
+    ensemble = work.ensemble
+    meter = _Meter(progress, _missing(writer, ensemble) * work.steps)
+    if ensemble is None and forecaster.members_per_batch > 1:
+        parts = _blocks(work, writer, forecaster.members_per_batch)
+    else:
+        parts = _single_parts(forecaster, work, writer)
+    for part in parts:
         forecaster.run(
-            inputs,
-            slot,
-            setup.forcings,
-            steps=steps,
-            rng=rollout.start_key(seed, start),
-            members=members,
+            part.inputs,
+            part.slot,
+            part.forcings,
+            steps=work.steps,
+            rng=part.rng,
+            members=part.members,
             guard=guard,
-            progress=meter.begin(_width(members)),
+            progress=meter.begin(part.width),
         )
-        slot.finish()
-        meter.finish(steps * _width(members))
+        part.slot.finish()
+        meter.finish(work.steps * part.width)
 
 
 class _Meter:
@@ -308,9 +297,86 @@ class _Meter:
         self._done += steps
 
 
-def _width(members: range | None) -> int:
-    """Returns how many forecasts a part holds."""
-    return 1 if members is None else len(members)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Part:
+    """What one run of the model makes: a start, some of its members, or more starts.
+
+    Attributes:
+      inputs: What it starts from.
+      forcings: Of all its steps.
+      slot: Where it goes.
+      rng: Random key, or one for each start.
+      members: Members, or as many as there are starts; None for one forecast.
+      width: Forecasts.
+    """
+
+    inputs: xarray.Dataset
+    forcings: xarray.Dataset
+    slot: data.HindcastSlot
+    rng: Any
+    members: range | None
+    width: int
+
+
+def _missing(writer: data.HindcastWriter, ensemble: Ensemble | None) -> int:
+    """Returns how many forecasts are to be made."""
+    return sum(
+        1 if members is None else len(members)
+        for number in range(writer.plan.starts.size)
+        for members in batches(ensemble)
+        if not writer.is_complete(number, members)
+    )
+
+
+def _blocks(
+    work: Work, writer: data.HindcastWriter, batch_size: int
+) -> Iterator[_Part]:
+    """Yields the starts that are not complete yet, several at a time."""
+    places = range(work.starts.size)
+    missing = [n for n in places if not writer.is_complete(n)]
+    for block in start_blocks.blocks(missing, batch_size):
+        starts = work.starts[block.start : block.stop]
+        inputs, forcings = start_blocks.prepare(
+            work.model, work.statistics, work.states, starts, steps=work.steps
+        )
+        yield _Part(
+            inputs=inputs,
+            forcings=forcings,
+            slot=writer.block(block),
+            rng=rollout.start_keys(0, starts),
+            members=range(len(block)),
+            width=len(block),
+        )
+
+
+def _single_parts(
+    forecaster: rollout.Forecaster, work: Work, writer: data.HindcastWriter
+) -> Iterator[_Part]:
+    """Yields the forecasts that are not complete yet, start by start."""
+    ensemble = work.ensemble
+    seed = 0 if ensemble is None else ensemble.seed
+    for number, start in enumerate(work.starts):
+        setup: forecasting.Setup | None = None
+        for members in batches(ensemble):
+            if writer.is_complete(number, members):
+                continue
+            if setup is None:
+                setup = forecasting.prepare_start(
+                    work.model, work.statistics, work.states, start, steps=work.steps
+                )
+            inputs = setup.inputs
+            if ensemble is not None and members is not None:
+                inputs = ensemble.inputs(
+                    forecaster, work.model, work.states, start, members
+                )
+            yield _Part(
+                inputs=inputs,
+                forcings=setup.forcings,
+                slot=writer.slot(number, members),
+                rng=rollout.start_key(seed, start),
+                members=members,
+                width=1 if members is None else len(members),
+            )
 
 
 def batches(ensemble: Ensemble | None) -> Iterator[range | None]:

@@ -93,6 +93,9 @@ class Options:
     members_per_batch: Annotated[int, tyro.conf.arg(metavar="N")] = 8
     """Members computed at a time; fewer take less memory."""
 
+    batch_size: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Starts of a set computed at a time. Default: as many as keep their data small."""
+
     derive: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAMES")] = ()
     """Quantities to add to the forecast, such as: wind_speed relative_humidity
     vorticity thickness_500_1000."""

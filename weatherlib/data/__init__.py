@@ -6,7 +6,12 @@ Nothing here imports JAX.
 from weatherlib.data.canonical_form import canonical
 from weatherlib.data.conform import conform
 from weatherlib.data.derived import DERIVABLE, add_derived
-from weatherlib.data.hindcasts import HindcastPlan, HindcastWriter, open_hindcasts
+from weatherlib.data.hindcasts import (
+    HindcastPlan,
+    HindcastSlot,
+    HindcastWriter,
+    open_hindcasts,
+)
 from weatherlib.data.inputs import InitialStates
 from weatherlib.data.open import open_dataset
 from weatherlib.data.open_data import open_latest_analysis
@@ -30,6 +35,7 @@ __all__ = [
     "Compression",
     "ForecastWriter",
     "HindcastPlan",
+    "HindcastSlot",
     "HindcastWriter",
     "InitialStates",
     "MemoryWriter",

@@ -178,8 +178,9 @@ def arranged(field: xarray.DataArray, members: range | None) -> np.ndarray:
     """Returns the values of frames in the order of the file.
 
     Args:
-      field: Dimensions time, and as far as it has them sample, batch, level, lat, lon.
-      members: Numbers of the members along `sample`; None where there is none.
+      field: Frames of one part, or of several along `sample`. Dimensions time, and as
+        far as it has them sample, batch, level, lat, lon.
+      members: The members or starts that `sample` stands for; None where there is none.
 
     Returns:
       float32, shape [(member,) time, (level,) lat, lon].

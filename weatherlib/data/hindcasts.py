@@ -103,7 +103,23 @@ class HindcastWriter:
                 f"{self._path}: members {members.start} to {stop - 1} are not among "
                 f"the {self._plan.members} of the set"
             )
-        return HindcastSlot(self, start, members)
+        return HindcastSlot(self, range(start, start + 1), members)
+
+    def block(self, starts: range) -> HindcastSlot:
+        """Returns a writer for the frames of several starts of a set without members.
+
+        Args:
+          starts: Their places in `plan.starts`, in a row. The frames written have
+            `sample` for them.
+
+        Raises:
+          ValueError: The set is closed, has members, or no such parts.
+        """
+        self.slot(starts.start)
+        if starts.step != 1 or not 0 < len(starts) <= self._plan.starts.size:
+            raise ValueError(f"{self._path}: {starts} are no starts in a row")
+        self.slot(starts[-1])
+        return HindcastSlot(self, starts, None, is_block=True)
 
     def store(self, slot: HindcastSlot, chunk: xarray.Dataset, first: int) -> None:
         """Puts frames into the file; called by slots.
@@ -127,20 +143,22 @@ class HindcastWriter:
                 f"to a set of {', '.join(sorted(held))}"
             )
         place: tuple[Any, ...] = (slot.start,)
+        samples = slot.members
+        if slot.is_block:
+            place, samples = (slice(slot.starts.start, slot.starts.stop),), slot.starts
         if slot.members is not None:
             place += (slice(slot.members.start, slot.members.stop),)
         place += (slice(first, last),)
         with output_files.storing(self._partial, self.parts_written):
             for name, field in chunk.data_vars.items():
-                self._group[str(name)][place] = hindcast_layout.arranged(
-                    field, slot.members
-                )
+                self._group[str(name)][place] = hindcast_layout.arranged(field, samples)
 
     def mark(self, slot: HindcastSlot) -> None:
         """Says that a part is complete; called by slots."""
         if slot.members is None:
-            self._group[hindcast_layout.COMPLETE][slot.start] = 1
-            self._complete[slot.start] = True
+            parts = slice(slot.starts.start, slot.starts.stop)
+            self._group[hindcast_layout.COMPLETE][parts] = 1
+            self._complete[parts] = True
         else:
             chosen = slice(slot.members.start, slot.members.stop)
             self._group[hindcast_layout.COMPLETE][slot.start, chosen] = 1
@@ -185,21 +203,32 @@ class HindcastWriter:
 
 @final
 class HindcastSlot:
-    """Takes the frames of one start; what `rollout` calls a writer.
+    """Takes the frames of one start or of a block of them; `rollout`'s writer.
 
     Frames are held back until they fill a chunk of the file. A part that was not
     completed is made again from its beginning.
     """
 
     def __init__(
-        self, owner: HindcastWriter, start: int, members: range | None
+        self,
+        owner: HindcastWriter,
+        starts: range,
+        members: range | None,
+        *,
+        is_block: bool = False,
     ) -> None:
-        self.start = start
+        self.starts = starts
         self.members = members
+        self.is_block = is_block
         self._owner = owner
         self._frames = 0
         self._stored = 0
         self._waiting: list[xarray.Dataset] = []
+
+    @property
+    def start(self) -> int:
+        """Place of the first start."""
+        return self.starts.start
 
     @property
     def frames_written(self) -> int:
@@ -214,6 +243,8 @@ class HindcastSlot:
           OSError: They cannot be stored.
         """
         members = None if self.members is None else len(self.members)
+        if self.is_block:
+            members = len(self.starts)
         if chunk.sizes.get("sample") != members:
             raise ValueError(
                 f"{self._owner.path}: frames of {chunk.sizes.get('sample')} members "

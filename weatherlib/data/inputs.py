@@ -133,6 +133,30 @@ class InitialStates:
         self.require(np.array([start], "datetime64[ns]"))
         return self._cut(self._from(start, range(1 - self._frames, 1))).compute()
 
+    def several(self, starts: np.ndarray) -> xarray.Dataset:
+        """Returns the states of several starts at once, as a batch.
+
+        Frames that starts share are read once, and everything is checked once.
+
+        Args:
+          starts: UTC, datetime64, shape [start].
+
+        Returns:
+          As `state`, with a `batch` of as many as there are starts.
+
+        Raises:
+          ValueError: A frame or a static field is missing.
+        """
+        starts = np.asarray(starts, "datetime64[ns]")
+        self.require(starts)
+        step = self.time_step.to_timedelta64().astype("timedelta64[ns]")
+        dates = starts[:, np.newaxis] + step * np.arange(1 - self._frames, 1)
+        places = self._places[self.times.get_indexer(pd.DatetimeIndex(dates.ravel()))]
+        held, rows = np.unique(places, return_inverse=True)
+        part = self._selected(held).compute()
+        part = _as_batch(part, dates, rows.reshape(dates.shape))
+        return self._with_static(self._conformed(part))
+
     def following(self, start: np.datetime64, steps: int) -> xarray.Dataset | None:
         """Returns the frames after a start as far as the source has them, unread.
 
@@ -156,13 +180,18 @@ class InitialStates:
 
     def _cut(self, wanted: pd.DatetimeIndex, *, static: bool = True) -> xarray.Dataset:
         """Returns the frames at some times in the form that models read."""
+        part = self._selected(self._places[self.times.get_indexer(wanted)])
+        part = self._conformed(_as_frames(part, wanted))
+        return self._with_static(part) if static else part
+
+    def _selected(self, places: np.ndarray) -> xarray.Dataset:
+        """Returns the frames at some places of the source, at the task's levels."""
         task = self.task
         names = [n for n in lexicon.task_variables(task) if n in self._source]
         part = self._source[names]
         dates = self._source.coords.get("datetime")
         if dates is not None and "datetime" not in part.coords:
             part = part.assign_coords(datetime=dates)
-        places = self._places[self.times.get_indexer(wanted)]
         # A slice reads a file in one go where a list of places would not.
         if len(places) > 1 and (np.diff(places) == 1).all():
             part = part.isel(time=slice(int(places[0]), int(places[-1]) + 1))
@@ -171,12 +200,16 @@ class InitialStates:
         held = np.atleast_1d(part["level"].values) if "level" in part.coords else []
         if "level" in part.dims and set(task.pressure_levels) <= set(held):
             part = part.sel(level=list(task.pressure_levels))
-        part = _as_frames(part, wanted)
-        if self._conform:
-            part, changes = conform_to(part.compute(), task)
-            lines = [f"renamed {old} to {new}" for new, old in self._renamed.items()]
-            self._note([*lines, *changes])
-        return self._with_static(part) if static else part
+        return part
+
+    def _conformed(self, part: xarray.Dataset) -> xarray.Dataset:
+        """Returns the frames as `conform` makes them, where that is wanted."""
+        if not self._conform:
+            return part
+        part, changes = conform_to(part.compute(), self.task)
+        lines = [f"renamed {old} to {new}" for new, old in self._renamed.items()]
+        self._note([*lines, *changes])
+        return part
 
     def _with_static(self, part: xarray.Dataset) -> xarray.Dataset:
         """Returns the frames with the fields that the source lacks."""
@@ -317,6 +350,28 @@ def _as_frames(part: xarray.Dataset, wanted: pd.DatetimeIndex) -> xarray.Dataset
         }
     )
     part = part.assign_coords(datetime=(("batch", "time"), dates[np.newaxis]))
+    order = ("batch", "time", "level", "lat", "lon")
+    return part.transpose(*order, ..., missing_dims="ignore")
+
+
+def _as_batch(
+    part: xarray.Dataset, dates: np.ndarray, rows: np.ndarray
+) -> xarray.Dataset:
+    """Returns a batch of states.
+
+    Args:
+      part: Frames, each once.
+      dates: Of each state, shape [batch, time].
+      rows: Place of each of these frames in `part`, the same shape.
+    """
+    part = part.drop_vars(["time", "datetime"], errors="ignore")
+    part = part.isel(batch=0, drop=True, missing_dims="ignore")
+    if "time" not in part.dims:
+        part = part.expand_dims("time")
+    part = part.isel(time=xarray.Variable(("batch", "time"), rows))
+    part = part.assign_coords(
+        time=dates[0] - dates[0, 0], datetime=(("batch", "time"), dates)
+    )
     order = ("batch", "time", "level", "lat", "lon")
     return part.transpose(*order, ..., missing_dims="ignore")
 

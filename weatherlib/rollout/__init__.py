@@ -4,7 +4,7 @@ from weatherlib.rollout.forecaster import Forecaster
 from weatherlib.rollout.guard import Guard, GuardError, GuardWarning, Violation
 from weatherlib.rollout.members import initial_members, steps_before
 from weatherlib.rollout.memory import FitReport
-from weatherlib.rollout.perturbations import PerturbationConfig, start_key
+from weatherlib.rollout.perturbations import PerturbationConfig, start_key, start_keys
 from weatherlib.rollout.published import (
     PredictorFn,
     chunked_prediction,
@@ -32,5 +32,6 @@ __all__ = [
     "extend_targets_template",
     "initial_members",
     "start_key",
+    "start_keys",
     "steps_before",
 ]

@@ -17,6 +17,7 @@ __all__ = [
     "ChunkKey",
     "Given",
     "Outcome",
+    "are_keys",
     "bound_structs",
     "build_chunk",
     "compile_chunk",
@@ -42,7 +43,8 @@ class ChunkKey:
       steps: Most steps of one call.
       members: Members of one call, None without members.
       sampled: Static inputs and forcings that differ between members.
-      rng: Abstract random key: the old kind (uint32) or a typed one.
+      rng: Abstract random key: the old kind (uint32) or a typed one; one for each
+        member, with another axis, where members are forecasts of their own.
     """
 
     layout: Layout
@@ -50,6 +52,11 @@ class ChunkKey:
     members: int | None
     sampled: frozenset[str]
     rng: jax.ShapeDtypeStruct
+
+    @property
+    def own_keys(self) -> bool:
+        """Whether each member has a random key of its own."""
+        return are_keys(self.rng)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,12 +105,13 @@ def build_chunk(apply: Apply, key: ChunkKey) -> Callable[[Any, Given], Outcome]:
 
     The number of steps is an argument, so a short last chunk, or one that continues an
     interrupted forecast, uses the same executable. Step k draws from
-    `fold_in(rng, k)`, or `fold_in(fold_in(rng, member), k)`, whatever the chunks.
+    `fold_in(rng, k)`, or `fold_in(fold_in(rng, member), k)`, whatever the chunks; of
+    members with keys of their own, from `fold_in(rng[member], k)`.
     """
 
     def one_member(window: Any, given: Given) -> Outcome:
         rng = given.rng
-        if given.members is not None:
+        if given.members is not None and not key.own_keys:
             rng = jax.random.fold_in(rng, given.members)
 
         def step(index: Any, window: Any) -> Outcome:
@@ -119,8 +127,15 @@ def build_chunk(apply: Apply, key: ChunkKey) -> Callable[[Any, Given], Outcome]:
         static=_member_axes(layout.static, key.sampled),
         forcings=_member_axes(dict(layout.forcings), key.sampled),
         members=0,
+        rng=0 if key.own_keys else None,
     )
     return jax.vmap(one_member, in_axes=(0, axes))
+
+
+def are_keys(rng: Any) -> bool:
+    """Returns whether this is an array of random keys, not a single one."""
+    is_typed = jnp.issubdtype(rng.dtype, jax.dtypes.prng_key)
+    return len(rng.shape) > (0 if is_typed else 1)
 
 
 def trace_chunk(

@@ -76,9 +76,9 @@ class Execution:
             params=self.model[0],
             state=self.model[1],
             bounds=self._put_bounds(),
-            rng=self.rng,
         )
         members = [self._member_numbers(batch) for batch in range(batches)]
+        keys = [self._keys(batch) for batch in range(batches)]
         forcings = self._put_forcings(first_step, batches)
         for step in range(first_step, request.steps, key.steps):
             steps = min(key.steps, request.steps - step)
@@ -90,6 +90,7 @@ class Execution:
                         static=static[batch],
                         forcings=forcings[batch],
                         members=members[batch],
+                        rng=keys[batch],
                         first=np.int32(step),
                         count=np.int32(steps),
                     ),
@@ -145,7 +146,7 @@ class Execution:
         if self.request.members is not None:
             first = batch * size
             size = min(size, self.request.members - first)
-        return self.guard.inspect(
+        found = self.guard.inspect(
             readings,
             self.request.layout,
             first_step=flight.first_step,
@@ -154,6 +155,17 @@ class Execution:
             first_member=None if first is None else first + self.request.first_member,
             members=size,
         )
+        if not self.key.own_keys:
+            return found
+        return [self._of_start(violation) for violation in found]
+
+    def _of_start(self, violation: Violation) -> Violation:
+        """Returns a violation that names the start that a member stands for."""
+        origin, member = self.request.origin, violation.member
+        if origin is None or "sample" not in origin.dims or member is None:
+            return violation
+        start = origin.isel(sample=member).values.ravel()[0]
+        return dataclasses.replace(violation, member=None, start=start)
 
     def _member_indices(self, batch: int) -> np.ndarray:
         """Returns which members a batch holds; the last one repeats to fill it."""
@@ -165,6 +177,12 @@ class Execution:
             return None
         numbers = self.request.first_member + self._member_indices(batch)
         return self.place.put(numbers.astype(np.int32))
+
+    def _keys(self, batch: int) -> jax.Array:
+        """Returns the random key of a batch, or those of its members."""
+        if not self.key.own_keys:
+            return self.rng
+        return self.place.put(self.rng[self._member_indices(batch)])
 
     def _put_window(self, window: Mapping[str, np.ndarray], batch: int) -> Any:
         if self.key.members is None:

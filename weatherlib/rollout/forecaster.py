@@ -53,7 +53,9 @@ class Forecaster:
 
     Random numbers: step k (from 0) draws from `fold_in(rng, k)`, and in an ensemble
     member m from `fold_in(fold_in(rng, m), k)`, so results do not depend on chunks,
-    interruptions or how many members are computed at a time.
+    interruptions or how many members are computed at a time. Forecasts of their own,
+    such as from several dates, are made at once as members with a key each: `rng` with
+    one more axis.
     """
 
     def __init__(  # noqa: PLR0913 (independent settings, with defaults)
@@ -135,6 +137,11 @@ class Forecaster:
         """Frames that one step of the model predicts."""
         return self._model.frames_per_step
 
+    @property
+    def members_per_batch(self) -> int:
+        """Members, or forecasts of their own, that are computed at the same time."""
+        return self._members_per_batch
+
     def update(self, params: Any, state: Any = None) -> None:
         """Replaces the parameters; equal shapes need no new compilation.
 
@@ -168,7 +175,8 @@ class Forecaster:
           targets_template: Variables and times to predict, as for the published
             functions; its values are not read. None: the targets of the task, or else
             all time-dependent inputs that are not forced.
-          rng: Random key or seed; None is the seed 0.
+          rng: Random key or seed; None is the seed 0. A key for each member makes
+            these forecasts of their own.
           members: Ensemble members, along a new leading dimension `sample`: how many,
             or a range of their numbers, so that an ensemble can be made in parts.
             None: as many as `inputs` or `forcings` have, or a single forecast.
@@ -325,12 +333,19 @@ class Forecaster:
 
     def _key(self, request: Request, rng: jax.Array) -> engine.ChunkKey:
         members = request.members
+        shape, per_batch = rng.shape, members and min(self._members_per_batch, members)
+        if engine.are_keys(rng):
+            if shape[0] != members:
+                raise ValueError(f"rng: {shape[0]} keys are given to {members} members")
+            # Of one size: the last of many starts are no reason to compile again.
+            per_batch = self._members_per_batch
+            shape = (per_batch, *shape[1:])
         return engine.ChunkKey(
             layout=request.layout,
             steps=self._steps_per_chunk,
-            members=members and min(self._members_per_batch, members),
+            members=per_batch,
             sampled=request.sampled,
-            rng=jax.ShapeDtypeStruct(rng.shape, rng.dtype),
+            rng=jax.ShapeDtypeStruct(shape, rng.dtype),
         )
 
     def _execution(

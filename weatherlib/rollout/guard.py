@@ -65,6 +65,7 @@ class Violation:
       outside: Number of finite values outside the bounds.
       bounds: Lowest and highest plausible value.
       point: Coordinates of one such value by name, such as lat and lon.
+      start: Of the forecast, where several are made at once.
     """
 
     variable: str
@@ -78,12 +79,15 @@ class Violation:
     outside: int
     bounds: tuple[float, float]
     point: Mapping[str, float]
+    start: np.datetime64 | None = None
 
     def __str__(self) -> str:
         known = variables.find(self.variable)
         units = f" {known.units}" if known is not None and known.units != "1" else ""
         where = f" at {self.level:g} hPa" if self.level is not None else ""
         member = f", member {self.member}" if self.member is not None else ""
+        if self.start is not None:
+            member += f", start {np.datetime_as_string(self.start, unit='m')}"
         hours = self.lead_time / np.timedelta64(1, "h")
         found = []
         if self.lost:

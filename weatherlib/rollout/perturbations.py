@@ -31,6 +31,7 @@ __all__ = [
     "perturbed_names",
     "scaled_norm",
     "start_key",
+    "start_keys",
 ]
 
 Kind = Literal["gaussian", "spherical", "bred", "lagged"]
@@ -118,6 +119,18 @@ def start_key(seed: int, start: np.datetime64 | None) -> jax.Array:
         return key
     minutes = np.datetime64(start, "m").astype(np.int64)
     return jax.random.fold_in(key, int(minutes) % 2**32)
+
+
+def start_keys(seed: int, starts: np.ndarray) -> jax.Array:
+    """Returns the keys of several starts, as `start_key` has them. Shape [start, ...].
+
+    Args:
+      seed: Of the whole set.
+      starts: UTC, datetime64, shape [start].
+    """
+    minutes = starts.astype("datetime64[m]").astype(np.int64) % 2**32
+    key = jax.random.PRNGKey(seed)
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, minutes.astype(np.uint32))
 
 
 def perturbed_names(inputs: xarray.Dataset, task: TaskConfig) -> list[str]:

@@ -15,6 +15,11 @@ __all__ = ["curves", "draw"]
 _DRAWN = ("rmse", "acc", "crps_fair", "crps", "spread_skill_ratio", "csi", "fss")
 _ERRORS = ("rmse", "crps_fair", "crps")
 _MOST = 8
+# A scorecard of more levels or panels than these shows the chief levels, and the first
+# region only: all of them are a picture that nobody can read.
+_MOST_LEVELS = 5
+_MOST_PANELS = 4
+_CHIEF_LEVELS = (250, 500, 700, 850)
 # Differences that chance would make more often are drawn paler.
 _CHANCE = 0.05
 
@@ -86,6 +91,7 @@ def _comparison(found: xarray.Dataset) -> matplotlib.figure.Figure:
     """Returns the scorecard of all models against the first one, by RMSE."""
     baseline = found.attrs["baseline"]
     others = [name for name in found["model"].values if name != baseline]
+    found = _legible(found, len(others))
     relative, significant = {}, {}
     for name, array in found.data_vars.items():
         if "metric" not in array.dims or "." in str(name):
@@ -104,6 +110,17 @@ def _comparison(found: xarray.Dataset) -> matplotlib.figure.Figure:
         significant=xarray.Dataset(significant) if significant else None,
         title=f"RMSE against {baseline}",
     )
+
+
+def _legible(found: xarray.Dataset, models: int) -> xarray.Dataset:
+    """Returns as many levels and regions as fit on one page."""
+    if found.sizes.get("level", 0) > _MOST_LEVELS:
+        there = [level for level in found["level"].values if level in _CHIEF_LEVELS]
+        step = -(-found.sizes["level"] // _MOST_LEVELS)
+        found = found.sel(level=there or found["level"].values[::step])
+    if found.sizes.get("region", 1) * models > _MOST_PANELS:
+        found = found.isel(region=slice(1))
+    return found
 
 
 def _unnamed(dataset: xarray.Dataset) -> xarray.Dataset:

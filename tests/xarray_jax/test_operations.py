@@ -123,7 +123,7 @@ OPERATIONS = {
         xarray.DataArray(np.cos(np.deg2rad(LAT)), {"lat": LAT}, "lat")
     ).mean(["lat", "lon"]),
     "coarsen": lambda ds: ds.field.coarsen(lat=2, lon=3).mean(),
-    "rolling": lambda ds: _rolling_mean(ds),
+    "rolling": _rolling_mean,
     "centred rolling": lambda ds: ds.field.rolling(lon=3, center=True).construct("w"),
     "groupby": lambda ds: ds.field.groupby("time").map(lambda x: x - x.mean()),
     "grouped mean": lambda ds: ds.field.groupby(

@@ -43,6 +43,7 @@ class Family:
     """What training needs to know of a kind of model.
 
     Attributes:
+      title: What files and pictures call it.
       config_class: Dataclass of the architecture; the fields of `model` in a
         configuration.
       network: Returns the predictor of one step on normalised data, from the
@@ -60,6 +61,7 @@ class Family:
         weights can be cut; see `training.ShardingConfig`.
     """
 
+    title: str
     config_class: type
     network: Callable[[Any, TaskConfig, bool], Any]
     save: Callable[..., None]
@@ -151,6 +153,7 @@ def _graphcast() -> Family:
         return checkpoint.open_checkpoint(path, graphcast.CheckPoint)
 
     return Family(
+        title="GraphCast",
         config_class=graphcast.ModelConfig,
         network=network,
         save=save,
@@ -192,6 +195,7 @@ def _residual_cnn() -> Family:
         return checkpoint.open_checkpoint(path, baselines.CheckPoint)
 
     return Family(
+        title="residual CNN",
         config_class=baselines.ResidualCnnConfig,
         network=network,
         save=save,

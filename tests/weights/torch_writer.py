@@ -136,7 +136,7 @@ def save(path, contents, storages=None, byteorder="little", root="archive"):
     def placed(value):
         if isinstance(value, np.ndarray):
             key = str(len(held))
-            held[key] = np.ascontiguousarray(value)
+            held[key] = np.array(value, order="C")
             kind = KINDS[value.dtype.name]
             strides = tuple(s // value.itemsize for s in held[key].strides)
             return tensor(kind, key, value.size, value.shape, strides)

@@ -52,7 +52,7 @@ class LoadReport:
       dropped: Published names, as they were in the file, that the model does not take:
         shape and reason.
       fresh: Published names of what the model has and the file does not give, which
-        keep their initial values.
+        keep their initial values; of a neck over time, which has none, our names.
       beside: What else the file holds.
     """
 
@@ -214,6 +214,7 @@ def _filled(
                     target[name][index] = start[index]
             else:
                 target[name] = start
+                fresh += (f"{module}/{name}",)
     report = LoadReport(
         source=found.source,
         loaded=tuple(name for name in names.source_shapes if name in found.arrays),

@@ -161,8 +161,8 @@ def write(
 ) -> None:
     """Writes arrays to a file, which appears only when it is complete.
 
-    Equal arrays give equal bytes, in the order that the format's own package writes:
-    by descending width of the type, then by name.
+    Equal arrays give equal bytes: the widest types come first, so that all are
+    aligned, and among them the order is that of the names.
 
     Args:
       path: Where to. An existing file is replaced.

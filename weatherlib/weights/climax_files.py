@@ -18,6 +18,8 @@ __all__ = [
     "STACKED_WEIGHTS",
     "Arrays",
     "infer_config",
+    "looks_like",
+    "present_names",
     "read",
     "read_arrays",
 ]
@@ -107,6 +109,23 @@ def read_arrays(path: PathLike, *, verify: bool = True) -> Arrays:
             f"{', '.join(list(file.arrays)[:4])} and {len(file.arrays)} arrays in all"
         )
     return found
+
+
+def present_names(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns arrays by the names that published ClimaX code has for them now."""
+    return {
+        name.removeprefix(PREFIX).replace("channel", "var"): array
+        for name, array in arrays.items()
+    }
+
+
+def looks_like(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether arrays by published name seem to be those of a ClimaX."""
+    names = present_names(arrays)
+    return all(
+        name in names and names[name].ndim == 3
+        for name in ("var_embed", "var_query", "pos_embed")
+    )
 
 
 def infer_config(

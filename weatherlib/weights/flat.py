@@ -15,7 +15,7 @@ from weatherlib.checkpoint import npz
 from weatherlib.typing import PathLike
 from weatherlib.weights import errors, safetensors, torch_zip
 
-__all__ = ["FORMATS", "FlatWeights", "Format", "read", "state_dict", "write"]
+__all__ = ["FORMATS", "FlatWeights", "Format", "is_npz", "read", "state_dict", "write"]
 
 Format = Literal["npz", "safetensors"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -43,6 +43,18 @@ class FlatWeights:
     place: str = ""
     beside: tuple[str, ...] = ()
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def as_format(name: str) -> Format:
+    """Returns the format of a name.
+
+    Raises:
+      ValueError: There is none.
+    """
+    for known in FORMATS:
+        if known == name:
+            return known
+    raise ValueError(f"format {name!r}: there are {', '.join(FORMATS)}")
 
 
 def read(
@@ -73,7 +85,7 @@ def read(
             arrays=file.arrays,
             metadata=file.metadata,
         )
-    if head.startswith(b"PK") and _is_npz(path):
+    if head.startswith(b"PK") and is_npz(path):
         return FlatWeights(path=path, format="npz", arrays=_npz_arrays(path))
     torch_file = torch_zip.read(path, verify=verify)
     found, arrays, beside = state_dict(torch_file, place)
@@ -168,7 +180,13 @@ def _kind(value: Any) -> str:
     return repr(value) if type(value).__name__ == "StandIn" else type(value).__name__
 
 
-def _is_npz(path: pathlib.Path) -> bool:
+def is_npz(path: PathLike) -> bool:
+    """Returns whether a file is a zip archive of NumPy arrays.
+
+    Raises:
+      FileNotFoundError: There is no such file.
+      OSError: It cannot be read.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

@@ -232,4 +232,4 @@ def _step_of(fields: Mapping[str, xarray.DataArray]) -> pd.Timedelta:
             f"{len(dates)} of type {dates.dtype}"
         )
     found, counts = np.unique(np.diff(dates), return_counts=True)
-    return pd.Timedelta(found[counts.argmax()])
+    return times.as_timedelta(found[counts.argmax()])

@@ -9,7 +9,6 @@ has 365 days; the last day of a leap year is left out.
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import os
 import pathlib
@@ -22,9 +21,7 @@ import numpy as np
 import pandas as pd
 import xarray
 
-from weatherlib.checkpoint import npz
-from weatherlib.data import shard_sources, shards
-from weatherlib.data_utils import moments
+from weatherlib.data import shard_sources, shard_totals, shards
 
 __all__ = ["ShardConfig", "ShardReport", "write_shards"]
 
@@ -138,15 +135,15 @@ def write_shards(
     folder.mkdir(parents=True, exist_ok=True)
     _settle(folder, source, config)
     _require_space(folder, source, planned)
-    totals = _Totals(source, config)
+    totals = shard_totals.Totals(source, published=config.statistics == "published")
     began, written = time.perf_counter(), 0
     for number, shard in enumerate(planned, start=1):
         path = folder / shard.split / shard.name
         if not _stands(path, source, shard):
             path.parent.mkdir(exist_ok=True)
-            _write_npz(path, _Blocks(source, shard, config.gaps))
+            shard_totals.write_npz(path, _Blocks(source, shard, config.gaps))
             written += 1
-        totals.add(shard, path)
+        totals.add(shard.split, shard.year, path)
         if progress is not None:
             progress(number, len(planned), time.perf_counter() - began)
     totals.write(folder)
@@ -183,7 +180,7 @@ def _frames_per_year(source: shard_sources.ShardSource, config: ShardConfig) -> 
       ValueError: The step or the shards do not divide it.
     """
     year = pd.Timedelta(days=_DAYS)
-    frames = year // source.step
+    frames = int(year // source.step)
     if source.step * frames != year:
         raise ValueError(f"a step of {source.step} does not divide a year of 365 days")
     if frames % config.shards_per_year:
@@ -266,7 +263,7 @@ def _settle(
         return
     if any(shards.find_shards(p) for p in folder.iterdir() if p.is_dir()):
         raise ValueError(f"{folder}: holds shards of another program")
-    _replace(path, json.dumps(wanted, indent=1).encode("utf8"))
+    shard_totals.replace(path, json.dumps(wanted, indent=1).encode("utf8"))
 
 
 def _require_space(
@@ -338,95 +335,3 @@ def _stands(
         return shards.shapes(path) == wanted
     except (OSError, ValueError):
         return False
-
-
-def _write_npz(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays to a file, which appears only when it is complete."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as stream:
-            npz.write(stream, arrays)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _replace(path: pathlib.Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@final
-class _Totals:
-    """Mean, spread and time means of what the shards hold."""
-
-    def __init__(self, source: shard_sources.ShardSource, config: ShardConfig) -> None:
-        self._source = source
-        self._published = config.statistics == "published"
-        self._moments = {name: moments.Moments.empty(1) for name in source.fields}
-        self._sums: dict[str, dict[str, np.ndarray]] = {}
-        self._counts: dict[str, dict[str, np.ndarray]] = {}
-        self._year = -1
-
-    def add(self, shard: _Shard, path: pathlib.Path) -> None:
-        """Adds a shard, which is read back one variable at a time.
-
-        Raises:
-          OSError: It is damaged.
-        """
-        if self._published and shard.split == "train" and shard.year != self._year:
-            for name in self._source.on_levels:
-                self._moments[name] = moments.Moments.empty(1)
-            self._year = shard.year
-        sums = self._sums.setdefault(shard.split, {})
-        counts = self._counts.setdefault(shard.split, {})
-        with np.load(path, allow_pickle=False) as held:
-            for name in self._source.fields:
-                block = held[name]
-                known = np.isfinite(block)
-                plain = block if known.all() else np.where(known, block, 0)
-                sums[name] = sums.get(name, 0) + plain.sum(axis=0, dtype=np.float64)
-                counts[name] = counts.get(name, 0) + known.sum(axis=0)
-                if shard.split == "train":
-                    self._moments[name].merge(_moments(block[known]))
-
-    def write(self, folder: pathlib.Path) -> None:
-        """Writes the grid, the climatologies and the statistics."""
-        for split, sums in self._sums.items():
-            counts = self._counts[split]
-            means = {
-                name: (total / np.where(counts[name], counts[name], np.nan))
-                for name, total in sums.items()
-            }
-            single = {name: mean.astype(np.float32) for name, mean in means.items()}
-            _write_npz(folder / split / "climatology.npz", single)
-        mean, stddev = {}, {}
-        for name, constant in self._source.constants.items():
-            mean[name] = np.array([constant.mean(dtype=np.float64)], np.float32)
-            stddev[name] = np.array([constant.std(dtype=np.float64)], np.float32)
-        for name, found in self._moments.items():
-            mean[name] = found.known_mean.astype(np.float32)
-            stddev[name] = found.stddev.astype(np.float32)
-        for name in ("lat", "lon"):
-            content = io.BytesIO()
-            np.save(content, getattr(self._source, name))
-            _replace(folder / f"{name}.npy", content.getvalue())
-        _write_npz(folder / "normalize_mean.npz", mean)
-        _write_npz(folder / "normalize_std.npz", stddev)
-
-
-def _moments(values: np.ndarray) -> moments.Moments:
-    """Returns the moments of some values."""
-    found = moments.Moments.empty(1)
-    if values.size:
-        found.weight[:] = found.count[:] = values.size
-        found.mean[:] = values.mean(dtype=np.float64)
-        found.squares[:] = values.var(dtype=np.float64) * values.size
-        found.minimum[:] = values.min()
-    return found

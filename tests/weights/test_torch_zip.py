@@ -383,6 +383,20 @@ def test_a_member_that_is_elsewhere_is_refused(path):
         torch_zip.read(path)
 
 
+def test_names_in_a_file_neither_break_lines_nor_steer_a_terminal(path):
+    made = torch_writer.tensor("Float", "9", 4, (4,), (1,))
+    torch_writer.save(path, {"a": made}, root="a\n\x1b[2Jb")
+    with pytest.raises(errors.DamagedError, match="storage '9' are lacking"):
+        torch_zip.read(path)
+    hostile = Call(Name("os\x1b[2J", "x"), ())
+    torch_writer.save(path, {"a\n\x1b": 1, "b": np.ones(2, np.float32), "c": hostile})
+    with pytest.raises(errors.CarriesCodeError) as refused:
+        torch_zip.read(path)
+    assert str(refused.value).isprintable()
+    torch_writer.save(path, {"a\n\x1b": 1, "b": np.ones(2, np.float32)})
+    assert flat.read(path).beside == ("a??: 1",)
+
+
 def test_a_name_that_occurs_twice_is_refused(path):
     with pytest.warns(UserWarning), zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a/data.pkl", b"N.")

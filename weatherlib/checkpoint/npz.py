@@ -81,7 +81,10 @@ def read(source: BinaryIO) -> dict[str, np.ndarray]:
         names = archive.namelist()
         strange = [name for name in names if not name.endswith(".npy")]
         if any(name.endswith("data.pkl") for name in strange):
-            raise ValueError("not an npz checkpoint but a PyTorch file")
+            raise ValueError(
+                "not an npz checkpoint but a PyTorch file; of ClimaX, weatherlib "
+                "weights convert makes a checkpoint"
+            )
         if strange:
             raise ValueError(f"not an npz checkpoint: it holds {listed(strange)}")
         if len(set(names)) < len(names):

@@ -27,7 +27,7 @@ def is_weights(path: pathlib.Path) -> bool:
 
     if not path.is_file():
         return False
-    if path.suffix == ".npz" or _is_npz(path):
+    if _is_npz(path):
         return not any(
             checkpoint.holds(path, name) for name in ("description", "license")
         )
@@ -49,8 +49,9 @@ def describe(out: console.Console, path: pathlib.Path) -> None:
       ValueError: It is of another kind, is damaged or would run something.
     """
     from weatherlib import checkpoint
-    from weatherlib.weights import flat
+    from weatherlib.weights import errors, flat
 
+    printable = errors.printable
     file = flat.read(path)
     out.heading(f"Weights: {path}")
     count = sum(array.size for array in file.arrays.values())
@@ -63,13 +64,16 @@ def describe(out: console.Console, path: pathlib.Path) -> None:
             ("arrays", f"{len(file.arrays)} under {file.place or 'the file itself'}"),
             ("numbers", f"{count:,}, {size / 1e6:.1f} MB of {', '.join(types)}"),
             ("model", _model(file.arrays)),
-            *file.metadata.items(),
+            *((printable(n), printable(text)) for n, text in file.metadata.items()),
         ]
     )
     out.print()
     for line in file.beside:
         out.print(f"  beside them, {line}")
-    rows = [(n, str(a.dtype), str(list(a.shape))) for n, a in file.arrays.items()]
+    rows = [
+        (printable(name), str(array.dtype), str(list(array.shape)))
+        for name, array in file.arrays.items()
+    ]
     out.print_columns(("array", "type", "shape"), rows[:_LISTED])
     if len(rows) > _LISTED:
         out.print(f"  and {len(rows) - _LISTED} more")

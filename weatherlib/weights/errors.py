@@ -11,7 +11,13 @@ __all__ = [
     "UnsupportedError",
     "WeightsFileError",
     "WrongFormatError",
+    "printable",
 ]
+
+
+def printable(text: str) -> str:
+    """Returns a text of a file on one line, without what could steer a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 class WeightsFileError(ValueError):

@@ -159,7 +159,7 @@ def state_dict(
     others += [
         f"{k}: {_kind(v)}" for k, v in held.items() if not isinstance(v, np.ndarray)
     ]
-    return place, arrays, tuple(others)
+    return place, arrays, tuple(map(errors.printable, others))
 
 
 def _holds_arrays(value: Any) -> bool:
@@ -191,7 +191,7 @@ def is_npz(path: PathLike) -> bool:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             return bool(names) and all(name.endswith(".npy") for name in names)
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, OverflowError, RuntimeError, ValueError):
         return False
 
 

@@ -75,7 +75,7 @@ def read(path: PathLike) -> SafetensorsFile:
     try:
         return _read(path)
     except errors.WeightsFileError as error:
-        raise type(error)(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {errors.printable(str(error))}") from error
 
 
 def _read(path: pathlib.Path) -> SafetensorsFile:

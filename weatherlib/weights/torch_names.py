@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weatherlib.weights import errors
+
 __all__ = [
     "BUILTINS",
     "COPYREG",
@@ -122,5 +124,5 @@ def can_run_something(name: str) -> bool:
 
 def shown(name: str) -> str:
     """Returns a name of a file for one line of a message."""
-    clean = "".join(c if c.isprintable() else "?" for c in name)
+    clean = errors.printable(name)
     return clean if len(clean) <= 80 else f"{clean[:77]}..."

@@ -34,7 +34,17 @@ _LARGEST_DESCRIPTION = 2**24
 _MOST_MEMBERS = 10**6
 _BLOCK = 2**24
 _LOCAL_HEADER = "<4s5H3L2H"
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, struct.error)
+# What zipfile raises for archives that are damaged: names that are no text, places that
+# are negative or too far, methods that it does not know.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,10 +100,11 @@ def read(path: PathLike, *, verify: bool = True) -> TorchFile:
     try:
         return _read(path, verify=verify)
     except errors.WeightsFileError as error:
-        raise type(error)(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {errors.printable(str(error))}") from error
     except _DAMAGE as error:
         raise errors.DamagedError(
-            f"{path}: cut short or damaged ({error}); fetch it again"
+            f"{path}: cut short or damaged ({errors.printable(str(error))}); fetch it "
+            "again"
         ) from error
 
 

@@ -76,8 +76,9 @@ class ClimaXConfig(config.Mapping):
         nothing before it is trained.
       out_variables: What the projection head predicts. Empty with the grid head, which
         knows all `default_vars`.
-      region: For regional forecasts: a published name, or south, north, west and east
-        edges in degrees. None works on the globe.
+      region: Name of a published region for regional forecasts. None, without a box,
+        works on the whole grid.
+      region_box: Any other region: south, north, west and east edges in degrees.
       mirrored_region: Whether a region is found as in the published code, which
         mistakes the northernmost row for the first: with rows from south to north the
         patches then lie mirrored at the equator. For published regional weights only.
@@ -103,7 +104,8 @@ class ClimaXConfig(config.Mapping):
     head: Literal["grid", "projection"] = "grid"
     time_history: int = 1
     out_variables: tuple[str, ...] = ()
-    region: str | tuple[float, float, float, float] | None = None
+    region: str | None = None
+    region_box: tuple[float, float, float, float] | None = None
     mirrored_region: bool = False
     latitude: Literal["ascending", "descending"] = "ascending"
     lead_hours: tuple[float, float] = (6.0, 162.0)
@@ -124,12 +126,23 @@ class ClimaXConfig(config.Mapping):
         _check_grid(self)
         _check_width(self)
         _check_variables(self)
+        _check_region(self)
         low, high = self.lead_hours
         if not 0 <= low <= high:
             raise ValueError(
                 "lead_hours must be the shortest and the longest lead time, found "
                 f"{self.lead_hours!r}"
             )
+
+    @property
+    def resolution(self) -> float:
+        """0: the grid is told by `img_size`, whatever its spacing."""
+        return 0.0
+
+    @property
+    def is_regional(self) -> bool:
+        """Whether only a part of the grid is predicted."""
+        return self.region is not None or self.region_box is not None
 
     @property
     def rows(self) -> int:
@@ -171,6 +184,18 @@ def _check_width(sizes: ClimaXConfig) -> None:
         raise ValueError(
             "embed_dim must be a multiple of 4 for the position embedding, found "
             f"{sizes.embed_dim}"
+        )
+
+
+def _check_region(sizes: ClimaXConfig) -> None:
+    if not sizes.is_regional:
+        return
+    if sizes.region is not None and sizes.region_box is not None:
+        raise ValueError("give one of region and region_box, not both")
+    if sizes.head != "grid" or sizes.time_history > 1:
+        raise ValueError(
+            "a region goes with the grid head and one input frame, found head "
+            f"{sizes.head} and time_history {sizes.time_history}"
         )
 
 

@@ -18,6 +18,8 @@ jaxtyping.install_import_hook(
         "weatherlib.nn",
         "weatherlib.geometry",
         "weatherlib.baselines.network",
+        "weatherlib.climax.aggregation",
+        "weatherlib.climax.network",
         "weatherlib.graphcast.network",
     ],
     "beartype.beartype",

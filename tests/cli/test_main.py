@@ -57,6 +57,7 @@ def test_the_help_of_a_command_explains_each_option_with_examples(name, capsys):
 def test_a_wrong_option_is_refused(name, capsys):
     needed = {"completion": ["bash"], "predict": [], "info": [], "weights": ["list"]}
     needed["evaluate"] = ["x.nc", "--truth", "y.nc"]
+    needed["shards"] = ["x.nc", "shards"]
     words = needed.get(name, ["x.nc"])
     assert main.main([name, *words, "--frobnicate", "3"]) == 2
     said = capsys.readouterr().err

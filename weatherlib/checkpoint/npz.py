@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-__all__ = ["listed", "read", "write"]
+__all__ = ["foreign_format", "listed", "read", "write"]
 
 # How files that are taken for checkpoints begin.
 _FOREIGN_FORMATS = {
@@ -72,7 +72,7 @@ def read(source: BinaryIO) -> dict[str, np.ndarray]:
     head = source.read(32)
     source.seek(0)
     if not head.startswith(b"PK"):
-        raise ValueError(f"not an npz checkpoint but {_format(head)}")
+        raise ValueError(f"not an npz checkpoint but {foreign_format(head)}")
     try:
         archive = zipfile.ZipFile(source)
     except _DAMAGE as error:
@@ -81,7 +81,10 @@ def read(source: BinaryIO) -> dict[str, np.ndarray]:
         names = archive.namelist()
         strange = [name for name in names if not name.endswith(".npy")]
         if any(name.endswith("data.pkl") for name in strange):
-            raise ValueError("not an npz checkpoint but a PyTorch file")
+            raise ValueError(
+                "not an npz checkpoint but a PyTorch file; of ClimaX, weatherlib "
+                "weights convert makes a checkpoint"
+            )
         if strange:
             raise ValueError(f"not an npz checkpoint: it holds {listed(strange)}")
         if len(set(names)) < len(names):
@@ -92,7 +95,8 @@ def read(source: BinaryIO) -> dict[str, np.ndarray]:
         }
 
 
-def _format(head: bytes) -> str:
+def foreign_format(head: bytes) -> str:
+    """Returns what a file seems to be, for a message, from its first 32 bytes."""
     if not head:
         return "an empty file"
     for start, name in _FOREIGN_FORMATS.items():

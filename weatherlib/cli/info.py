@@ -1,7 +1,8 @@
 """Say what a checkpoint or a weather file contains, and whether they fit.
 
 A weather file is listed with its grid, times, levels and variables; a checkpoint with
-its architecture, its variables, its licence and its hash. Named together, they are
+its architecture, its variables, its licence and its hash; a file of torch or
+safetensors with its arrays, without running anything of it. Named together, they are
 compared, and every problem is listed with its remedy. Where the checkpoint stores the
 edges between grid and mesh that it was trained with, they are compared with those that
 this version finds.
@@ -28,6 +29,7 @@ EXAMPLES = (
     "weatherlib info",
     "weatherlib info era5.nc",
     "weatherlib info era5.nc --checkpoint graphcast.npz",
+    "weatherlib info 5.625deg.ckpt",
 )
 
 
@@ -38,7 +40,8 @@ class Options:
     path: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")] = (
         None
     )
-    """A weather file (.nc, .zarr, .grib) or a checkpoint (.npz)."""
+    """A weather file (.nc, .zarr, .grib), a checkpoint (.npz), or published weights
+    (.ckpt, .pt, .pth, .safetensors)."""
 
     checkpoint: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """A checkpoint to compare the weather file with."""
@@ -52,9 +55,15 @@ def run(options: Options) -> None:
       OSError: A file is damaged.
       ValueError: A file is of another kind.
     """
+    from weatherlib.cli import conversion
+
     path = options.path
     if path is None:
         print_contents(None, options.checkpoint or "./")
+    elif options.checkpoint is None and conversion.is_weights(pathlib.Path(path)):
+        from weatherlib.cli import console
+
+        conversion.describe(console.Console(), pathlib.Path(path))
     elif pathlib.Path(path).suffix in _CHECKPOINT_SUFFIXES:
         if options.checkpoint is not None:
             raise ValueError(

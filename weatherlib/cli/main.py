@@ -61,7 +61,11 @@ COMMANDS = {
     ),
     "weights": Command(
         module="weatherlib.cli.weights",
-        summary="List published weights and data, fetch them, say where they are.",
+        summary="List published weights and data, fetch them, convert them.",
+    ),
+    "shards": Command(
+        module="weatherlib.cli.shards",
+        summary="Cut an archive into the NumPy shards that ClimaX is trained on.",
     ),
     "completion": Command(
         module="weatherlib.cli.completion",

@@ -1,6 +1,9 @@
-"""List published weights and data, fetch them, or say where they are.
+"""List published weights and data, fetch them, say where they are, or convert them.
 
 `list` shows what there is, `fetch NAME` downloads it, `path NAME` prints where it lies.
+`convert IN OUT` reads a file of torch (.ckpt, .pt, .pth), safetensors or npz, without
+torch and without running anything of it, and writes its arrays as safetensors, as npz,
+or as a checkpoint of weatherlib; for ClimaX also for another grid or other variables.
 Nothing is downloaded without --yes: without it, `fetch` says what would be, under which
 licence and where to. A download that broke off is continued by the same command, and
 its hash is checked before the file gets its name.
@@ -26,6 +29,9 @@ EXAMPLES = (
     "weatherlib weights list --family graphcast",
     "weatherlib weights fetch graphcast-small --yes",
     "weatherlib weights path graphcast-small",
+    "weatherlib weights convert climax-5.625deg climax.npz",
+    "weatherlib weights convert 5.625deg.ckpt climax.safetensors --grid 64x128",
+    "weatherlib weights convert sevirlr_vae.pt vae.npz --format npz",
 )
 
 
@@ -33,13 +39,21 @@ EXAMPLES = (
 class Options:
     """What to do with which files."""
 
-    action: Annotated[Literal["list", "fetch", "path"], tyro.conf.Positional] = "list"
-    """list, fetch or path."""
+    action: Annotated[
+        Literal["list", "fetch", "path", "convert"], tyro.conf.Positional
+    ] = "list"
+    """list, fetch, path or convert."""
 
     name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = (
         None
     )
-    """Which files, as `list` calls them; for `list`, part of the name."""
+    """Which files, as `list` calls them; for `list`, part of the name; for `convert`,
+    also any file."""
+
+    output: Annotated[
+        str | None, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")
+    ] = None
+    """convert: the file to write."""
 
     family: str | None = None
     """List those of one family only, such as graphcast."""
@@ -53,14 +67,38 @@ class Options:
     yes: bool = False
     """Download; without it, fetch only says what it would do."""
 
+    format: Literal["npz", "safetensors", "weatherlib"] | None = None
+    """convert: write arrays by their published names as npz or safetensors, or a
+    checkpoint of weatherlib, which .npz stands for by default where the model is
+    known."""
+
+    grid: Annotated[str | None, tyro.conf.arg(metavar="ROWSxCOLUMNS")] = None
+    """convert: carry the position embedding of ClimaX over to another grid, such as
+    64x128."""
+
+    variables: tuple[str, ...] = ()
+    """convert: names of the variables of ClimaX weights, in the order of their
+    embeddings, where they are not the 48 published ones."""
+
+    num_heads: int = 16
+    """convert: attention heads of ClimaX weights, which do not follow from the file."""
+
+    strict: bool = False
+    """convert: refuse ClimaX weights that do not fit exactly, in place of reporting
+    what was left out."""
+
+    unchecked: bool = False
+    """convert: do not compare torch files with their checksums."""
+
 
 def run(options: Options) -> None:
     """Does what the options say.
 
     Raises:
-      ValueError: The name is unknown, or nothing may be downloaded yet.
-      FileNotFoundError: `path`: the files were not fetched.
-      OSError: A download failed, or a file is damaged.
+      ValueError: The name is unknown, nothing may be downloaded yet, or `convert`: the
+        file is of another kind, is damaged or would run something.
+      FileNotFoundError: `path`, `convert`: the files were not fetched.
+      OSError: A download failed, or a file is damaged or cannot be written.
     """
     from weatherlib.cli import console
 
@@ -72,7 +110,11 @@ def run(options: Options) -> None:
         raise ValueError(
             f"weights {options.action}: needs a NAME; weatherlib weights list shows all"
         )
-    if options.action == "path":
+    if options.action == "convert":
+        from weatherlib.cli import conversion
+
+        conversion.convert(out, options)
+    elif options.action == "path":
         _path(options)
     else:
         _fetch(out, options)

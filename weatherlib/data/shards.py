@@ -16,7 +16,7 @@ from xarray.core import indexing
 
 from weatherlib.data_utils import times
 
-__all__ = ["find_shards", "open_shards"]
+__all__ = ["find_shards", "open_shards", "shapes"]
 
 _SHARD = re.compile(r"(\d{4})_(\d+)\.npz")
 # Shards hold no dates: a year of them covers this, leap days left out.
@@ -42,6 +42,16 @@ def find_shards(folder: pathlib.Path) -> list[pathlib.Path]:
     """Returns files such as 2000_0.npz in a folder, by year and number."""
     found = [path for path in folder.iterdir() if _SHARD.fullmatch(path.name)]
     return sorted(found, key=_year_and_number)
+
+
+def shapes(path: pathlib.Path) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of each array in a shard, of which only headers are read.
+
+    Raises:
+      OSError: It is damaged.
+      ValueError: It holds something else than plain arrays.
+    """
+    return {name: member.shape for name, member in _members(path).items()}
 
 
 def open_shards(

@@ -54,16 +54,23 @@ class MlpWeights(NamedTuple):
 
 
 class Linear(hk.Module):
-    """Creates one affine layer, initialised as `hk.Linear`."""
+    """Creates one affine layer, by default initialised as `hk.Linear`."""
 
-    def __init__(self, output_size: int, name: str | None = None) -> None:
+    def __init__(
+        self,
+        output_size: int,
+        name: str | None = None,
+        w_init: hk.initializers.Initializer | None = None,
+    ) -> None:
         super().__init__(name=name)
         self._output_size = output_size
+        self._w_init = w_init
 
     def weights(self, input_size: int, dtype: Any) -> LinearWeights:
         """Returns the weights for inputs of `input_size` channels."""
         # A size of zero has no fan-in; any finite spread will do for an empty matrix.
-        init = hk.initializers.TruncatedNormal(stddev=max(input_size, 1) ** -0.5)
+        spread = max(input_size, 1) ** -0.5
+        init = self._w_init or hk.initializers.TruncatedNormal(stddev=spread)
         shape = (input_size, self._output_size)
         return LinearWeights(
             w=hk.get_parameter("w", shape, dtype, init=init),

@@ -56,6 +56,8 @@ class Family:
         with.
       mark: A name that only the published files of this family hold.
       layers: Patterns of parameters from input to output, for layer-wise rates.
+      any_lead: Whether a model of this configuration, which reads a single frame,
+        predicts any lead time in one step.
       parameter_axes: Expressions on paths and names of the axes of parameters, by which
         weights can be cut; see `training.ShardingConfig`.
     """
@@ -67,6 +69,7 @@ class Family:
     read: Callable[[pathlib.Path], Any] | None = None
     mark: str = ""
     layers: tuple[str, ...] = ()
+    any_lead: Callable[[Any], bool] = lambda model_config: False
     parameter_axes: Sequence[tuple[str, tuple[str | None, ...]]] = ()
 
 
@@ -234,6 +237,7 @@ def _climax() -> Family:
         read=read,
         mark="model_config:patch_size",
         layers=("climax/[vptl]*", "climax/block_*", "climax/[hn]*"),
+        any_lead=lambda model_config: model_config.time_history == 1,
         parameter_axes=climax.PARAMETER_AXES,
     )
 

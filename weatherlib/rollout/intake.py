@@ -45,7 +45,11 @@ def make_request(
       ValueError: Anything is missing, uneven or too short; the message says what.
     """
     whole = data_utils.decode_time(inputs)
-    inputs = whole if task is None else data_utils.split_initial(whole, task)
+    inputs = whole
+    if task is not None:
+        single = whole.sizes.get("time") == 1
+        step = _first_lead(targets_template, forcings) if single else None
+        inputs = data_utils.split_initial(whole, task, time_step=step)
     time_step = _time_step(inputs, targets_template, task)
     steps = _count_steps(steps, targets_template, frames_per_step)
     forcings = _forcings(
@@ -91,6 +95,21 @@ def make_request(
             for name in template
         },
     )
+
+
+def _first_lead(
+    template: xarray.Dataset | None, forcings: Forcings | None
+) -> pd.Timedelta | None:
+    """Returns the time from a single input frame to the first prediction, if told.
+
+    The times of forcings and template count from the last input frame.
+    """
+    for known in (template, forcings):
+        if isinstance(known, xarray.Dataset) and "time" in known.coords:
+            time = data_utils.decode_time(known).coords["time"].values
+            if time.size and time.dtype.kind == "m":
+                return pd.Timedelta(time[0])
+    return None
 
 
 def _time_step(

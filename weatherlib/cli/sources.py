@@ -62,7 +62,7 @@ def _with_lead(model: models.Model, options: Options) -> models.Model:
             "more --steps"
         )
     # A model of one frame reads as much of the past as its step is long.
-    length = f"{lead / pd.Timedelta('1min'):g}min"
+    length = f"{lead.total_seconds() / 60:g}min"
     task = dataclasses.replace(model.task_config, input_duration=length)
     return dataclasses.replace(model, task_config=task, time_step=length)
 

@@ -235,9 +235,12 @@ def evaluate(
     """
     postfix = log_postfix(lead_hours)
     found = lat_weighted_mse_val(predictions, targets, variables, lat, postfix)
-    units = [denormalize(fields, mean, std) for fields in (predictions, targets)]
-    found |= lat_weighted_rmse(*units, variables, lat, postfix)
-    found |= lat_weighted_acc(*units, variables, lat, climatology, postfix)
+    predictions = denormalize(predictions, mean, std)
+    targets = denormalize(targets, mean, std)
+    found |= lat_weighted_rmse(predictions, targets, variables, lat, postfix)
+    found |= lat_weighted_acc(
+        predictions, targets, variables, lat, climatology, postfix
+    )
     return found
 
 

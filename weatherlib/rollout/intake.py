@@ -8,6 +8,7 @@ import pandas as pd
 import xarray
 
 from weatherlib import data_utils
+from weatherlib.data_utils import times
 from weatherlib.rollout.layout import Field, Layout, field_of, static_coords
 from weatherlib.rollout.request import Forcings, Request, forcing_frames
 from weatherlib.task import TaskConfig
@@ -106,9 +107,9 @@ def _first_lead(
     """
     for known in (template, forcings):
         if isinstance(known, xarray.Dataset) and "time" in known.coords:
-            time = data_utils.decode_time(known).coords["time"].values
-            if time.size and time.dtype.kind == "m":
-                return pd.Timedelta(time[0])
+            leads = data_utils.decode_time(known).coords["time"].values
+            if leads.size and leads.dtype.kind == "m":
+                return times.as_timedelta(leads[0])
     return None
 
 
@@ -120,11 +121,11 @@ def _time_step(
             "time: the inputs have no such dimension with a coordinate, so there is no "
             "state to start from"
         )
-    times = inputs.coords["time"]
-    if times.size > 1:
-        return data_utils.infer_time_step(times).to_timedelta64()
+    known = inputs.coords["time"]
+    if known.size > 1:
+        return data_utils.infer_time_step(known).to_timedelta64()
     if template is not None:
-        first = template.coords["time"].values[0] - times.values[0]
+        first = template.coords["time"].values[0] - known.values[0]
         return first.astype("timedelta64[ns]")
     if task is not None:
         return pd.to_timedelta([task.input_duration]).to_numpy()[0]

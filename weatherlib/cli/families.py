@@ -57,6 +57,8 @@ class Family:
         with.
       mark: A name that only the published files of this family hold.
       layers: Patterns of parameters from input to output, for layer-wise rates.
+      any_lead: Whether a model of this configuration, which reads a single frame,
+        predicts any lead time in one step.
       parameter_axes: Expressions on paths and names of the axes of parameters, by which
         weights can be cut; see `training.ShardingConfig`.
     """
@@ -69,6 +71,7 @@ class Family:
     read: Callable[[pathlib.Path], Any] | None = None
     mark: str = ""
     layers: tuple[str, ...] = ()
+    any_lead: Callable[[Any], bool] = lambda model_config: False
     parameter_axes: Sequence[tuple[str, tuple[str | None, ...]]] = ()
 
 
@@ -205,7 +208,47 @@ def _residual_cnn() -> Family:
     )
 
 
+def _climax() -> Family:
+    from weatherlib import checkpoint, climax
+
+    def save(
+        path: pathlib.Path,
+        params: Any,
+        model_config: climax.ClimaXConfig,
+        task_config: TaskConfig,
+        grid: Grid,
+        **texts: str,
+    ) -> None:
+        value = climax.CheckPoint(
+            architecture=climax.CLIMAX,
+            params=params,
+            model_config=model_config,
+            task_config=task_config,
+            **texts,
+        )
+        checkpoint.save(path, value, extras=grid.extras)
+
+    def read(path: pathlib.Path) -> Any:
+        return checkpoint.open_checkpoint(path, climax.CheckPoint)
+
+    return Family(
+        title="ClimaX",
+        config_class=climax.ClimaXConfig,
+        network=lambda model_config, task_config, remat: climax.make_predictor(
+            model_config, task_config, remat=remat
+        ),
+        save=save,
+        load=lambda path: read(path).params,
+        read=read,
+        mark="model_config:patch_size",
+        layers=("climax/[vptl]*", "climax/block_*", "climax/[hn]*"),
+        any_lead=lambda model_config: model_config.time_history == 1,
+        parameter_axes=climax.PARAMETER_AXES,
+    )
+
+
 FAMILIES: dict[str, Callable[[], Family]] = {
     "graphcast": _graphcast,
     "residual_cnn": _residual_cnn,
+    "climax": _climax,
 }

@@ -51,7 +51,8 @@ def _cut_old_netcdf(case):
 def _damaged_zarr(case):
     path = case.folder / "data.zarr"
     case.read().to_zarr(path, consolidated=False)
-    for chunk in (path / "geopotential" / "c").rglob("0"):
+    # Chunks are called 0.0.0 in version 2 of the format and c/0/0/0 in version 3.
+    for chunk in (path / "geopotential").rglob("[0-9]*"):
         if chunk.is_file():
             _truncate(chunk)
     case.dataset = path

@@ -98,11 +98,12 @@ def rename(
             renamed[name] = source
     for ours, theirs in renamed.items():
         if theirs in dataset.dims:
-            # Renaming a dimension and its coordinate apart makes no index.
+            # Renaming a dimension and its coordinate apart makes no index, or keeps the
+            # old one in older xarray.
             dataset = dataset.rename_dims({theirs: ours})
             if theirs in dataset.variables:
                 dataset = dataset.rename_vars({theirs: ours})
-                if dataset[ours].dims == (ours,):
+                if dataset[ours].dims == (ours,) and ours not in dataset.xindexes:
                     dataset = dataset.set_xindex(ours)
         else:
             dataset = dataset.rename_vars({theirs: ours})

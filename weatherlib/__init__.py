@@ -26,6 +26,7 @@ _LAZY = frozenset(
         "casting",
         "checkpoint",
         "climatology_removal",
+        "climax",
         "config",
         "data",
         "data_utils",

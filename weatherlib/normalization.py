@@ -108,6 +108,8 @@ class InputsAndResiduals(predictor_base.Predictor):
         stddev_by_level: xr.Dataset,
         mean_by_level: xr.Dataset,
         diffs_stddev_by_level: xr.Dataset,
+        *,
+        residuals: bool = True,
     ) -> None:
         """Wraps a predictor.
 
@@ -116,7 +118,10 @@ class InputsAndResiduals(predictor_base.Predictor):
           stddev_by_level: Standard deviation of each variable, shape [level] or [].
           mean_by_level: Mean of each variable, likewise.
           diffs_stddev_by_level: Standard deviation of the change over one step.
+          residuals: Whether targets among the inputs are predicted as changes. False
+            normalises every target like an input, for models that predict states.
         """
+        self._residuals = residuals
         self._predictor = predictor
         self._scales = stddev_by_level
         self._locations = mean_by_level
@@ -203,7 +208,7 @@ class InputsAndResiduals(predictor_base.Predictor):
 
     def _to_normalized_targets(self, inputs: xr.Dataset, targets: xr.Dataset) -> Any:
         def convert(target: xr.DataArray) -> xr.DataArray:
-            if target.name not in inputs:
+            if not self._residuals or target.name not in inputs:
                 return self._normalize(target)
             change = target - _last_frame(inputs, target)
             return _normalize(change, self._residual_scales, None, self._reported)
@@ -212,7 +217,7 @@ class InputsAndResiduals(predictor_base.Predictor):
 
     def _to_predictions(self, inputs: xr.Dataset, predictions: xr.Dataset) -> Any:
         def convert(prediction: xr.DataArray) -> xr.DataArray:
-            if prediction.name not in inputs:
+            if not self._residuals or prediction.name not in inputs:
                 return _unnormalize(
                     prediction, self._scales, self._locations, self._reported
                 )

@@ -25,9 +25,12 @@ class Predictor(abc.ABC):
     Attributes:
       frames_per_step: How many target times one call of a single-step predictor
         fills. Wrappers take over the number of what they wrap.
+      predicts_changes: Whether a network predicts normalised changes from the last
+        input frame, or else normalised states; it tells who wraps it.
     """
 
     frames_per_step: int = 1
+    predicts_changes: bool = True
 
     @abc.abstractmethod
     def __call__(

@@ -201,7 +201,45 @@ def _residual_cnn() -> Family:
     )
 
 
+def _climax() -> Family:
+    from weatherlib import checkpoint, climax
+
+    def save(
+        path: pathlib.Path,
+        params: Any,
+        model_config: climax.ClimaXConfig,
+        task_config: TaskConfig,
+        grid: Grid,
+        **texts: str,
+    ) -> None:
+        value = climax.CheckPoint(
+            architecture=climax.CLIMAX,
+            params=params,
+            model_config=model_config,
+            task_config=task_config,
+            **texts,
+        )
+        checkpoint.save(path, value, extras=grid.extras)
+
+    def read(path: pathlib.Path) -> Any:
+        return checkpoint.open_checkpoint(path, climax.CheckPoint)
+
+    return Family(
+        config_class=climax.ClimaXConfig,
+        network=lambda model_config, task_config, remat: climax.make_predictor(
+            model_config, task_config, remat=remat
+        ),
+        save=save,
+        load=lambda path: read(path).params,
+        read=read,
+        mark="model_config:patch_size",
+        layers=("climax/[vptl]*", "climax/block_*", "climax/[hn]*"),
+        parameter_axes=climax.PARAMETER_AXES,
+    )
+
+
 FAMILIES: dict[str, Callable[[], Family]] = {
     "graphcast": _graphcast,
     "residual_cnn": _residual_cnn,
+    "climax": _climax,
 }

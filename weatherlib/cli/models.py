@@ -313,9 +313,9 @@ def build_predictor(
 ) -> predictor_base.Predictor:
     """Returns a model in its wrappers, to be called inside a Haiku transform.
 
-    From the inside out: the network, the cast, normalisation with residuals, the
-    removal of the climatology where the statistics have one and, where asked for, the
-    repetition of the step.
+    From the inside out: the network, the cast, normalisation (with residuals, unless
+    the network predicts states), the removal of the climatology where the statistics
+    have one and, where asked for, the repetition of the step.
 
     Args:
       model_config: The architecture; its class says which family.
@@ -337,11 +337,13 @@ def build_predictor(
     else:
         family = families.family_of(model_config)
         predictor = family.network(model_config, task_config, False)
+    residuals = predictor.predicts_changes
     if resolve_precision(precision) == "bfloat16":
         predictor = casting.Bfloat16Cast(predictor)
     predictor = normalization.InputsAndResiduals(
         predictor,
         **statistics.by_level,
+        residuals=residuals,
     )
     if statistics.climatology is not None:
         predictor = climatology_removal.WithoutClimatology(

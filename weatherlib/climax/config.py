@@ -84,6 +84,9 @@ class ClimaXConfig(config.Mapping):
         patches then lie mirrored at the equator. For published regional weights only.
       latitude: Order of rows that the weights belong to. Data in the other order are
         turned round, and so are the predictions.
+      predicts: "state", as published: predictions are normalised as the inputs are.
+        "change": they are normalised differences from the last input frame, which is
+        easier to learn for short lead times.
       lead_hours: Shortest and longest lead time of the training. Others draw a warning.
 
     Raises:
@@ -108,6 +111,7 @@ class ClimaXConfig(config.Mapping):
     region_box: tuple[float, float, float, float] | None = None
     mirrored_region: bool = False
     latitude: Literal["ascending", "descending"] = "ascending"
+    predicts: Literal["state", "change"] = "state"
     lead_hours: tuple[float, float] = (6.0, 162.0)
 
     def __post_init__(self) -> None:

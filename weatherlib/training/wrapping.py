@@ -24,6 +24,8 @@ __all__ = ["WeightedLoss", "wrap"]
 class WeightedLoss(predictor_base.Predictor):
     """Replaces the loss of the wrapped predictor by that of a `LossConfig`.
 
+    One with nothing set keeps the predictor's own, which then is told of training.
+
     For deterministic predictors: the loss compares one prediction with the targets.
     """
 
@@ -75,6 +77,10 @@ class WeightedLoss(predictor_base.Predictor):
     ) -> tuple[predictor_base.LossAndDiagnostics, xarray.Dataset]:
         """Returns `loss` and the predictions that it judges."""
         options = {**self._options, **kwargs}
+        if self._settings.is_own:
+            return self._predictor.loss_and_predictions(
+                inputs, targets, forcings, **options
+            )
         predictions = self._predictor(inputs, targets, forcings, **options)
         settings = self._settings
         loss = losses.weighted_error(
@@ -101,8 +107,9 @@ def wrap(
     """Returns a network in its wrappers, of one step.
 
     From the inside out: the network, the cast, the weighted loss, normalisation with
-    residuals, the removal of the climatology, and the cleaning of missing values. A
-    network whose loss can do without dropout gets the weighted loss in any case.
+    residuals (or without, for a network that predicts states), the removal of the
+    climatology, and the cleaning of missing values. A network whose loss can do without
+    dropout is wrapped even where it keeps its own loss.
 
     Args:
       network: Works on normalised data.
@@ -128,6 +135,7 @@ def wrap(
             stddev_by_level=statistics["stddev_by_level"],
             mean_by_level=statistics["mean_by_level"],
             diffs_stddev_by_level=statistics["diffs_stddev_by_level"],
+            residuals=network.predicts_changes,
         )
     if "climatology" in statistics:
         predictor = climatology_removal.WithoutClimatology(

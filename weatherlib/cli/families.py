@@ -57,9 +57,12 @@ class Family:
       mark: A name that only the published files of this family hold.
       layers: Patterns of parameters from input to output, for layer-wise rates; or what
         returns them for a configuration.
+      any_lead: Whether a model of this configuration, which reads a single frame,
+        predicts any lead time in one step.
       parameter_axes: Expressions on paths and names of the axes of parameters, by which
         weights can be cut; see `training.ShardingConfig`.
-      takes_lead_time: Whether the network reads the forcing `lead_time`.
+      takes_lead_time: Whether the network reads the forcing `lead_time`, so that it can be
+        trained at any.
       start: Reads weights to start from, also those of another architecture: from path,
         configuration, fresh parameters and `training.InitConfig` to parameters and
         lines that say what was changed. None takes files as `load` gives them.
@@ -72,6 +75,7 @@ class Family:
     read: Callable[[pathlib.Path], Any] | None = None
     mark: str = ""
     layers: tuple[str, ...] | Callable[[Any], tuple[str, ...]] = ()
+    any_lead: Callable[[Any], bool] = lambda model_config: False
     parameter_axes: Sequence[tuple[str, tuple[str | None, ...]]] = ()
     takes_lead_time: bool = False
     start: Callable[..., tuple[Any, list[str]]] | None = None
@@ -257,6 +261,7 @@ def _climax() -> Family:
         read=read,
         mark="model_config:patch_size",
         layers=layers,
+        any_lead=lambda model_config: model_config.time_history == 1,
         parameter_axes=climax.PARAMETER_AXES,
         takes_lead_time=True,
         start=start,

@@ -162,8 +162,8 @@ def prepare_start(
     if steps < 1:
         raise ValueError(f"steps: a forecast has at least 1 step, found {steps}")
     state = states.state(start)
-    require_fit(state, model, statistics, truth=False)
     task, time_step = model.task_config, states.time_step
+    require_fit(state, model, statistics, truth=False, time_step=time_step)
     after = states.following(start, steps)
     known = 0 if after is None else after.sizes["time"]
     inputs = data_utils.split_initial(state, task, time_step=time_step)
@@ -361,10 +361,12 @@ def require_fit(
     statistics: models.Statistics,
     *,
     truth: bool,
+    time_step: pd.Timedelta | None = None,
 ) -> None:
     """Checks that data, model and statistics go together.
 
-    Of data too large to be read twice only the frames at the end are looked at.
+    Of data too large to be read twice only the frames at the end are looked at. A
+    single frame needs the time step.
 
     Raises:
       ValueError: They do not; the message lists all that is wrong.
@@ -377,6 +379,7 @@ def require_fit(
         truth=truth,
         statistics=statistics.by_level,
         resolution=model.model_config.resolution,
+        time_step=time_step,
     )
 
 

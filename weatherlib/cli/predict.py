@@ -133,7 +133,7 @@ def _load(
     model, statistics = sources.load_model(options)
     steps = sources.steps(options)
     with sources.conform_noted():
-        if options.init is None:
+        if options.init is None and options.lead is None:
             dataset = files.open_weather(options.dataset)
             if options.static is not None:
                 raise ValueError(

@@ -41,6 +41,11 @@ class Options:
     with more frames. Default: what the checkpoint says, else half of what the model
     reads, or the step of the data."""
 
+    lead: Annotated[str | None, tyro.conf.arg(metavar="LENGTH")] = None
+    """Length of one step, such as 72h, for a model that predicts any lead time directly
+    (ClimaX). With --steps the forecast goes on from there in steps of that length.
+    Default: the time step."""
+
     stats: _OptionalPath = None
     """Folder of the model's statistics. Default: stats/ beside the checkpoint."""
 

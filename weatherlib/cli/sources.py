@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 
 from weatherlib import data
-from weatherlib.cli import files, forecasting, models, predict_options
+from weatherlib.cli import families, files, forecasting, models, predict_options
+from weatherlib.data_utils import times
 
 __all__ = [
     "conform_noted",
@@ -33,10 +36,35 @@ def load_model(options: Options) -> tuple[models.Model, models.Statistics]:
         model = models.random_model()
     else:
         model = models.load_model(options.pretrained)
+    if options.lead is not None:
+        model = _with_lead(model, options)
     statistics = models.find_statistics(
         model, options.stats, bundled_data=options.dataset is None
     )
     return model, statistics
+
+
+def _with_lead(model: models.Model, options: Options) -> models.Model:
+    """Returns the model with another length of its step.
+
+    Raises:
+      ValueError: It cannot have one.
+    """
+    lead = times.as_timedelta(options.lead or "")
+    if options.time_step is not None:
+        raise ValueError("give one of --lead and --time-step, not both")
+    if not lead > pd.Timedelta(0):
+        raise ValueError(f"--lead must be a positive length of time, found {lead}")
+    if not families.FAMILIES[model.family]().any_lead(model.model_config):
+        raise ValueError(
+            f"--lead: this {model.family} model has one length of step, "
+            f"{model.time_step or 'that of its data'}; leave --lead out and ask for "
+            "more --steps"
+        )
+    # A model of one frame reads as much of the past as its step is long.
+    length = f"{lead.total_seconds() / 60:g}min"
+    task = dataclasses.replace(model.task_config, input_duration=length)
+    return dataclasses.replace(model, task_config=task, time_step=length)
 
 
 def steps(options: Options) -> int:

@@ -97,7 +97,7 @@ def _prepare(
 ) -> tuple[xarray.Dataset, xarray.Dataset]:
     task, time_step = model.task_config, states.time_step
     state = states.several(starts)
-    forecasting.require_fit(state, model, statistics, truth=False)
+    forecasting.require_fit(state, model, statistics, truth=False, time_step=time_step)
     inputs = data_utils.split_initial(state, task, time_step=time_step)
     dates = state["datetime"].isel(time=slice(-inputs.sizes["time"], None))
     inputs = inputs.assign_coords(datetime=(dates.dims, dates.values))

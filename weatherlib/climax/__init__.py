@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weatherlib.climax.config import (
     CLIMAX,
     DEFAULT_VARIABLES,
+    PARAMETER_AXES,
     PUBLISHED_CONFIGS,
     CheckPoint,
     ClimaXConfig,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CLIMAX",
     "DEFAULT_VARIABLES",
+    "PARAMETER_AXES",
     "PUBLISHED_CONFIGS",
     "CheckPoint",
     "ClimaX",

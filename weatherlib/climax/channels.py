@@ -135,6 +135,6 @@ def unstack(
         if "level" not in like.dims:
             data = data[:, :, 0]
             have.remove("level")
-        data = data.transpose([have.index(dim) for dim in like.dims])
+        data = data.transpose([have.index(str(dim)) for dim in like.dims])
         made[name] = xarray_jax.DataArray(data, like.coords, like.dims, like.name)
     return type(template)(made)

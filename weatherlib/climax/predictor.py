@@ -6,6 +6,7 @@ import abc
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
@@ -188,9 +189,15 @@ class _Forecast(predictor_base.Predictor):
         """Whether the rows count by their area in the loss."""
         return True
 
-    def _hours(self, *arguments: Any) -> Any:
-        """Returns the lead time of each batch member in hours."""
-        return lead_times.find_lead_hours(*arguments, self._config.lead_hours)
+    def _hours(
+        self, given: Any, forced: Any, inputs: xr.Dataset, template: xr.Dataset
+    ) -> jax.Array:
+        """Returns the lead time of each batch member in hours, shape [batch]."""
+        trained = self._config.lead_hours
+        if self._config.head == "projection" and given is None and forced is None:
+            # Published: what is predicted is valid at the last input frame.
+            return jnp.zeros(inputs.sizes["batch"])
+        return lead_times.find_lead_hours(given, forced, inputs, template, trained)
 
     def _outputs(self) -> tuple[str, ...]:
         """Returns the names of what the head can predict."""
@@ -346,12 +353,6 @@ class ClimateProjection(_Forecast):
 
     def _outputs(self) -> tuple[str, ...]:
         return self._config.out_variables
-
-    def _hours(self, *arguments: Any) -> Any:
-        given, forced, inputs, _ = arguments
-        if given is None and forced is None:
-            return jnp.zeros(inputs.sizes["batch"])
-        return super()._hours(*arguments)
 
 
 def make_predictor(

@@ -8,6 +8,7 @@ import pandas as pd
 import xarray
 
 from weatherlib import data_utils
+from weatherlib.data_utils import times
 from weatherlib.rollout.layout import Field, Layout, field_of, static_coords
 from weatherlib.rollout.request import Forcings, Request, forcing_frames
 from weatherlib.task import TaskConfig
@@ -45,7 +46,11 @@ def make_request(
       ValueError: Anything is missing, uneven or too short; the message says what.
     """
     whole = data_utils.decode_time(inputs)
-    inputs = whole if task is None else data_utils.split_initial(whole, task)
+    inputs = whole
+    if task is not None:
+        single = whole.sizes.get("time") == 1
+        step = _first_lead(targets_template, forcings) if single else None
+        inputs = data_utils.split_initial(whole, task, time_step=step)
     time_step = _time_step(inputs, targets_template, task)
     steps = _count_steps(steps, targets_template, frames_per_step)
     forcings = _forcings(
@@ -93,6 +98,21 @@ def make_request(
     )
 
 
+def _first_lead(
+    template: xarray.Dataset | None, forcings: Forcings | None
+) -> pd.Timedelta | None:
+    """Returns the time from a single input frame to the first prediction, if told.
+
+    The times of forcings and template count from the last input frame.
+    """
+    for known in (template, forcings):
+        if isinstance(known, xarray.Dataset) and "time" in known.coords:
+            leads = data_utils.decode_time(known).coords["time"].values
+            if leads.size and leads.dtype.kind == "m":
+                return times.as_timedelta(leads[0])
+    return None
+
+
 def _time_step(
     inputs: xarray.Dataset, template: xarray.Dataset | None, task: TaskConfig | None
 ) -> np.timedelta64:
@@ -101,11 +121,11 @@ def _time_step(
             "time: the inputs have no such dimension with a coordinate, so there is no "
             "state to start from"
         )
-    times = inputs.coords["time"]
-    if times.size > 1:
-        return data_utils.infer_time_step(times).to_timedelta64()
+    known = inputs.coords["time"]
+    if known.size > 1:
+        return data_utils.infer_time_step(known).to_timedelta64()
     if template is not None:
-        first = template.coords["time"].values[0] - times.values[0]
+        first = template.coords["time"].values[0] - known.values[0]
         return first.astype("timedelta64[ns]")
     if task is not None:
         return pd.to_timedelta([task.input_duration]).to_numpy()[0]

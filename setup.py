@@ -53,6 +53,7 @@ _EXTRAS = {
     "dev": [
         "beartype>=0.19",
         "hypothesis>=6.110",
+        "imageio-ffmpeg>=0.5",
         "import-linter>=2.1",
         "pyright>=1.1.380",
         "pytest>=8.2",

@@ -297,6 +297,22 @@ def test_extras_cannot_take_our_own_names(name):
         dumped(whole(), {name: np.zeros(1)})
 
 
+def test_a_file_from_before_a_setting_existed_takes_its_default():
+    @dataclasses.dataclass(frozen=True)
+    class Before:
+        width: int
+
+    @dataclasses.dataclass(frozen=True)
+    class After:
+        width: int
+        depth: int = 4
+        names: list[str] = dataclasses.field(default_factory=lambda: ["a"])
+        limit: float | None = 2.5
+
+    found = checkpoint.load(io.BytesIO(dumped(Before(3))), After)
+    assert found == After(3, 4, ["a"], 2.5)
+
+
 def rewritten(**changes):
     """Returns a good file with members replaced, or removed where None is given."""
     with np.load(io.BytesIO(dumped(whole()))) as archive:

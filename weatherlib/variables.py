@@ -17,6 +17,7 @@ __all__ = [
     "VARIABLES",
     "Kind",
     "Variable",
+    "changes_sign_when_mirrored",
     "find",
     "get",
     "names",
@@ -266,6 +267,17 @@ def get(name: str) -> Variable:
 def find(name: str) -> Variable | None:
     """Returns the variable of a long or short name, None where it is not known."""
     return VARIABLES.get(name) or _BY_SHORT_NAME.get(name)
+
+
+def changes_sign_when_mirrored(name: str) -> bool:
+    """Returns whether a quantity is reversed in a world mirrored at the equator.
+
+    Northward components and all kinds of vorticity are. Names outside the vocabulary
+    are judged by their words.
+    """
+    variable = find(name)
+    words = f"{name} {variable.standard_name or ''}" if variable else name
+    return any(w in words for w in ("northward", "v_component", "vorticity"))
 
 
 def names(kind: Kind | None = None) -> tuple[str, ...]:

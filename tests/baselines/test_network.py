@@ -1,3 +1,5 @@
+import dataclasses
+
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -218,3 +220,77 @@ def test_a_dilation_beyond_the_grid_is_an_error(edges, rows, columns, message):
 def test_sizes_that_make_no_network_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         config.ResidualCnnConfig(**change)
+
+
+@pytest.mark.parametrize("rows", [7, 8, 21])
+def test_with_mirror_an_upside_down_world_gives_upside_down_weather(rows):
+    kind = "on_pole" if rows % 2 else "pole"
+    edges = network.Edges(periodic=True, over_first_row=kind, over_last_row=kind)
+    parity = network.Parity(
+        inputs=np.array([1.0, -1, 1, 1, -1]), outputs=np.array([1.0, -1, 1])
+    )
+    rng = np.random.default_rng(3)
+    x = jnp.asarray(rng.standard_normal((2, rows, 8, 5)), jnp.float32)
+    sizes = config.ResidualCnnConfig(width=6, dilations=(1, 2), mirror=True)
+    places = rng.standard_normal((rows, 8, 4)).astype(np.float32)
+    # The sine of latitude, and what is the same in both hemispheres.
+    places[..., 0] = np.linspace(-1, 1, rows)[:, np.newaxis]
+    places = (places + places[::-1] * np.array([-1, 1, 1, 1], np.float32)) / 2
+
+    def run(x):
+        net = network.ResidualCnnNetwork(sizes)
+        return net(x, places, edges, 3, parity=parity)
+
+    transformed = hk.without_apply_rng(hk.transform(run))
+    params = transformed.init(jax.random.PRNGKey(0), x)
+    params = jax.tree.map(
+        lambda a: a + 0.2 * rng.standard_normal(a.shape).astype(np.float32), params
+    )
+    flag = params["residual_cnn/member_0/embed"]["w"]
+    assert flag.shape[2] == 5 + 4 + 1
+
+    def apply(x, flag):
+        embed = {**params["residual_cnn/member_0/embed"], "w": flag}
+        changed = {**params, "residual_cnn/member_0/embed": embed}
+        return np.asarray(jax.jit(transformed.apply)(changed, x))
+
+    def mirrored(x, signs):
+        return x[:, ::-1] * jnp.asarray(signs, jnp.float32)
+
+    alike = flag.at[:, :, -1].set(0)
+    found = apply(mirrored(x, parity.inputs), alike)
+    expected = mirrored(apply(x, alike), parity.outputs)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+    # With their own channel the hemispheres may differ.
+    found = apply(mirrored(x, parity.inputs), flag)
+    expected = mirrored(apply(x, flag), parity.outputs)
+    assert np.abs(found - expected).max() > 1e-2
+
+
+def test_with_mirror_the_northern_half_is_that_of_the_whole_globe():
+    rng = np.random.default_rng(4)
+    x = jnp.asarray(rng.standard_normal((1, 21, 8, 5)), jnp.float32)
+    places = np.zeros((21, 8, 4), np.float32)
+    outputs, params = {}, None
+    for mirror in (True, False):
+        sizes = config.ResidualCnnConfig(width=6, dilations=(1, 2), mirror=mirror)
+        extra = jnp.ones((1, 21, 8, 0 if mirror else 1))
+
+        def run(x, extra, sizes=sizes, mirror=mirror):
+            # The channel that mirror adds stands last, after the positions.
+            own = places if mirror else np.zeros((21, 8, 4), np.float32)
+            field = x if mirror else jnp.concatenate([x, own[np.newaxis], extra], -1)
+            if not mirror:
+                sizes = dataclasses.replace(sizes, positions=False)
+            return network.ResidualCnnNetwork(sizes)(field, own, GLOBE, 3)
+
+        transformed = hk.without_apply_rng(hk.transform(run))
+        if params is None:
+            params = transformed.init(jax.random.PRNGKey(0), x, extra)
+            params = jax.tree.map(
+                lambda a: a + 0.2 * rng.standard_normal(a.shape).astype(np.float32),
+                params,
+            )
+        outputs[mirror] = np.asarray(transformed.apply(params, x, extra))
+    np.testing.assert_allclose(outputs[True][:, :10], outputs[False][:, :10], atol=1e-5)
+    assert np.abs(outputs[True][:, 11:] - outputs[False][:, 11:]).max() > 1e-2

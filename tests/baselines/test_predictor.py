@@ -181,3 +181,38 @@ def test_edges_follow_the_grid(lat, lon, kind, expected):
 def test_a_region_is_no_globe():
     with pytest.raises(ValueError, match="35 columns from 0 to 340 degrees"):
         predictor.find_edges(CENTRES, np.arange(0.0, 350, 10), "global")
+
+
+def test_mirrored_winds_and_vorticities_change_sign():
+    inputs, targets, forcings = sample()
+    renamed = {"geopotential": "v_component_of_wind"}
+    inputs, targets = inputs.rename(renamed), targets.rename(renamed)
+    parity = predictor._parity(inputs, forcings, targets)
+    frames = inputs.sizes["time"]
+    # Sorted by name: forcings that are inputs too, pressure, then wind on two levels.
+    assert parity.inputs[-len(forcings) :].tolist() == [1.0] * len(forcings)
+    own = parity.inputs[: -len(forcings)]
+    assert own.sum() == len(own) - 2 * (2 * frames)
+    assert parity.outputs.tolist() == [1.0, -1.0, -1.0]
+    wind = predictor._parity(
+        inputs[["v_component_of_wind"]], forcings, targets[["v_component_of_wind"]]
+    )
+    assert (wind.inputs[: 2 * frames] == -1).all()
+
+
+def test_mirror_predicts_both_hemispheres():
+    settings = dataclasses.replace(CONFIG, mirror=True)
+    found, params = call(lambda: baselines.ResidualCnn(settings, toys.TASK), sample())
+    assert params["residual_cnn/member_0/embed"]["w"].shape[2] > 0
+    for field in found.data_vars.values():
+        assert np.isfinite(np.asarray(field)).all()
+        assert np.abs(np.asarray(field)[..., -1, :]).max() > 0
+
+
+def test_mirror_needs_two_hemispheres_alike():
+    settings = dataclasses.replace(CONFIG, mirror=True)
+    data = [d.isel(lat=slice(1, None)) for d in sample()]
+    with pytest.raises(ValueError, match="mirror: needs a global grid with the same"):
+        call(lambda: baselines.ResidualCnn(settings, toys.TASK), data)
+    with pytest.raises(ValueError, match="mirror needs the whole globe"):
+        dataclasses.replace(CONFIG, mirror=True, edges="regional")

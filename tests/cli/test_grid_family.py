@@ -92,6 +92,7 @@ def test_a_set_of_forecasts_is_made_at_the_step_of_training(folder, capsys):
     with xarray.open_dataset(folder / "set.nc", decode_timedelta=True) as found:
         leads = found["prediction_timedelta"].values / np.timedelta64(1, "h")
         assert leads.tolist() == [6, 12]
+        assert found.attrs["source"].endswith(", residual CNN")
         values = found[toys.PRESSURE]
         assert np.isfinite(values).all()
         assert values.min() > 98000 and values.max() < 105000

@@ -6,7 +6,7 @@ import xarray
 
 from tests.cli import cases
 from weatherlib import data
-from weatherlib.cli import forecasting, hindcasting, main, predict, start_blocks
+from weatherlib.cli import ensembles, forecasting, main, predict, start_blocks
 from weatherlib.data import hindcasts
 
 _FORECASTERS = {}
@@ -192,7 +192,9 @@ def test_an_impossible_batch_size_is_refused(case, capfd):
     command = ("--init", f"{_stamp(dates[1])}:{_stamp(dates[2])}:6h")
     command += ("--output", str(case.output), "--batch-size", "0")
     assert _run(case, *command) == 2
-    assert "--batch-size: at least 1 is needed, found 0" in capfd.readouterr().err
+    printed = capfd.readouterr()
+    assert "--batch-size: at least 1 is needed, found 0" in printed.err
+    assert not printed.out
 
 
 @pytest.mark.parametrize(
@@ -306,8 +308,8 @@ def test_batches_are_all_of_one_size():
     class Ensemble:
         members, per_batch = 5, 2
 
-    assert list(hindcasting.batches(Ensemble)) == [range(2), range(2, 4), range(3, 5)]
-    assert list(hindcasting.batches(None)) == [None]
+    assert list(ensembles.batches(Ensemble)) == [range(2), range(2, 4), range(3, 5)]
+    assert list(ensembles.batches(None)) == [None]
 
 
 def test_quantities_are_derived_for_single_forecasts_and_sets(case, capsys):

@@ -148,6 +148,17 @@ def test_a_forecast_goes_on_beyond_the_data(case, capfd, compiled_once):
         assert three_panels.width > 1.5 * one_panel.width
 
 
+def test_units_that_were_converted_are_named(case, capfd, compiled_once):
+    def in_celsius(dataset):
+        field = (dataset["2m_temperature"] - 273.15).assign_attrs(units="degC")
+        return dataset.assign({"2m_temperature": field})
+
+    case.change(in_celsius)
+    assert cases.DOORS["script"](case.arguments()) == 0
+    printed = capfd.readouterr().out
+    assert "Data: converted 2m_temperature from degC to K" in printed
+
+
 def test_two_frames_are_enough_for_the_command(case, capfd, compiled_once):
     case.change(lambda dataset: dataset.isel(time=[0, 1]))
     at = case.arguments().index("--output")

@@ -1,4 +1,5 @@
 import functools
+import re
 
 import haiku as hk
 import jax
@@ -88,6 +89,17 @@ def test_memory_settings_change_neither_values_nor_gradients(memory):
         value_and_gradient(memory),
         value_and_gradient(MemoryConfig()),
     )
+
+
+def test_memory_settings_change_the_program():
+    def count(memory, words):
+        transformed, params, x = make(memory=memory)
+        program = str(jax.make_jaxpr(transformed.apply)(params, x))
+        return len(re.findall(rf"= ({words})\[", program))
+
+    assert count(MemoryConfig(remat=True), "checkpoint|remat2?") > 0
+    assert count(MemoryConfig(), "checkpoint|remat2?") == 0
+    assert count(MemoryConfig(block=50), "scan") > count(MemoryConfig(), "scan")
 
 
 @pytest.mark.parametrize("store_static", [True, False])

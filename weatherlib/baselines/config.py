@@ -31,6 +31,9 @@ class ResidualCnnConfig(config.Mapping):
       edges: How a field goes on beyond its edges. "global": around the Earth in
         longitude and over the poles in latitude. "regional": the outermost values are
         repeated. "auto": global where the longitudes go round.
+      mirror: Whether each hemisphere is predicted as the northern one, the southern
+        turned upside down, by the same weights: they see twice as many storms. It needs
+        a global grid whose rows mirror each other.
       members: Networks of this kind whose mean is the prediction. In training each
         sees its own share of a batch, so that they stay as different as networks that
         were trained apart, and training takes no longer than with one.
@@ -48,6 +51,7 @@ class ResidualCnnConfig(config.Mapping):
     positions: bool = True
     local_channels: int = 0
     edges: Literal["auto", "global", "regional"] = "auto"
+    mirror: bool = False
     members: int = 1
 
     def __post_init__(self) -> None:
@@ -67,6 +71,8 @@ class ResidualCnnConfig(config.Mapping):
             raise ValueError(f"kernel must be an odd number, found {self.kernel!r}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), found {self.dropout!r}")
+        if self.mirror and self.edges == "regional":
+            raise ValueError("mirror needs the whole globe, found edges regional")
         if self.local_channels < 0:
             raise ValueError(
                 f"local_channels must not be negative, found {self.local_channels!r}"

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from weatherlib.baselines.config import ResidualCnnConfig
 from weatherlib.nn import convolutions
 
-__all__ = ["Edges", "ResidualCnnNetwork", "surround"]
+__all__ = ["Edges", "Parity", "ResidualCnnNetwork", "surround"]
 
 # The last layer starts small, so that training starts close to persistence.
 _HEAD_SCALE = 0.01
@@ -36,6 +36,19 @@ class Edges:
     over_last_row: str = "repeat"
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parity:
+    """Signs that channels change by when the globe is mirrored at the equator.
+
+    Attributes:
+      inputs: Of what the network sees, 1 or -1, shape [channel].
+      outputs: Of what it predicts, shape [output].
+    """
+
+    inputs: np.ndarray
+    outputs: np.ndarray
+
+
 class ResidualCnnNetwork(hk.Module):
     """The mean of some networks of dilated convolutions with residual blocks."""
 
@@ -51,6 +64,7 @@ class ResidualCnnNetwork(hk.Module):
         edges: Edges,
         output_size: int,
         is_training: bool = False,
+        parity: Parity | None = None,
     ) -> Float[Array, "batch lat lon output"]:
         """Returns `output_size` channels for each grid point.
 
@@ -62,6 +76,7 @@ class ResidualCnnNetwork(hk.Module):
           output_size: Channels of the result.
           is_training: Whether dropout is on, which draws from the Haiku key stream, and
             each member sees its own share of a batch that can be divided evenly.
+          parity: Signs in a mirrored world; None where all stay.
 
         Raises:
           ValueError: A dilation reaches beyond the grid.
@@ -69,24 +84,31 @@ class ResidualCnnNetwork(hk.Module):
         config = self._config
         _check_reach(config, field.shape[1], field.shape[2], edges)
         batch, rows, columns, _ = field.shape
+        signs = np.ones(field.shape[-1]) if parity is None else parity.inputs
+        shared = []
         if config.positions:
-            shape = (batch, *positions.shape)
-            where = jnp.broadcast_to(jnp.asarray(positions, field.dtype), shape)
-            field = jnp.concatenate([field, where], axis=-1)
+            shared.append(jnp.asarray(positions, field.dtype))
+            # Of the sines and cosines of latitude and longitude, the first.
+            signs = np.append(signs, [-1, 1, 1, 1])
         if config.local_channels:
-            local = hk.get_parameter(
-                "local_embed",
-                (rows, columns, config.local_channels),
-                field.dtype,
-                init=hk.initializers.TruncatedNormal(0.02),
-            )
-            local = jnp.broadcast_to(local, (batch, *local.shape))
-            field = jnp.concatenate([field, local], axis=-1)
+            shape = (rows, columns, config.local_channels)
+            init = hk.initializers.TruncatedNormal(0.02)
+            shared.append(hk.get_parameter("local_embed", shape, field.dtype, init))
+            signs = np.append(signs, np.ones(config.local_channels))
+        if config.mirror:
+            # Tells the hemispheres apart: 1 here, -1 in the mirrored view.
+            shared.append(jnp.ones((rows, columns, 1), field.dtype))
+            signs = np.append(signs, -1)
+        for channels in shared:
+            channels = jnp.broadcast_to(channels, (batch, *channels.shape))
+            field = jnp.concatenate([field, channels], axis=-1)
+        outputs = np.ones(output_size) if parity is None else parity.outputs
+        parity = Parity(inputs=signs, outputs=outputs)
         count = config.members
         apart = is_training and batch > 0 and batch % count == 0
         shares = jnp.split(field, count) if apart else [field] * count
         outputs = [
-            _Member(config, name=f"member_{i}")(share, edges, output_size, is_training)
+            _Member(config, name=f"member_{i}")(share, edges, parity, is_training)
             for i, share in enumerate(shares)
         ]
         if apart:
@@ -105,6 +127,28 @@ class _Member(hk.Module):
         self._config = config
 
     def __call__(
+        self, field: Array, edges: Edges, parity: Parity, training: bool
+    ) -> Array:
+        if not self._config.mirror:
+            return self._predict(field, edges, len(parity.outputs), training)
+        rows = field.shape[1]
+        half = rows - rows // 2
+        seen = min(half + _reach(self._config), rows)
+        mirrored = field[:, ::-1] * _signs(parity.inputs, field)
+        views = jnp.concatenate([field[:, :seen], mirrored[:, :seen]])
+        if seen < rows:
+            # What lies beyond this edge reaches no row that is used.
+            edges = dataclasses.replace(edges, over_last_row="repeat")
+        views = self._predict(views, edges, len(parity.outputs), training)
+        upper, lower = jnp.split(views[:, :half], 2)
+        lower = lower[:, ::-1] * _signs(parity.outputs, lower)
+        if rows % 2:
+            equator = (upper[:, -1:] + lower[:, :1]) * 0.5
+            return jnp.concatenate([upper[:, :-1], equator, lower[:, 1:]], axis=1)
+        return jnp.concatenate([upper, lower], axis=1)
+
+    @hk.transparent
+    def _predict(
         self, field: Array, edges: Edges, output_size: int, training: bool
     ) -> Array:
         config = self._config
@@ -169,6 +213,15 @@ def _normalized(x: Array, config: ResidualCnnConfig, name: str) -> Array:
     if config.normalization == "none":
         return x
     return hk.LayerNorm(-1, create_scale=True, create_offset=True, name=name)(x)
+
+
+def _signs(parity: np.ndarray, like: Array) -> Array:
+    return jnp.asarray(parity[np.newaxis, np.newaxis, np.newaxis], like.dtype)
+
+
+def _reach(config: ResidualCnnConfig) -> int:
+    """Returns from how many rows away a result may be influenced."""
+    return (config.kernel // 2) * (1 + sum(config.dilations))
 
 
 def _check_reach(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from weatherlib import losses, predictor_base, stacking
+from weatherlib import losses, predictor_base, stacking, variables
 from weatherlib.baselines import config, network
 from weatherlib.data_utils import check_call
 from weatherlib.geometry import grids
@@ -70,11 +70,17 @@ class ResidualCnn(predictor_base.Predictor):
         positions, edges = _grid(
             _frozen(inputs["lat"]), _frozen(inputs["lon"]), self._model_config.edges
         )
+        parity = None
+        if self._model_config.mirror:
+            parity = _parity(inputs, forcings, targets_template)
+            _require_mirrored_rows(inputs["lat"], edges)
         channels = stacking.stack((inputs, forcings), sizes)
         shape = (sizes["lat"], sizes["lon"])
         field = channels.reshape(*shape, *channels.shape[1:]).transpose(2, 0, 1, 3)
         output_size = stacking.plan_channels(targets_template)[-1].stop
-        outputs = self._network(field, positions, edges, output_size, is_training)
+        outputs = self._network(
+            field, positions, edges, output_size, is_training, parity
+        )
         outputs = outputs.transpose(1, 2, 0, 3)
         outputs = outputs.reshape(shape[0] * shape[1], *outputs.shape[2:])
         return stacking.unstack(outputs, targets_template, sizes)
@@ -106,6 +112,32 @@ class ResidualCnn(predictor_base.Predictor):
           is_training: As for `__call__`.
         """
         return self.loss_and_predictions(inputs, targets, forcings, is_training)[0]
+
+
+def _parity(
+    inputs: xr.Dataset, forcings: xr.Dataset, template: xr.Dataset
+) -> network.Parity:
+    """Returns the signs of all channels in a mirrored world."""
+
+    def signs(*datasets: xr.Dataset) -> np.ndarray:
+        parts = [
+            np.full(variable.stop - variable.start, -1.0 if odd else 1.0)
+            for dataset in datasets
+            for variable in stacking.plan_channels(dataset)
+            for odd in [variables.changes_sign_when_mirrored(str(variable.name))]
+        ]
+        return np.concatenate(parts)
+
+    return network.Parity(inputs=signs(inputs, forcings), outputs=signs(template))
+
+
+def _require_mirrored_rows(lat: xr.DataArray, edges: network.Edges) -> None:
+    rows = np.asarray(lat.values, np.float64)
+    if not edges.periodic or not np.allclose(rows, -rows[::-1], atol=1e-3):
+        raise ValueError(
+            f"mirror: needs a global grid with the same rows in both hemispheres, "
+            f"found latitudes {rows[0]:g} to {rows[-1]:g}; set mirror to false"
+        )
 
 
 def find_edges(lat: Any, lon: Any, kind: str = "auto") -> network.Edges:

@@ -89,6 +89,9 @@ def unflatten(
 def convert(typ: Any, value: Any, path: str = "", *, strict: bool = False) -> Any:
     """Returns a tree of nested dicts as the type `typ`.
 
+    A name that a dataclass has a default for may be missing, so that files stay
+    readable when a configuration grows.
+
     Args:
       typ: A dataclass, a generic container, a scalar type, `numpy.ndarray` or `Any`.
       value: What `unflatten` returns, or a part of it.
@@ -146,30 +149,41 @@ def _convert_dataclass(typ: Any, group: dict[str, Any], path: str, strict: bool)
         hints = typing.get_type_hints(typ)
     except NameError as error:
         raise TypeError(f"the fields of {typ} have unknown types: {error}") from error
-    names = [field.name for field in dataclasses.fields(typ) if field.init]
+    fields = {field.name: field for field in dataclasses.fields(typ) if field.init}
     missing = [
         _join(path, name)
-        for name in names
-        if name not in group and not _is_optional(hints[name])
+        for name, field in fields.items()
+        if name not in group and not _may_be_missing(field, hints[name])
     ]
     if missing:
         raise ValueError(f"it lacks {listed(missing, len(missing))}")
-    unexpected = [_join(path, name) for name in group if name not in names]
+    unexpected = [_join(path, name) for name in group if name not in fields]
     if unexpected and strict:
         raise ValueError(f"it has the unknown {listed(unexpected)}")
     if unexpected:
         _logger.warning("%s has no field for %s", typ.__name__, listed(unexpected))
-    return typ(
-        **{
-            name: convert(hints[name], group[name], _join(path, name), strict=strict)
-            if name in group
-            else None
-            for name in names
-        }
-    )
+    values = {
+        name: convert(hints[name], group[name], _join(path, name), strict=strict)
+        for name in fields
+        if name in group
+    }
+    # Without a default, only what may be None gets this far.
+    absent = {
+        name: None
+        for name, field in fields.items()
+        if name not in group and not _has_default(field)
+    }
+    return typ(**values, **absent)
 
 
-def _is_optional(typ: Any) -> bool:
+def _has_default(field: dataclasses.Field[Any]) -> bool:
+    unset = dataclasses.MISSING
+    return field.default is not unset or field.default_factory is not unset
+
+
+def _may_be_missing(field: dataclasses.Field[Any], typ: Any) -> bool:
+    if _has_default(field):
+        return True
     is_union = typing.get_origin(typ) in (typing.Union, types.UnionType)
     return is_union and types.NoneType in typing.get_args(typ)
 

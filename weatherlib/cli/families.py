@@ -43,6 +43,7 @@ class Family:
     """What training needs to know of a kind of model.
 
     Attributes:
+      title: What files and pictures call it.
       config_class: Dataclass of the architecture; the fields of `model` in a
         configuration.
       network: Returns the predictor of one step on normalised data, from the
@@ -68,6 +69,7 @@ class Family:
         lines that say what was changed. None takes files as `load` gives them.
     """
 
+    title: str
     config_class: type
     network: Callable[[Any, TaskConfig, bool], Any]
     save: Callable[..., None]
@@ -166,6 +168,7 @@ def _graphcast() -> Family:
         return checkpoint.open_checkpoint(path, graphcast.CheckPoint)
 
     return Family(
+        title="GraphCast",
         config_class=graphcast.ModelConfig,
         network=network,
         save=save,
@@ -207,6 +210,7 @@ def _residual_cnn() -> Family:
         return checkpoint.open_checkpoint(path, baselines.CheckPoint)
 
     return Family(
+        title="residual CNN",
         config_class=baselines.ResidualCnnConfig,
         network=network,
         save=save,
@@ -252,6 +256,7 @@ def _climax() -> Family:
         return climax_start.start(path, model_config, params, **options)
 
     return Family(
+        title="ClimaX",
         config_class=climax.ClimaXConfig,
         network=lambda model_config, task_config, remat: climax.make_predictor(
             model_config, task_config, remat=remat

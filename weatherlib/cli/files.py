@@ -13,6 +13,7 @@ import xarray
 from weatherlib import bundled, data
 
 __all__ = [
+    "conversions",
     "existing",
     "forecast_path",
     "load",
@@ -75,6 +76,16 @@ def open_lazily(path: str | os.PathLike[str] | None) -> xarray.Dataset:
     if path is None:
         path = existing(bundled.sample_path(), "the bundled sample")
     return data.open_dataset(path)
+
+
+def conversions(dataset: xarray.Dataset) -> list[str]:
+    """Returns which values were changed when the dataset was opened, and how.
+
+    Args:
+      dataset: As `open_lazily` or `open_weather` returns it.
+    """
+    changes = dataset.encoding.get("changes", [])
+    return [change for change in changes if change.startswith("converted ")]
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ import xarray
 
 import weatherlib
 from weatherlib import data, data_utils, predictor_base, rollout
-from weatherlib.cli import files, models
+from weatherlib.cli import families, files, models
 
 __all__ = [
     "DEFAULT_STEPS",
@@ -248,8 +248,8 @@ def load_forecaster(
     Raises:
       FileNotFoundError: The checkpoint or its statistics are missing.
       OSError: A file is damaged.
-      ValueError: The file is no GraphCast checkpoint, or the statistics belong to
-        another model.
+      ValueError: The file is no checkpoint of a known family, or the statistics belong
+        to another model.
     """
     model = models.load_model(checkpoint)
     statistics = models.find_statistics(model, stats)
@@ -434,9 +434,10 @@ def _check_memory(template: xarray.Dataset) -> None:
 
 def origin_attrs(model: models.Model) -> dict[str, str]:
     """Returns what a forecast file says about its origin."""
+    title = families.FAMILIES[model.family]().title
     found = {
         "title": "Weather forecast",
-        "source": f"weatherlib {weatherlib.__version__}, GraphCast",
+        "source": f"weatherlib {weatherlib.__version__}, {title}",
         "model_description": model.description,
         "license": model.license,
         "checkpoint_sha256": model.digest,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import pathlib
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from weatherlib import data, rollout
 from weatherlib.cli import (
     console,
     describe,
+    ensembles,
     files,
     forecasting,
     models,
@@ -26,90 +26,9 @@ from weatherlib.cli import (
     start_blocks,
 )
 
-__all__ = ["Ensemble", "Work", "batches", "make_set", "run_set"]
+__all__ = ["Work", "make_set", "run_set"]
 
 Options = predict_options.Options
-
-
-class Ensemble:
-    """How the members of a set are made.
-
-    Attributes:
-      config: How they differ at the start.
-      members: How many there are.
-      per_batch: How many are computed at a time.
-      scales: Standard deviations that perturbations are scaled with.
-      scale_name: What these are of.
-      seed: Of all random numbers.
-    """
-
-    def __init__(
-        self, options: Options, members: int, statistics: models.Statistics
-    ) -> None:
-        """Takes the options.
-
-        Raises:
-          ValueError: A number is out of range.
-        """
-        for label, value in (
-            ("--members", members),
-            ("--members-per-batch", options.members_per_batch),
-        ):
-            if value < 1:
-                raise ValueError(f"{label}: at least 1 is needed, found {value}")
-        self.config = rollout.PerturbationConfig(
-            kind=options.perturb,
-            amplitude=options.amplitude,
-            correlation_length=options.correlation_length,
-            cycles=options.breeding_cycles,
-            control=not options.perturb_all,
-        )
-        self.members = members
-        self.per_batch = min(options.members_per_batch, members)
-        self.scale_name = options.perturb_scale
-        self.scales = (
-            statistics.stddev_by_level
-            if options.perturb_scale == "values"
-            else statistics.diffs_stddev_by_level
-        )
-        self.seed = options.seed
-
-    @property
-    def attrs(self) -> dict[str, str | int]:
-        """What a file says about its members."""
-        text = self.config.describe(self.members)
-        if self.config.kind != "lagged":
-            text += f", scaled with standard deviations of {self.scale_name}"
-        return {"perturbation": text, "seed": self.seed}
-
-    def inputs(
-        self,
-        forecaster: rollout.Forecaster,
-        model: models.Model,
-        states: data.InitialStates,
-        start: np.datetime64,
-        numbers: range,
-    ) -> xarray.Dataset:
-        """Returns the initial states of some members.
-
-        Raises:
-          ValueError: A state or statistic is missing.
-        """
-        step = states.time_step.to_timedelta64()
-
-        @functools.cache
-        def state(back: int) -> tuple[xarray.Dataset, xarray.Dataset]:
-            return forecasting.step_from(model, states, start - back * step)
-
-        return rollout.initial_members(
-            forecaster,
-            model.task_config,
-            state,
-            self.scales,
-            self.config,
-            key=rollout.start_key(self.seed, start),
-            numbers=numbers,
-        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,7 +50,7 @@ class Work:
     states: data.InitialStates
     starts: np.ndarray
     steps: int
-    ensemble: Ensemble | None
+    ensemble: ensembles.Ensemble | None
     first: forecasting.Setup
 
 
@@ -184,14 +103,15 @@ def make_set(options: Options) -> pathlib.Path:
 
 def _gather(options: Options) -> Work:
     """Opens model and data, and prepares the first forecast."""
+    start_blocks.require_size(options.batch_size)
     model, statistics = sources.load_model(options)
     steps = sources.steps(options)
     ensemble = None
     if options.members is not None:
-        ensemble = Ensemble(options, options.members, statistics)
+        ensemble = ensembles.Ensemble(options, options.members, statistics)
     states = sources.open_states(options, model)
     starts = sources.resolve_starts(options, states, steps)
-    _require_earlier(states, starts, ensemble)
+    ensembles.require_earlier(states, starts, ensemble)
     first = forecasting.prepare_start(model, statistics, states, starts[0], steps=steps)
     return Work(
         model=model,
@@ -318,12 +238,12 @@ class _Part:
     width: int
 
 
-def _missing(writer: data.HindcastWriter, ensemble: Ensemble | None) -> int:
+def _missing(writer: data.HindcastWriter, ensemble: ensembles.Ensemble | None) -> int:
     """Returns how many forecasts are to be made."""
     return sum(
         1 if members is None else len(members)
         for number in range(writer.plan.starts.size)
-        for members in batches(ensemble)
+        for members in ensembles.batches(ensemble)
         if not writer.is_complete(number, members)
     )
 
@@ -357,7 +277,7 @@ def _single_parts(
     seed = 0 if ensemble is None else ensemble.seed
     for number, start in enumerate(work.starts):
         setup: forecasting.Setup | None = None
-        for members in batches(ensemble):
+        for members in ensembles.batches(ensemble):
             if writer.is_complete(number, members):
                 continue
             if setup is None:
@@ -379,22 +299,6 @@ def _single_parts(
             )
 
 
-def batches(ensemble: Ensemble | None) -> Iterator[range | None]:
-    """Yields the numbers of the members of each batch, all of one size.
-
-    The last batch makes members again that an earlier one has made, where the size
-    does not divide their number: a smaller batch would have to be compiled anew, and
-    they come out the same.
-    """
-    if ensemble is None:
-        yield None
-        return
-    size, members = ensemble.per_batch, ensemble.members
-    for first in range(0, members, size):
-        first = min(first, members - size)
-        yield range(first, first + size)
-
-
 def _output(options: Options) -> pathlib.Path:
     """Returns the file to write.
 
@@ -414,18 +318,6 @@ def _output(options: Options) -> pathlib.Path:
         "--output: many starts or members are written to a file, such as --output "
         "forecasts.zarr; none is named"
     )
-
-
-def _require_earlier(
-    states: data.InitialStates, starts: np.ndarray, ensemble: Ensemble | None
-) -> None:
-    """Checks that the data hold what members need before each start."""
-    if ensemble is None:
-        return
-    earlier = rollout.steps_before(ensemble.config, ensemble.members)
-    kind = ensemble.config.kind
-    why = f"--perturb {kind} needs, {earlier} step(s) back from each start"
-    states.require(starts, earlier=earlier, why=why)
 
 
 def _print_setup(out: console.Console, options: Options, work: Work) -> None:

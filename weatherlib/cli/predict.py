@@ -140,10 +140,12 @@ def _load(
                     "--static: belongs to a forecast from a date; add --init, such as "
                     "--init latest"
                 )
+            changes = files.conversions(dataset)
             if options.conform:
-                dataset, changes = data.conform(dataset, model.task_config)
-                for change in changes:
-                    out.print(f"Data: {change}")
+                dataset, more = data.conform(dataset, model.task_config)
+                changes += more
+            for change in changes:
+                out.print(f"Data: {change}")
             setup = forecasting.prepare(
                 model, statistics, dataset, steps=steps, truth=options.truth
             )

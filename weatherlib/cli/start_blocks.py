@@ -15,7 +15,7 @@ import xarray
 from weatherlib import data, data_utils
 from weatherlib.cli import forecasting, models
 
-__all__ = ["batch_size", "blocks", "prepare"]
+__all__ = ["batch_size", "blocks", "prepare", "require_size"]
 
 _MOST_STARTS = 64
 _MOST_BYTES = 1 << 24
@@ -33,14 +33,23 @@ def batch_size(wanted: int | None, setup: forecasting.Setup, starts: int) -> int
     Raises:
       ValueError: `wanted` is not positive.
     """
+    require_size(wanted)
     if wanted is not None:
-        if wanted < 1:
-            raise ValueError(f"--batch-size: at least 1 is needed, found {wanted}")
         return min(wanted, starts)
     step = setup.template.isel(time=[0]).nbytes + setup.forcings.isel(time=[0]).nbytes
     # Frames are held back until they fill a chunk of the file, so perhaps all are.
     fitting = _MOST_BYTES // (setup.inputs.nbytes + step + setup.template.nbytes)
     return max(1, min(fitting, _MOST_STARTS, starts))
+
+
+def require_size(wanted: int | None) -> None:
+    """Checks how many starts the user wants at a time.
+
+    Raises:
+      ValueError: The number is not positive.
+    """
+    if wanted is not None and wanted < 1:
+        raise ValueError(f"--batch-size: at least 1 is needed, found {wanted}")
 
 
 def blocks(missing: Sequence[int], size: int) -> list[range]:

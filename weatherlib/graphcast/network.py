@@ -198,15 +198,27 @@ class _Runner:
         sent, grid = self._map(
             encode, {"inputs": grid_inputs, "features": arrays["grid_features"]}
         )
+        received = self._received_by_mesh(
+            weights, to_mesh, sent, static["receiver_part"]
+        )
+        return grid, static["mesh"] + mesh_update.update(static["node_part"], received)
+
+    def _received_by_mesh(
+        self,
+        weights: graph_net.GraphNetWeights,
+        to_mesh: passing.EdgeUpdate,
+        sent: Array,
+        receiver_parts: Array,
+    ) -> Array:
+        """Returns the sum of the messages that each mesh node gets from the grid."""
+        arrays = self._arrays
 
         def edge_part(rows: _Arrays) -> Array:
             edges = mlp.apply(
                 weights.edge_encoders["grid2mesh"], rows["features"][:, None]
             )
-            receiver_part = partition.whole(static["receiver_part"])
-            return to_mesh.edge_part(edges) + partition.by_row(
-                receiver_part[rows["receivers"]]
-            )
+            receiver_part = partition.whole(receiver_parts)[rows["receivers"]]
+            return to_mesh.edge_part(edges) + partition.by_row(receiver_part)
 
         part_rows, part = self._static(
             "grid2mesh",
@@ -226,8 +238,7 @@ class _Runner:
         received = segments.segment_sum(
             partition.by_channel(messages), self._graph.grid2mesh_plan, jnp.float32
         ).astype(messages.dtype)
-        received = partition.by_row(received)
-        return grid, static["mesh"] + mesh_update.update(static["node_part"], received)
+        return partition.by_row(received)
 
     def over_mesh(
         self,

@@ -62,7 +62,7 @@ class Family:
         predicts any lead time in one step.
       parameter_axes: Expressions on paths and names of the axes of parameters, by which
         weights can be cut; see `training.ShardingConfig`.
-      takes_lead_time: Whether the network reads the forcing `lead_time`, so that it can be
+      takes_lead_time: Whether the network reads the forcing `lead_time`, and so can be
         trained at any.
       start: Reads weights to start from, also those of another architecture: from path,
         configuration, fresh parameters and `training.InitConfig` to parameters and

@@ -45,15 +45,15 @@ def as_hours(text: str) -> float:
     Raises:
       ValueError: It is none, or not positive.
     """
-    import pandas as pd
+    from weatherlib.data_utils import times
 
     try:
-        hours = pd.Timedelta(text) / pd.Timedelta(1, "h")
+        hours = times.as_timedelta(text).total_seconds() / 3600
     except ValueError:
         hours = float("nan")
     if not hours > 0:
         raise ValueError(f"expected a length of time such as '72h', found {text!r}")
-    return float(hours)
+    return hours
 
 
 def check_lead(lead: Lead | None) -> None:

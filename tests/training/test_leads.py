@@ -66,8 +66,9 @@ def test_a_pass_holds_every_pair_of_start_and_lead_once(frames):
             first = inputs[toys.PRESSURE].values[member, 0, 0, 0]
             start = int(np.flatnonzero(pressure == first)[0])
             lead = int(forcings["lead_time"].values[member, 0] / 6)
-            assert targets[toys.PRESSURE].values[member, 0, 0, 0] == (
-                pressure[start + lead]
+            assert (
+                targets[toys.PRESSURE].values[member, 0, 0, 0]
+                == (pressure[start + lead])
             )
             assert start + lead < 16  # inside of the period
             pairs.append((start, lead))
@@ -122,7 +123,7 @@ def test_the_published_range_is_the_default_and_has_27_leads():
 def test_leads_are_one_or_several_lengths_of_time():
     assert lead_config.lead_steps("3d", 6 * HOUR, label="x") == (12,)
     assert lead_config.lead_steps(("6h", "1d"), 6 * HOUR, label="x") == (1, 4)
-    with pytest.raises(ValueError, match="data.nc: 9h is no multiple .* 6 h"):
+    with pytest.raises(ValueError, match=r"data.nc: 9h is no multiple .* 6 h"):
         lead_config.lead_steps(("9h", "12h"), 6 * HOUR, label="data.nc")
 
 
@@ -148,7 +149,7 @@ def test_wrong_leads_are_refused(lead, message):
 
 
 def test_a_lead_does_not_go_with_a_rollout():
-    with pytest.raises(ValueError, match="set data.time_step in place of lead"):
+    with pytest.raises(ValueError, match=r"set data.time_step in place of lead"):
         training.StageConfig(steps=1, lead="24h", rollout=2)
 
 

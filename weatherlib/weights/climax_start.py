@@ -115,7 +115,7 @@ def carry(
             elif value is not None and (module, name) == ("climax", "pos_embed"):
                 value = _positions(value, old, new, lines)
             if value is None or value.shape != shape:
-                fresh.append(f"{module}/{name}")
+                fresh.append(f"{module}/{name}" if module == "climax" else module)
                 value = begin
             params[module][name] = value
     lines += _variable_lines(old, new)
@@ -124,6 +124,7 @@ def carry(
             f"the weights predict a {old.predicts}, the model a {new.predicts}: leave "
             "the head fresh with skip"
         )
+    fresh = list(dict.fromkeys(fresh))
     if fresh:
         rest = f" and {len(fresh) - _LISTED} more" if len(fresh) > _LISTED else ""
         lines.append(f"left at initial values: {', '.join(fresh[:_LISTED])}{rest}")

@@ -34,7 +34,7 @@ def _task(*variables, levels=(500, 850), duration="6h", targets=None):
 def _model(*names, **changes):
     return {
         "family": "climax", "img_size": [4, 8], "embed_dim": 8, "num_heads": 2,
-        "depth": 2, "decoder_depth": 0, "default_vars": list(names), **changes,
+        "depth": 1, "decoder_depth": 0, "default_vars": list(names), **changes,
     }  # fmt: skip
 
 
@@ -48,13 +48,11 @@ def _write(folder, name, **changes):
             "path": str(folder / "weather.nc"),
             "task": _task(P, "geopotential"),
             "train": {"end": "2020-01-12"},
-            "validation": {"start": "2020-01-12"},
         },
         "model": _model(*VARIABLES),
         "schedule": {"kind": "climax", "peak": 0.01, "start": 1e-8, "warmup": 2},
         "stages": [{"steps": 4, "batch_size": 2, "lead": "12h"}],
         "optimizer": {"ema": 0.9},
-        "validation": {"every": 4, "samples": 2, "batch_size": 2, "lead": "12h"},
         "checkpoint_every": 2,
         "log_every": 1,
         "license": "CC0-1.0",
@@ -78,6 +76,7 @@ def _pretraining(folder):
     """Settings of a run on weather, on other weather every 12 h, and on shards."""
     return {
         "data": {
+            "validation": {"start": "2020-01-12"},
             "weight": 2.0,
             "sources": [
                 {
@@ -242,7 +241,7 @@ def test_adapters_leave_plain_weights_and_all_else_alone(folder, capsys):
     after = _flat(_checkpoint(folder / "adapters").params)
     assert set(after) == set(before)
     moved = {name for name in after if not np.array_equal(after[name], before[name])}
-    assert moved == {f"climax/block_{i}/attn/qkv/w" for i in range(2)}
+    assert moved == {"climax/block_0/attn/qkv/w"}
     for name in moved:
         assert np.linalg.matrix_rank(after[name] - before[name], tol=1e-6) <= 2
     capsys.readouterr()
@@ -268,9 +267,9 @@ def test_a_published_file_is_tuned_on_other_variables(folder, goldens, capsys):
     assert "rows of new variables left at initial values: mean_sea_level" in out
     found = _flat(_checkpoint(folder / "published").params)
     with np.load(goldens / "climax" / "global_weights.npz") as weights:
-        expected = weights["blocks.1.mlp.fc1.weight"].T
+        expected = weights["blocks.0.mlp.fc1.weight"].T
         row = sizes["default_vars"].index("geopotential_500")
-        np.testing.assert_array_equal(found["climax/block_1/mlp/fc1/w"], expected)
+        np.testing.assert_array_equal(found["climax/block_0/mlp/fc1/w"], expected)
         np.testing.assert_array_equal(
             found["climax/var_embed"][1], weights["var_embed"][0, row]
         )
@@ -289,7 +288,10 @@ def test_the_plan_names_sources_and_lead_times(folder, capsys):
     [
         (["stages.0.lead=9h"], "lead, .*weather.nc: 9h is no multiple of the step"),
         (["stages.0.lead=60d"], "no 241 of them"),
-        (["validation.lead=7h"], "7h is no multiple"),
+        (
+            ["data.validation.start=2020-01-13", "validation.lead=7h"],
+            "7h is no multiple",
+        ),
         (
             ["model={family: residual_cnn}"],
             r"stages\[0\].lead: this family predicts one step",
@@ -301,7 +303,7 @@ def test_the_plan_names_sources_and_lead_times(folder, capsys):
              "mean_sea_level_pressure]"],
             "init_from.adapt: true carries them over",
         ),
-        (["model.depth=3"], "it lacks climax/block_2"),
+        (["model.depth=2"], "it lacks climax/block_1"),
         (["adapters={patterns: [climax/var_embed/x]}"], "adapters.patterns: no param"),
         (["optimizer.trained=[x]"], "optimizer.trained: no parameter matches"),
         (["data.sources=[{path: other.nc, name: o/o}]"], "cannot name a folder"),
@@ -321,7 +323,9 @@ def test_mistakes_end_with_one_line_and_code_2(
 
 def test_a_source_that_does_not_fit_is_named(folder, tmp_path, capsys):
     changes = _pretraining(folder)
-    changes["data"]["sources"][0]["task"] = _task("temperature", levels=[850])
+    changes["data"]["sources"][0]["task"] = _task(
+        "temperature", levels=[850], duration="12h"
+    )
     path = _write(folder, "wrong", **changes)
     assert _train(path, *_set(f"output={tmp_path}")) == 2
     err = capsys.readouterr().err

@@ -13,7 +13,7 @@ from weatherlib.training import mixing
 from weatherlib.training.lead_config import LeadRange
 from weatherlib.training.leads import LeadSamples
 
-__all__ = ["feed", "starts", "trained_leads", "validator"]
+__all__ = ["feed", "first_sample", "starts", "trained_leads", "validator"]
 
 
 def starts(
@@ -38,6 +38,26 @@ def starts(
         return len(source.frames.starts(period, targets=targets))
     leads = source.lead_steps(stage.lead)
     return LeadSamples(source.frames, leads, period).starts
+
+
+def first_sample(
+    source: run_data.Source, stage: training.StageConfig, targets: int
+) -> Any:
+    """Returns a batch of the first sample of a stage.
+
+    Args:
+      source: The data.
+      stage: Says which lead times.
+      targets: Frames of the targets, where it says none.
+
+    Raises:
+      ValueError: There is no sample.
+    """
+    frames, period = source.frames, source.settings.train
+    if stage.lead is None:
+        return frames.batch(frames.starts(period, targets=targets)[:1], targets)
+    samples = LeadSamples(frames, source.lead_steps(stage.lead), period)
+    return samples(samples.numbers[:1])
 
 
 def feed(

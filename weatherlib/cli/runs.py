@@ -206,11 +206,9 @@ class Run:
 
     def _shapes(self, number: int) -> Any:
         """Returns names and shapes of the parameters, as a source gives them."""
-        frames, objective = self.sources[number].frames, self._objectives[number]
-        targets = objective.frames_per_step
-        train = self.sources[number].settings.train
-        starts = frames.starts(train, targets=targets)[:1]
-        return objective.shapes(frames.batch(starts, targets))[0]
+        source, objective = self.sources[number], self._objectives[number]
+        stage, targets = self.settings.stages[0], objective.frames_per_step
+        return objective.shapes(run_stages.first_sample(source, stage, targets))[0]
 
     def _joined(self) -> Any:
         """Returns the objective of all sources, with adapters where there are any."""

@@ -138,11 +138,14 @@ class ClimaXConfig(config.Mapping):
         _check_variables(self)
         _check_region(self)
         if self.growth_hours is not None and (
-            self.predicts != "change" or not self.growth_hours > 0
+            self.predicts != "change"
+            or self.head != "grid"
+            or not self.growth_hours > 0
         ):
             raise ValueError(
-                f"growth_hours must be positive and goes with predicts: change, found "
-                f"{self.growth_hours!r} with {self.predicts}"
+                "growth_hours must be positive, and goes with predicts: change and "
+                f"the grid head; found {self.growth_hours!r} with {self.predicts} and "
+                f"head {self.head}"
             )
         low, high = self.lead_hours
         if not 0 <= low <= high:

@@ -199,6 +199,17 @@ class _Forecast(predictor_base.Predictor):
         """Whether the rows count by their area in the loss."""
         return True
 
+    def _growth(
+        self, inputs: xr.Dataset, template: xr.Dataset, forcings: Any, lead_hours: Any
+    ) -> jax.Array | None:
+        """Returns the unit of changes of each batch member; None where it is one."""
+        scale = self._config.growth_hours
+        if scale is None:
+            return None
+        _, forced = lead_times.split_lead_time(forcings)
+        hours = self._hours(lead_hours, forced, inputs, template)
+        return hours / _STEP * (_STEP + scale) / (hours + scale)
+
     def _hours(
         self, given: Any, forced: Any, inputs: xr.Dataset, template: xr.Dataset
     ) -> jax.Array:

@@ -56,7 +56,8 @@ def train(
             f"output={folder}",
             f"data.path={args.archive}",
             f"data.train.end={args.train_end}",
-            f"data.validation.start={args.held_out}",
+            # The last weights count, so that nothing is chosen by what is scored.
+            "data.validation=null",
             *changes,
         ],
     )

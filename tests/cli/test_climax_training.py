@@ -103,7 +103,7 @@ def _pretraining(folder):
         ],
         # The same for a shorter run, so that one can be cut.
         "schedule": {"kind": "constant", "peak": 0.01},
-        "validation": {"every": 8, "samples": 2, "batch_size": 2},
+        "validation": {"every": 4, "samples": 2, "batch_size": 2},
     }
 
 

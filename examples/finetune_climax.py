@@ -32,7 +32,7 @@ VARIABLES = ("geopotential", "temperature", "2m_temperature", "10m_u_component_o
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
     """Returns what the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("archive", help="file or folder that weatherlib opens")
     parser.add_argument("--output", type=pathlib.Path, default="runs/climax_example")
     parser.add_argument("--train-end", default="2002-01-01")
@@ -81,7 +81,7 @@ def starts(args: argparse.Namespace) -> str:
     if last < first:
         raise SystemExit(f"{args.archive} ends before {first + longest}")
     last = min(last, first + (args.starts - 1) * every)
-    hours = every // pd.Timedelta("1h")
+    hours = round(every / pd.Timedelta("1h"))
     return f"{first:%Y-%m-%dT%H}:{last:%Y-%m-%dT%H}:{hours}h"
 
 

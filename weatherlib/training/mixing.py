@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import xarray
 
 from weatherlib import optional
 from weatherlib.training.feed import Feed, FeedIterator
@@ -108,6 +107,6 @@ class MixedObjective:
         loss, (_, state) = objective.loss(params, state, key, sample)
         return loss, ({}, state)
 
-    def _chosen(self, batch: Any) -> tuple[Objective, tuple[xarray.Dataset, ...]]:
+    def _chosen(self, batch: Any) -> tuple[Objective, Any]:
         *sample, mark = batch
         return self._objectives[mark.number], tuple(sample)

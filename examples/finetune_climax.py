@@ -25,6 +25,7 @@ import xarray
 
 from weatherlib import data, training
 from weatherlib.cli import console, main, runs, settings
+from weatherlib.data_utils import times
 
 CONFIGS = pathlib.Path(__file__).parent / "configs"
 VARIABLES = ("geopotential", "temperature", "2m_temperature", "10m_u_component_of_wind")
@@ -73,15 +74,15 @@ def train(
 def starts(args: argparse.Namespace) -> str:
     """Returns the starts to score, as `weatherlib predict --init` takes them."""
     dataset = data.open_dataset(args.archive)
-    times = dataset["datetime" if "datetime" in dataset.coords else "time"].values
-    longest = max(pd.Timedelta(lead) for lead in args.leads)
+    held = dataset["datetime" if "datetime" in dataset.coords else "time"].values
+    longest = max(times.as_timedelta(lead) for lead in args.leads)
     first = pd.Timestamp(args.held_out)
-    last = pd.Timestamp(times.ravel()[-1]) - longest
-    every = pd.Timedelta(args.every)
+    last = pd.Timestamp(held.ravel()[-1]) - longest
+    every = times.as_timedelta(args.every)
     if last < first:
         raise SystemExit(f"{args.archive} ends before {first + longest}")
     last = min(last, first + (args.starts - 1) * every)
-    hours = round(every / pd.Timedelta("1h"))
+    hours = round(every.total_seconds() / 3600)
     return f"{first:%Y-%m-%dT%H}:{last:%Y-%m-%dT%H}:{hours}h"
 
 
@@ -100,9 +101,9 @@ def score(
             "--output", hindcasts,
         )  # fmt: skip
     begin = data.open_dataset(args.archive)
-    times = begin["datetime" if "datetime" in begin.coords else "time"].values
+    held = begin["datetime" if "datetime" in begin.coords else "time"].values
     end = pd.Timestamp(args.train_end) - pd.Timedelta("1h")
-    period = f"{pd.Timestamp(times.ravel()[0]):%Y-%m-%dT%H}:{end:%Y-%m-%dT%H}"
+    period = f"{pd.Timestamp(held.ravel()[0]):%Y-%m-%dT%H}:{end:%Y-%m-%dT%H}"
     _run(
         "evaluate", *files, "--truth", args.archive, "--period", period,
         "--references", "persistence", "climatology", "--metrics", "rmse",

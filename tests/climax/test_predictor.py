@@ -456,3 +456,47 @@ def test_a_checkpoint_comes_back(tmp_path):
     assert found.model_config == sizes
     assert found.task_config == TASK
     jax.tree.map(np.testing.assert_array_equal, found.params, written.params)
+
+
+def _leads(hours):
+    """Returns a sample with lead times of its members, and the task."""
+    task = dataclasses.replace(TASK, forcing_variables=("lead_time",))
+    forced = xarray.Dataset({"lead_time": ("batch", np.float32(hours))})
+    inputs, targets, _ = normalized(sample())
+    return (inputs, targets, forced), task
+
+
+def test_the_unit_of_changes_grows_with_the_lead_time():
+    """A network that knows no lead time predicts more of the same."""
+    sizes = SIZES.replace(predicts="change", growth_hours=150.0)
+    data, task = _leads([6, 72])
+    grown = call(data, sizes, task)
+    plain = call(data, sizes.replace(growth_hours=None), task)
+    for name in plain:
+        np.testing.assert_allclose(grown[name][0], plain[name][0], rtol=1e-5)
+        factor = 12 * 156 / 222
+        np.testing.assert_allclose(grown[name][1], factor * plain[name][1], rtol=1e-5)
+
+
+def test_errors_count_in_the_unit_of_their_lead_time():
+    sizes = SIZES.replace(predicts="change", growth_hours=150.0)
+    data, task = _leads([6, 72])
+    (loss, parts), found = call(
+        data, sizes, task, method="loss_and_predictions", is_training=False
+    )
+    weights = np.cos(np.deg2rad(data[1]["lat"]))
+    errors = (found - data[1]) ** 2 * (weights / weights.mean())
+    factor = xarray.DataArray([1, (12 * 156 / 222) ** 2], dims="batch")
+    errors = (errors / factor).mean(("time", "lat", "lon"))
+    total = errors[toys.PRESSURE] + errors["geopotential"].sum("level")
+    np.testing.assert_allclose(loss, total / 3, rtol=1e-4)
+    np.testing.assert_allclose(parts[toys.PRESSURE], errors[toys.PRESSURE], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"growth_hours": 10.0}, {"growth_hours": 0.0, "predicts": "change"}],
+)
+def test_growth_belongs_to_changes(changes):
+    with pytest.raises(ValueError, match="goes with predicts: change"):
+        SIZES.replace(**changes)

@@ -68,3 +68,40 @@ def test_a_damaged_shard_is_named_and_skipped_on_request(tmp_path):
     # What follows the hole keeps its dates.
     late = opened["2m_temperature"].sel(time="2000-01-03T00").isel(lat=0, lon=0)
     assert late == 8
+
+
+def _write_cmip6(folder, frames=7300):
+    """Writes five years of pressure every six hours, from 06 UTC, in two shards."""
+    values = np.arange(frames, dtype=np.float32)[:, None, None, None]
+    values = np.broadcast_to(values, (frames, 1, 2, 4))
+    for number, part in enumerate(np.split(values, 2)):
+        path = folder / f"185001010600-185501010000_{number}.npz"
+        np.savez(path, mean_sea_level_pressure=part)
+    np.save(folder / "lat.npy", np.array([-45.0, 45.0]))
+    np.save(folder / "lon.npy", np.arange(4) * 90.0)
+
+
+def test_shards_of_several_years_say_when_they_begin(tmp_path):
+    _write_cmip6(tmp_path)
+    found = data.open_dataset(tmp_path)["mean_sea_level_pressure"]
+    assert found.sizes["time"] == 7300
+    times = found["time"].values
+    assert times[0] == np.datetime64("1850-01-01T06")
+    assert (np.diff(times) == np.timedelta64(6, "h")).all()
+    assert found.isel(time=5000).values.max() == 5000
+
+
+def test_shards_of_a_part_of_their_years_need_a_step(tmp_path):
+    _write_cmip6(tmp_path, frames=100)
+    with pytest.raises(ValueError, match=r"the 100 frames from 1850-01-01 on are not"):
+        data.open_dataset(tmp_path)
+    found = data.open_dataset(tmp_path, time_step="6h")
+    assert found.sizes["time"] == 100
+
+
+def test_a_shard_with_an_impossible_date_is_refused(tmp_path):
+    _write_cmip6(tmp_path)
+    path = tmp_path / "185001010600-185501010000_1.npz"
+    path.rename(tmp_path / "185013010600-185501010000_1.npz")
+    with pytest.raises(ValueError, match="185013010600 is no date"):
+        data.open_dataset(tmp_path)

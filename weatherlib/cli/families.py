@@ -56,11 +56,17 @@ class Family:
         `description` and `license`, for forecasts; None where it cannot be forecast
         with.
       mark: A name that only the published files of this family hold.
-      layers: Patterns of parameters from input to output, for layer-wise rates.
+      layers: Patterns of parameters from input to output, for layer-wise rates; or what
+        returns them for a configuration.
       any_lead: Whether a model of this configuration, which reads a single frame,
         predicts any lead time in one step.
       parameter_axes: Expressions on paths and names of the axes of parameters, by which
         weights can be cut; see `training.ShardingConfig`.
+      takes_lead_time: Whether the network reads the forcing `lead_time`, and so can be
+        trained at any.
+      start: Reads weights to start from, also those of another architecture: from path,
+        configuration, fresh parameters and `training.InitConfig` to parameters and
+        lines that say what was changed. None takes files as `load` gives them.
     """
 
     title: str
@@ -70,9 +76,15 @@ class Family:
     load: Callable[[pathlib.Path], Any]
     read: Callable[[pathlib.Path], Any] | None = None
     mark: str = ""
-    layers: tuple[str, ...] = ()
+    layers: tuple[str, ...] | Callable[[Any], tuple[str, ...]] = ()
     any_lead: Callable[[Any], bool] = lambda model_config: False
     parameter_axes: Sequence[tuple[str, tuple[str | None, ...]]] = ()
+    takes_lead_time: bool = False
+    start: Callable[..., tuple[Any, list[str]]] | None = None
+
+    def layers_of(self, model_config: Any) -> tuple[str, ...]:
+        """Returns patterns of the parameters of a model from input to output."""
+        return self.layers(model_config) if callable(self.layers) else self.layers
 
 
 def find_family(model: Mapping[str, Any]) -> tuple[Family, Any]:
@@ -231,6 +243,18 @@ def _climax() -> Family:
     def read(path: pathlib.Path) -> Any:
         return checkpoint.open_checkpoint(path, climax.CheckPoint)
 
+    def layers(model_config: climax.ClimaXConfig) -> tuple[str, ...]:
+        blocks = (f"climax/block_{i}/*" for i in range(model_config.depth))
+        return ("climax/[vptl]*", *blocks, "climax/[hn]*")
+
+    def start(
+        path: pathlib.Path, model_config: climax.ClimaXConfig, params: Any, init: Any
+    ) -> tuple[Any, list[str]]:
+        from weatherlib.weights import climax_start
+
+        options = {"adapt": init.adapt, "variables": init.variables}
+        return climax_start.start(path, model_config, params, **options)
+
     return Family(
         title="ClimaX",
         config_class=climax.ClimaXConfig,
@@ -241,9 +265,11 @@ def _climax() -> Family:
         load=lambda path: read(path).params,
         read=read,
         mark="model_config:patch_size",
-        layers=("climax/[vptl]*", "climax/block_*", "climax/[hn]*"),
+        layers=layers,
         any_lead=lambda model_config: model_config.time_history == 1,
         parameter_axes=climax.PARAMETER_AXES,
+        takes_lead_time=True,
+        start=start,
     )
 
 

@@ -5,24 +5,27 @@ from __future__ import annotations
 import functools
 import pathlib
 import time
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from weatherlib import data, data_utils, training
+from weatherlib import training
 from weatherlib.cli import (
     console,
     families,
     models,
+    run_data,
+    run_stages,
     settings,
     starting,
-    statistics,
 )
 from weatherlib.training import (
+    adapters,
+    mixing,
     optimizers,
+    patterns,
     records,
     report,
     schedules,
@@ -38,7 +41,8 @@ class Run:
     Attributes:
       settings: The configuration.
       family: The kind of model.
-      frames: The data.
+      sources: The data, those of `data.path` first.
+      frames: The first of these.
       objective: Loss and forecast.
       stages: As the trainer takes them.
     """
@@ -66,12 +70,16 @@ class Run:
         self._say = out.print if out is not None else (lambda text: None)
         self.family, self._model = families.find_family(config.model)
         self._task = config.data.task_config()
-        _warn_overlaps(config.data)
-        self.frames = self._open()
-        self._statistics = statistics.prepare(
-            config, self.frames, self._placement, say=self._say
+        run_data.warn_overlaps(config.data)
+        self.sources = run_data.open_sources(config, self._placement, say=self._say)
+        self.frames = self.sources[0].frames
+        self._model = run_stages.trained_leads(
+            config.stages, self.sources, self.family, self._model, list(config.model)
         )
-        self.objective = self._objective(is_training=True)
+        self._objectives = [
+            self._objective(source, is_training=True) for source in self.sources
+        ]
+        self.objective = self._joined()
         self._check_data()
         self._lengths: list[int] = []
         self.stages = self._make_stages()
@@ -84,8 +92,11 @@ class Run:
     @functools.cached_property
     def abstract_params(self) -> Any:
         """Names and shapes of the parameters, computing nothing."""
-        batch = self.frames.batch(self._starts(1)[:1], self.objective.frames_per_step)
-        return self.objective.shapes(batch)[0]
+        params = self._shapes(0)
+        adapted = self._adapted(self._objectives[0])
+        if isinstance(adapted, adapters.Adapted):
+            return jax.eval_shape(adapted.add, params, jax.random.PRNGKey(0))
+        return params
 
     def train(
         self, *, resume: bool = False, observers: Sequence[Any] = ()
@@ -143,7 +154,7 @@ class Run:
         description = self.settings.description or f"{name} trained by weatherlib train"
         self.family.save(
             self.folder / "checkpoint.npz",
-            params,
+            self._plain(params),
             self._model,
             self._task,
             grid,
@@ -161,57 +172,74 @@ class Run:
              f"{memory}"),
             ("model", f"{self.settings.model['family']}, {count:,} parameters"),
         ]  # fmt: skip
-        for index, stage in enumerate(self.stages):
-            facts.append(
-                (f"stage {index}", f"{stage.steps} updates, rollout {stage.rollout}")
-            )
+        for source in self.sources[1:]:
+            frames = f"{source.settings.path}, {len(source.frames.datetimes)} frames"
+            facts.append((f"source {source.label}", frames))
+        expanded = [stage for stage in self.settings.stages for _ in stage.rollouts]
+        for index, (stage, asked) in enumerate(zip(self.stages, expanded)):
+            what = f"rollout {stage.rollout}"
+            if asked.lead is not None:
+                what = f"lead {asked.lead_text}"
+            facts.append((f"stage {index}", f"{stage.steps} updates, {what}"))
         return facts
 
-    def _open(self) -> training.Frames:
-        config = self.settings.data
-        dataset, changes = data.conform(data.open_dataset(config.path), self._task)
-        for change in changes:
-            self._say(f"  {change}")
-        return training.Frames(
-            dataset,
-            self._task,
-            time_step=config.time_step,
-            in_memory=config.in_memory,
-            nan_allowed=config.nan_allowed,
-            skip_corrupt=config.skip_corrupt,
-            source=config.path,
-        )
-
     def _check_data(self) -> None:
-        """Compares the first sample with the task and the statistics."""
-        first = int(self._starts(1)[0])
-        count = self.frames.inputs + 1
-        part = self.frames.dataset.isel(time=slice(first, first + count))
-        datetimes = self.frames.datetimes[first : first + count]
-        part = part.map(
-            lambda array: array.expand_dims("batch") if "time" in array.dims else array
-        )
-        part = part.assign_coords(
-            time=datetimes - datetimes[0], datetime=(("batch", "time"), datetimes[None])
-        )
-        data_utils.require(
-            part,
-            self._task,
-            frames=1,
-            statistics={n: self._statistics[n] for n in models.STATISTICS_FILES},
-            resolution=getattr(self._model, "resolution", None),
-            nan_allowed=self.settings.data.nan_allowed,
-        )
+        """Compares data with tasks, statistics and the parameters they share."""
+        resolution = getattr(self._model, "resolution", None)
+        for source in self.sources:
+            first = source.frames.starts(source.settings.train)[0]
+            run_data.check(source, int(first), resolution)
+        if len(self.sources) == 1:
+            return
+        expected = patterns.describe(self._shapes(0))
+        for number, source in enumerate(self.sources):
+            differences = patterns.compare(
+                expected, patterns.describe(self._shapes(number))
+            )
+            if differences:
+                lines = "; ".join(differences)
+                raise ValueError(
+                    f"data.sources, {source.label}: the model has other parameters for "
+                    f"it than for {self.sources[0].label}: {lines}; take a family such "
+                    "as climax, or a task of the same variables"
+                )
 
-    def _objective(self, *, is_training: bool) -> training.Objective:
+    def _shapes(self, number: int) -> Any:
+        """Returns names and shapes of the parameters, as a source gives them."""
+        source, objective = self.sources[number], self._objectives[number]
+        stage, targets = self.settings.stages[0], objective.frames_per_step
+        return objective.shapes(run_stages.first_sample(source, stage, targets))[0]
+
+    def _joined(self) -> Any:
+        """Returns the objective of all sources, with adapters where there are any."""
+        if len(self._objectives) == 1:
+            return self._adapted(self._objectives[0])
+        return self._adapted(mixing.MixedObjective(self._objectives))
+
+    def _adapted(self, objective: Any) -> Any:
+        settings = self.settings.adapters
+        if settings is None:
+            return objective
+        trained = self.settings.optimizer.trained
+        return adapters.Adapted(objective, settings, trained)
+
+    def _plain(self, params: Any) -> Any:
+        """Returns parameters without adapters, whose changes are added."""
+        if isinstance(self.objective, adapters.Adapted):
+            return self.objective.merge(params)
+        return params
+
+    def _objective(
+        self, source: run_data.Source, *, is_training: bool
+    ) -> training.Objective:
         config = self.settings
         precision = models.resolve_precision(config.precision)
 
         def make_predictor() -> Any:
-            network = self.family.network(self._model, self._task, config.remat)
+            network = self.family.network(self._model, source.task, config.remat)
             return wrapping.wrap(
                 network,
-                self._statistics,
+                source.statistics,
                 config.wrappers,
                 loss=config.loss,
                 precision=precision,
@@ -224,16 +252,14 @@ class Run:
             remat=config.remat,
         )
 
-    def _starts(self, steps: int, period: training.Period | None = None) -> np.ndarray:
-        targets = steps * self.objective.frames_per_step
-        return self.frames.starts(period or self.settings.data.train, targets=targets)
-
     def _make_stages(self) -> list[training.Stage]:
         config = self.settings
         expanded = [(stage, r) for stage in config.stages for r in stage.rollouts]
         epochs = []
         for stage, rollout in expanded:
-            per_epoch = len(self._starts(rollout)) / stage.batch_size
+            targets = rollout * self._objectives[0].frames_per_step
+            counts = [run_stages.starts(s, stage, targets) for s in self.sources]
+            per_epoch = sum(counts) / stage.batch_size
             epochs.append(per_epoch)
             steps = stage.steps or max(round((stage.epochs or 0) * per_epoch), 1)
             self._lengths.append(steps)
@@ -245,7 +271,14 @@ class Run:
             found.append(
                 training.Stage(
                     steps=self._lengths[index],
-                    batches=self._feed(index, stage, rollout),
+                    batches=run_stages.feed(
+                        self.sources,
+                        stage,
+                        rollout * self._objectives[0].frames_per_step,
+                        config,
+                        index=index,
+                        placement=self._placement,
+                    ),
                     optimizer=self._optimizer(rate, origin),
                     reset_optimizer=stage.reset_optimizer and index > 0,
                     rate=rate,
@@ -254,22 +287,6 @@ class Run:
             )
             begin += self._lengths[index]
         return found
-
-    def _feed(
-        self, index: int, stage: training.StageConfig, rollout: int
-    ) -> training.Feed:
-        config = self.settings
-        return training.Feed(
-            self.frames.loader(rollout * self.objective.frames_per_step),
-            self._starts(rollout),
-            batch_size=stage.batch_size,
-            # Stages must not repeat each other's order.
-            seed=int(np.random.SeedSequence([config.seed, index]).generate_state(1)[0]),
-            accumulate=config.optimizer.accumulate,
-            threads=config.data.threads,
-            prefetch=config.data.prefetch,
-            placement=self._placement,
-        )
 
     def _rate(
         self,
@@ -305,20 +322,22 @@ class Run:
     def _optimizer(self, rate: schedules.Rate, origin: int) -> Any:
         optimizer = self.settings.optimizer
         if optimizer.layer_decay != 1 and not optimizer.layers:
-            optimizer = optimizer.replace(layers=self.family.layers)
+            optimizer = optimizer.replace(layers=self.family.layers_of(self._model))
+        if self.settings.adapters is not None:
+            trained = (*optimizer.trained, *adapters.TRAINED)
+            optimizer = optimizer.replace(frozen=("*",), trained=trained)
         shifted = functools.partial(_shifted, rate, origin)
         return optimizers.make_optimizer(optimizer, shifted, self.abstract_params)
 
-    def _validator(self) -> training.Validator | None:
-        config = self.settings
-        if config.data.validation is None:
+    def _validator(self) -> Any:
+        if self.settings.data.validation is None:
             return None
-        longest = max((config.validation.rollout, *config.validation.leads))
-        return training.Validator(
-            self._objective(is_training=False),
-            lambda targets: self.frames.loader(targets),
-            self._starts(longest, config.data.validation),
-            config.validation,
+        source = self.sources[0]
+        return run_stages.validator(
+            self._adapted(self._objective(source, is_training=False)),
+            source,
+            self.settings,
+            self.family,
             placement=self._placement,
         )
 
@@ -328,7 +347,12 @@ class Run:
         if init is None:
             return params
         assert not isinstance(init, str)
-        return starting.take(init, self.family, params)
+        options = {"model": self._model, "say": self._say}
+        if not isinstance(self.objective, adapters.Adapted):
+            return starting.take(init, self.family, params, **options)
+        plain, added = self.objective.split(params)
+        plain = starting.take(init, self.family, plain, **options)
+        return self.objective.join(plain, added)
 
     def _report(self, result: training.Result, seconds: float) -> None:
         facts = [
@@ -343,8 +367,9 @@ class Run:
             facts.append(
                 ("best", f"{result.best_metric:.5g} at update {result.best_step}")
             )
-        if self.frames.skipped:
-            facts.append(("samples skipped", str(len(self.frames.skipped))))
+        skipped = sum(len(source.frames.skipped) for source in self.sources)
+        if skipped:
+            facts.append(("samples skipped", str(skipped)))
         report.write(
             self.folder,
             title=self.settings.description or f"Training in {self.folder.name}",
@@ -356,20 +381,3 @@ class Run:
 
 def _shifted(rate: schedules.Rate, origin: int, count: Any) -> Any:
     return rate(count + origin)
-
-
-def _warn_overlaps(config: training.DataConfig) -> None:
-    periods = {
-        name: config[name]
-        for name in ("train", "validation", "test")
-        if config[name] is not None
-    }
-    names = list(periods)
-    for index, first in enumerate(names):
-        for second in names[index + 1 :]:
-            if periods[first].overlaps(periods[second]):
-                warnings.warn(
-                    f"data: the periods {first} ({periods[first]}) and {second} "
-                    f"({periods[second]}) overlap; scores on the latter look too good",
-                    stacklevel=4,
-                )

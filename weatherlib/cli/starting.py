@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,13 +13,22 @@ from weatherlib.training import config, patterns
 __all__ = ["take"]
 
 
-def take(init: config.InitConfig, family: families.Family, params: Any) -> Any:
+def take(
+    init: config.InitConfig,
+    family: families.Family,
+    params: Any,
+    *,
+    model: Any = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Any:
     """Returns fresh parameters with those of a file in their place.
 
     Args:
       init: The file, and what is not taken from it.
       family: Reads the file.
       params: Fresh parameters, which give names and shapes.
+      model: Configuration of the model, for families that carry weights over.
+      say: Told what is changed on the way.
 
     Raises:
       FileNotFoundError: There is no such file.
@@ -27,7 +37,7 @@ def take(init: config.InitConfig, family: families.Family, params: Any) -> Any:
     """
     if not init.path.exists():
         raise FileNotFoundError(f"init_from: {init.path} does not exist")
-    found = family.load(init.path)
+    found = _read(init, family, params, model, say)
     patterns.require_matches(params, init.skip, "init_from.skip")
 
     def is_taken(name: str) -> bool:
@@ -52,3 +62,25 @@ def take(init: config.InitConfig, family: families.Family, params: Any) -> Any:
         return jax.numpy.asarray(values[name], fresh.dtype)
 
     return patterns.map_named(choose, params)
+
+
+def _read(
+    init: config.InitConfig,
+    family: families.Family,
+    params: Any,
+    model: Any,
+    say: Callable[[str], None],
+) -> Any:
+    """Returns the parameters of the file, carried over where that was asked for."""
+    if family.start is None:
+        if init.adapt or init.variables:
+            raise ValueError(
+                "init_from: this family carries no weights over; leave out adapt and "
+                "variables, and name what starts fresh in skip"
+            )
+        return family.load(init.path)
+    host = jax.device_get(params)
+    found, lines = family.start(init.path, model, host, init)
+    for line in lines:
+        say(f"  init_from: {line}")
+    return found

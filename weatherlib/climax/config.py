@@ -87,6 +87,11 @@ class ClimaXConfig(config.Mapping):
       predicts: "state", as published: predictions are normalised as the inputs are.
         "change": they are normalised differences from the last input frame, which is
         easier to learn for short lead times.
+      growth_hours: With "change", how the unit of changes grows with the lead time.
+        Over t hours it is t (6 + g) / (6 (t + g)) times that of the statistics, nearly
+        linear at first and level long after g. Errors count in the same unit, so that
+        a loss over many lead times is not all of the longest. About 150 suits weather.
+        None has one unit for all.
       lead_hours: Shortest and longest lead time of the training. Others draw a warning.
 
     Raises:
@@ -112,6 +117,7 @@ class ClimaXConfig(config.Mapping):
     mirrored_region: bool = False
     latitude: Literal["ascending", "descending"] = "ascending"
     predicts: Literal["state", "change"] = "state"
+    growth_hours: float | None = None
     lead_hours: tuple[float, float] = (6.0, 162.0)
 
     def __post_init__(self) -> None:
@@ -131,6 +137,16 @@ class ClimaXConfig(config.Mapping):
         _check_width(self)
         _check_variables(self)
         _check_region(self)
+        if self.growth_hours is not None and (
+            self.predicts != "change"
+            or self.head != "grid"
+            or not self.growth_hours > 0
+        ):
+            raise ValueError(
+                "growth_hours must be positive, and goes with predicts: change and "
+                f"the grid head; found {self.growth_hours!r} with {self.predicts} and "
+                f"head {self.head}"
+            )
         low, high = self.lead_hours
         if not 0 <= low <= high:
             raise ValueError(

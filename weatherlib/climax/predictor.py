@@ -19,6 +19,9 @@ from weatherlib.task import TaskConfig
 
 __all__ = ["ClimaX", "ClimateProjection", "RegionalClimaX", "make_predictor"]
 
+# Hours of the step whose changes have the unit of the statistics.
+_STEP = 6.0
+
 
 class _Forecast(predictor_base.Predictor):
     """What all heads have in common.
@@ -86,6 +89,9 @@ class _Forecast(predictor_base.Predictor):
             inputs, targets_template, forcings, is_training, lead_hours
         )
         fields = output.fields
+        growth = self._growth(inputs, targets_template, forcings, lead_hours)
+        if growth is not None:
+            fields = fields * growth.astype(fields.dtype).reshape(-1, 1, 1, 1)
         if self._turned(inputs):
             fields = jnp.flip(fields, axis=-2)
         return channels.unstack(fields, targets_template, wanted)
@@ -125,9 +131,13 @@ class _Forecast(predictor_base.Predictor):
         predictions = self(inputs, targets, forcings, is_training, lead_hours)
         counts = {str(n): targets[n].sizes.get("level", 1) for n in targets}
         total = sum(counts.values())
+        judged, truth = predictions, targets
+        growth = self._growth(inputs, targets, forcings, lead_hours)
+        if growth is not None:
+            judged, truth = _shrunk(predictions, growth), _shrunk(targets, growth)
         loss = losses.weighted_error(
-            predictions,
-            targets,
+            judged,
+            truth,
             variable_weights={name: count / total for name, count in counts.items()},
             level_weights="uniform",
             latitude=self._weights_rows(),
@@ -188,6 +198,17 @@ class _Forecast(predictor_base.Predictor):
     def _weights_rows(self) -> bool:
         """Whether the rows count by their area in the loss."""
         return True
+
+    def _growth(
+        self, inputs: xr.Dataset, template: xr.Dataset, forcings: Any, lead_hours: Any
+    ) -> jax.Array | None:
+        """Returns the unit of changes of each batch member; None where it is one."""
+        scale = self._config.growth_hours
+        if scale is None:
+            return None
+        _, forced = lead_times.split_lead_time(forcings)
+        hours = self._hours(lead_hours, forced, inputs, template)
+        return hours / _STEP * (_STEP + scale) / (hours + scale)
 
     def _hours(
         self, given: Any, forced: Any, inputs: xr.Dataset, template: xr.Dataset
@@ -353,6 +374,15 @@ class ClimateProjection(_Forecast):
 
     def _outputs(self) -> tuple[str, ...]:
         return self._config.out_variables
+
+
+def _shrunk(dataset: xr.Dataset, growth: jax.Array) -> xr.Dataset:
+    """Returns changes in a unit of their own for each batch member."""
+    return dataset.map(
+        lambda array: (
+            array / xarray_jax.DataArray(growth.astype(array.dtype), dims=("batch",))
+        ).transpose(*array.dims)
+    )
 
 
 def make_predictor(

@@ -18,9 +18,12 @@ from weatherlib.data_utils import times
 
 __all__ = ["find_shards", "open_shards", "shapes"]
 
-_SHARD = re.compile(r"(\d{4})_(\d+)\.npz")
+# 2000_3.npz of WeatherBench, 185001010600-185501010000_3.npz of CMIP6.
+_SHARD = re.compile(r"(?:(\d{4})|(\d{12})-(\d{12}))_(\d+)\.npz")
 # Shards hold no dates: a year of them covers this, leap days left out.
 _HOURS_OF_YEAR = 8760
+# Leap days are a share of 0.0007 of the time.
+_LEAP_SHARE = 0.002
 _LIKELY_STEPS = (1, 2, 3, 6, 12, 24)
 
 
@@ -41,7 +44,7 @@ class _Member(NamedTuple):
 def find_shards(folder: pathlib.Path) -> list[pathlib.Path]:
     """Returns files such as 2000_0.npz in a folder, by year and number."""
     found = [path for path in folder.iterdir() if _SHARD.fullmatch(path.name)]
-    return sorted(found, key=_year_and_number)
+    return sorted(found, key=_read_name)
 
 
 def shapes(path: pathlib.Path) -> dict[str, tuple[int, ...]]:
@@ -60,8 +63,9 @@ def open_shards(
     """Returns the data of shards along time, and nothing of their values is read.
 
     Args:
-      paths: Files named YEAR_NUMBER.npz, each with arrays of (time, 1, lat, lon).
-        `lat.npy` and `lon.npy` lie beside them or one folder up.
+      paths: Files named YEAR_NUMBER.npz, or FIRST-LAST_NUMBER.npz as those of CMIP6,
+        each with arrays of (time, 1, lat, lon). `lat.npy` and `lon.npy` lie beside them
+        or one folder up.
       time_step: Between frames, such as "6h". Where it is None, the shards of the first
         year are taken to be all of it.
       skip: Leave out damaged shards, with one warning that counts and names them. The
@@ -87,10 +91,9 @@ def open_shards(
     step = _step(paths, frames, time_step)
     parts = {}
     for path in members:
-        year, number = _year_and_number(path)
-        first = number * usual
-        start = np.datetime64(f"{year}-01-01", "ns")
-        dates = start + (first + np.arange(frames[path])) * step.to_timedelta64()
+        label = _read_name(path)
+        first = label.number * usual
+        dates = label.begin + (first + np.arange(frames[path])) * step.to_timedelta64()
         fields = {
             name: _field(path, name, member, grid)
             for name, member in members[path].items()
@@ -101,12 +104,41 @@ def open_shards(
     return grid, parts
 
 
-def _year_and_number(path: pathlib.Path) -> tuple[int, int]:
-    """Returns what the name of a shard says."""
+class _Name(NamedTuple):
+    """What the name of a shard says.
+
+    Attributes:
+      begin: First time of the year, or of the years, that the shard is a part of.
+      number: Of the part.
+      hours: How long they are; leap days are left out of single years.
+    """
+
+    begin: np.datetime64
+    number: int
+    hours: float
+
+
+def _read_name(path: pathlib.Path) -> _Name:
     match = _SHARD.fullmatch(path.name)
     if match is None:
-        raise ValueError(f"{path}: shards are named YEAR_NUMBER.npz, as 2000_0.npz")
-    return int(match[1]), int(match[2])
+        raise ValueError(
+            f"{path}: shards are named YEAR_NUMBER.npz, as 2000_0.npz, or "
+            "FIRST-LAST_NUMBER.npz, as 185001010600-185501010000_0.npz"
+        )
+    year, first, last, number = match.groups()
+    if year is not None:
+        begin = np.datetime64(f"{year}-01-01", "ns")
+        return _Name(begin, int(number), _HOURS_OF_YEAR)
+    begin, end = (_date(text, path) for text in (first, last))
+    return _Name(begin, int(number), (end - begin) / np.timedelta64(1, "h"))
+
+
+def _date(text: str, path: pathlib.Path) -> np.datetime64:
+    try:
+        date = f"{text[:4]}-{text[4:6]}-{text[6:8]}T{text[8:10]}:{text[10:]}"
+        return np.datetime64(date, "ns")
+    except ValueError as error:
+        raise ValueError(f"{path}: {text} is no date ({error})") from error
 
 
 def _grid(folder: pathlib.Path) -> xarray.Dataset:
@@ -199,15 +231,18 @@ def _step(
     """Returns the time between frames."""
     if time_step is not None:
         return times.as_timedelta(time_step)
-    year = _year_and_number(paths[0])[0]
-    of_year = sum(n for path, n in frames.items() if _year_and_number(path)[0] == year)
-    hours, rest = divmod(_HOURS_OF_YEAR, of_year)
-    if rest or hours not in _LIKELY_STEPS:
-        raise ValueError(
-            f"{paths[0].parent}: shards hold no dates, and the {of_year} frames of "
-            f"{year} are not a whole year; give the step, such as time_step='6h'"
-        )
-    return times.as_timedelta(f"{hours}h")
+    name = _read_name(paths[0])
+    count = sum(n for path, n in frames.items() if _read_name(path).begin == name.begin)
+    # Several years of the published data lack their leap days, and a frame.
+    slack = 0 if name.hours == _HOURS_OF_YEAR else _LEAP_SHARE * name.hours
+    for hours in _LIKELY_STEPS:
+        if abs(count * hours - name.hours) <= slack:
+            return times.as_timedelta(f"{hours}h")
+    raise ValueError(
+        f"{paths[0].parent}: shards hold no dates, and the {count} frames from "
+        f"{str(name.begin)[:10]} on are not a whole year, or not all years that the "
+        "names say; give the step, such as time_step='6h'"
+    )
 
 
 def _field(

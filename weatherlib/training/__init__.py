@@ -22,32 +22,45 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from weatherlib.training.config import (
+    AdapterConfig,
     DataConfig,
     DistributedConfig,
+    InitConfig,
+    LeadRange,
     LossConfig,
     OptimizerConfig,
     Period,
     Schedule,
     ShardingConfig,
+    SourceConfig,
     StageConfig,
     TrainConfig,
     ValidationConfig,
 )
+from weatherlib.training.lead_config import Lead
 
 if TYPE_CHECKING:
+    from weatherlib.training.adapters import Adapted
     from weatherlib.training.faults import NonFiniteLossError, Stopped
     from weatherlib.training.feed import Feed
     from weatherlib.training.frames import Frames
+    from weatherlib.training.leads import LeadSamples
     from weatherlib.training.loop import Trainer
+    from weatherlib.training.mixing import MixedFeed, MixedObjective
     from weatherlib.training.objective import Objective
     from weatherlib.training.placement import Placement
     from weatherlib.training.plan import LoopConfig, Result, Stage
-    from weatherlib.training.validation import Validator
+    from weatherlib.training.validation import LeadValidator, Validator
 
 _LAZY = {
+    "Adapted": "adapters",
     "Feed": "feed",
     "Frames": "frames",
+    "LeadSamples": "leads",
+    "LeadValidator": "validation",
     "LoopConfig": "plan",
+    "MixedFeed": "mixing",
+    "MixedObjective": "mixing",
     "NonFiniteLossError": "faults",
     "Objective": "objective",
     "Placement": "placement",
@@ -59,12 +72,21 @@ _LAZY = {
 }
 
 __all__ = [
+    "Adapted",
+    "AdapterConfig",
     "DataConfig",
     "DistributedConfig",
     "Feed",
     "Frames",
+    "InitConfig",
+    "Lead",
+    "LeadRange",
+    "LeadSamples",
+    "LeadValidator",
     "LoopConfig",
     "LossConfig",
+    "MixedFeed",
+    "MixedObjective",
     "NonFiniteLossError",
     "Objective",
     "OptimizerConfig",
@@ -73,6 +95,7 @@ __all__ = [
     "Result",
     "Schedule",
     "ShardingConfig",
+    "SourceConfig",
     "Stage",
     "StageConfig",
     "Stopped",

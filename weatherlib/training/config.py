@@ -8,19 +8,29 @@ from typing import Any, Literal
 
 from weatherlib import config
 from weatherlib.data_utils import harmonics
-from weatherlib.training.data_config import DataConfig, Period, require_positive
+from weatherlib.training.data_config import (
+    DataConfig,
+    Period,
+    SourceConfig,
+    require_positive,
+)
 from weatherlib.training.distributed_config import DistributedConfig
+from weatherlib.training.init_config import AdapterConfig, InitConfig
+from weatherlib.training.lead_config import Lead, LeadRange, check_lead
 from weatherlib.training.sharding_config import ShardingConfig
 
 __all__ = [
+    "AdapterConfig",
     "DataConfig",
     "DistributedConfig",
     "InitConfig",
+    "LeadRange",
     "LossConfig",
     "OptimizerConfig",
     "Period",
     "Schedule",
     "ShardingConfig",
+    "SourceConfig",
     "StageConfig",
     "TrainConfig",
     "ValidationConfig",
@@ -77,12 +87,16 @@ class Schedule(config.Mapping):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StageConfig(config.Mapping):
-    """A part of training with one length of rollout.
+    """A part of training with one length of rollout, or one set of lead times.
 
     Attributes:
       steps: Updates of the optimiser.
       epochs: The same in passes over the training period; give one of the two.
       rollout: Forecast steps in the loss; a list repeats the stage for each.
+      lead: Lead times that are predicted in one step: "72h", several as in
+        ["24h", "72h"], or a range such as {shortest: 6h, longest: 162h}. Each sample
+        has one of them. For models that take a lead time; None trains single steps of
+        the data, or rollouts.
       batch_size: Samples in an update, over all processes and accumulated parts.
       schedule: Learning rate of this stage; None continues the schedule of the run.
       reset_optimizer: Whether moments of earlier stages are forgotten.
@@ -91,6 +105,7 @@ class StageConfig(config.Mapping):
     steps: int | None = None
     epochs: float | None = None
     rollout: int | tuple[int, ...] = 1
+    lead: Lead | None = None
     batch_size: int = 1
     schedule: Schedule | None = None
     reset_optimizer: bool = False
@@ -103,11 +118,24 @@ class StageConfig(config.Mapping):
         )
         if not self.rollouts or min(self.rollouts) < 1:
             raise ValueError(f"rollout must be at least 1, found {self.rollout!r}")
+        check_lead(self.lead)
+        if self.lead is not None and self.rollouts != (1,):
+            raise ValueError(
+                f"lead {self.lead!r} is one step, rollout {self.rollout!r} several; to "
+                "iterate longer steps set data.time_step in place of lead"
+            )
 
     @property
     def rollouts(self) -> tuple[int, ...]:
         """The rollout lengths, one after the other."""
         return (self.rollout,) if isinstance(self.rollout, int) else self.rollout
+
+    @property
+    def lead_text(self) -> str:
+        """The lead times in words; empty without."""
+        if isinstance(self.lead, LeadRange):
+            return f"{self.lead.shortest} to {self.lead.longest}"
+        return self.lead if isinstance(self.lead, str) else ", ".join(self.lead or ())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,9 +149,12 @@ class OptimizerConfig(config.Mapping):
       weight_decay: Strength of the decay of weights.
       no_decay: Patterns of parameters without decay, beside all vectors and numbers,
         which are biases, offsets and scales.
+      decay_vectors: Whether vectors and numbers decay as well, as in the training of
+        the published ClimaX.
       clip: Largest norm of the gradient of all trained parameters; None does not clip.
       accumulate: Parts into which a batch is cut, whose gradients are averaged.
       frozen: Patterns of parameters that stay as they are.
+      trained: Patterns of parameters that are trained although `frozen` names them.
       layers: Patterns from input to output for `layer_decay`.
       layer_decay: Factor of the rate from each layer to the one before it.
       scales: Pattern to factor of the learning rate; the first that fits counts.
@@ -135,9 +166,11 @@ class OptimizerConfig(config.Mapping):
     eps: float = 1e-8
     weight_decay: float = 0.1
     no_decay: tuple[str, ...] = _NO_DECAY
+    decay_vectors: bool = False
     clip: float | None = 1.0
     accumulate: int = 1
     frozen: tuple[str, ...] = ()
+    trained: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
     layer_decay: float = 1.0
     scales: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -217,6 +250,9 @@ class ValidationConfig(config.Mapping):
       batch_size: Forecasts at a time.
       rollout: Steps of the loss that decides which weights are best.
       leads: Steps at which errors are given beside those of persistence; none if empty.
+      lead: Lead times judged in one step each, in place of `rollout` and `leads`, such
+        as ["6h", "24h", "72h"]. None takes those of the last stage that has any: of a
+        range the shortest, the middle and the longest.
       levels: Levels of these errors in hPa; the nearest there are.
       metric: "loss", or "rmse": the mean over targets and leads of the error as a
         share of that of persistence.
@@ -230,6 +266,7 @@ class ValidationConfig(config.Mapping):
     batch_size: int = 1
     rollout: int = 1
     leads: tuple[int, ...] = (1, 4)
+    lead: str | tuple[str, ...] | None = None
     levels: tuple[int, ...] = (500, 850)
     metric: Literal["loss", "rmse"] = "loss"
     patience: int | None = None
@@ -241,22 +278,9 @@ class ValidationConfig(config.Mapping):
             require_positive(self, "patience")
         if self.leads and min(self.leads) < 1:
             raise ValueError(f"leads count from 1, found {self.leads}")
+        check_lead(self.lead)
         if self.metric == "rmse" and not self.leads:
             raise ValueError("metric rmse needs leads")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class InitConfig(config.Mapping):
-    """Weights to start from.
-
-    Attributes:
-      path: A checkpoint of the same family.
-      skip: Patterns of parameters that are not taken from it, and may be missing there
-        or have another shape.
-    """
-
-    path: pathlib.Path
-    skip: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -274,6 +298,7 @@ class TrainConfig(config.Mapping):
       wrappers: What is put around the network.
       validation: How progress is judged.
       init_from: Weights to start from, or the path of a checkpoint to take whole.
+      adapters: Low-rank changes that are trained in place of matrices; None for none.
       precision: "bfloat16" computes in it with float32 parameters; "auto" does so on
         accelerators.
       remat: Whether the backward pass computes activations again to save memory.
@@ -298,6 +323,7 @@ class TrainConfig(config.Mapping):
     wrappers: WrapperConfig = dataclasses.field(default_factory=WrapperConfig)
     validation: ValidationConfig = dataclasses.field(default_factory=ValidationConfig)
     init_from: InitConfig | str | None = None
+    adapters: AdapterConfig | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     remat: bool = False
     checkpoint_every: int = 500

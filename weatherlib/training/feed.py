@@ -23,6 +23,11 @@ class Feed:
 
     The order depends on the seed alone. Process p of n takes the p-th of n equal pieces
     of each part of a batch, so that together they have the batches of one process.
+
+    Attributes:
+      batches: The grain dataset of the batches.
+      options: How it is read ahead.
+      updates_per_epoch: Batches of one pass.
     """
 
     def __init__(
@@ -76,18 +81,18 @@ class Feed:
         # Without a number of passes, lengths overflow where batches hold one sample.
         order = grain.MapDataset.range(len(held)).seed(seed).shuffle()
         order = order.repeat(_SAMPLES // len(held))
-        self._batches = order.batch(batch_size, batch_fn=np.asarray).map(read)
-        self._options = grain.ReadOptions(
+        self.batches = order.batch(batch_size, batch_fn=np.asarray).map(read)
+        self.options = grain.ReadOptions(
             num_threads=threads, prefetch_buffer_size=prefetch
         )
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         """Returns the parts of a batch by its number, from 0."""
-        return self._batches[index]
+        return self.batches[index]
 
     def iterate(self, state: Mapping[str, Any] | None = None) -> FeedIterator:
         """Returns an iterator that begins anew, or at a position it once had."""
-        return FeedIterator(self._batches.to_iter_dataset(self._options), state)
+        return FeedIterator(self.batches.to_iter_dataset(self.options), state)
 
 
 class FeedIterator:

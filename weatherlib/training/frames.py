@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray
 
 from weatherlib import task as tasks
 from weatherlib.data_utils import progress, times
+from weatherlib.training import frame_axis
 from weatherlib.training.config import Period
 
-__all__ = ["CorruptSampleError", "Frames", "Loader", "Sample"]
+__all__ = ["LEAD_TIME", "CorruptSampleError", "Frames", "Loader", "Sample"]
 
 _logger = logging.getLogger(__name__)
 
@@ -23,6 +23,9 @@ Sample = tuple[xarray.Dataset, xarray.Dataset, xarray.Dataset]
 
 Loader = Callable[[np.ndarray], Any]
 """Returns the batch of the samples that begin at the given frames."""
+
+LEAD_TIME = "lead_time"
+"""The forcing that holds how far ahead a sample reaches, hours."""
 
 _IN_MEMORY_BYTES = 2**31
 _COORDINATES = ("lat", "lon", "level")
@@ -86,9 +89,9 @@ class Frames:
         if "batch" in datetimes.dims:
             datetimes = datetimes.isel(batch=0, drop=True)
         self.datetimes = datetimes.values.astype("datetime64[ns]")
-        self.step, self._stride, gaps = _spacing(self.datetimes, time_step)
+        self.step, self._stride, gaps = frame_axis.spacing(self.datetimes, time_step)
         self._gaps = np.concatenate([[0], np.cumsum(gaps)])
-        self.inputs = _input_frames(task, self.step)
+        self.inputs = frame_axis.input_frames(task, self.step)
         self.dataset = self._select(dataset)
         self.skipped: dict[str, str] = {}
         self._arrays: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
@@ -113,13 +116,13 @@ class Frames:
         period = period or Period()
         reach = (self.inputs + targets - 1) * self._stride
         first = np.arange(max(len(self.datetimes) - reach, 0))
-        inside = _inside(self.datetimes, period)
+        inside = frame_axis.inside(self.datetimes, period)
         whole = self._gaps[first] == self._gaps[first + reach]
         found = first[inside[first] & inside[first + reach] & whole]
         if not len(found):
             raise ValueError(
                 f"the period from {period} has {int(inside.sum())} frames in "
-                f"{self._source} ({_span(self.datetimes)}), and no "
+                f"{self._source} ({frame_axis.span(self.datetimes)}), and no "
                 f"{self.inputs + targets} of them {self.step} apart, as a sample needs"
             )
         return found
@@ -130,11 +133,13 @@ class Frames:
         Raises:
           ValueError: It has fewer than two.
         """
-        inside = np.flatnonzero(_inside(self.datetimes, period))[:: self._stride]
+        inside = np.flatnonzero(frame_axis.inside(self.datetimes, period))[
+            :: self._stride
+        ]
         if len(inside) < 2:
             raise ValueError(
                 f"the period from {period} has {len(inside)} frames in {self._source} "
-                f"({_span(self.datetimes)}), at least 2 are needed"
+                f"({frame_axis.span(self.datetimes)}), at least 2 are needed"
             )
         part = self.dataset.isel(time=inside)
         missing = [n for n in self._names() if n not in part.data_vars]
@@ -157,7 +162,40 @@ class Frames:
           CorruptSampleError: A sample cannot be read or has missing values; the
             message names file, variable and time.
         """
-        read = [self._sample(int(start), self.inputs + targets) for start in starts]
+        places = np.arange(self.inputs + targets)
+        return self._cut([(int(start), places) for start in starts], targets)
+
+    def batch_at(self, starts: np.ndarray, leads: np.ndarray) -> Sample:
+        """Returns samples whose one target lies some steps after the inputs.
+
+        The forcings hold `lead_time`, hours of shape [batch, time]. Targets and
+        forcings have no coordinate `time`, for it differs from sample to sample, and
+        so batches of any lead times have one form.
+
+        Args:
+          starts: First frames of the samples, shape [batch].
+          leads: Steps from the last input to the target of each, shape [batch].
+
+        Raises:
+          CorruptSampleError: As for `batch`.
+        """
+        past = np.arange(self.inputs)
+        samples = [
+            (int(start), np.append(past, self.inputs - 1 + int(lead)))
+            for start, lead in zip(starts, leads, strict=True)
+        ]
+        inputs, targets, forcings = self._cut(samples, 1)
+        hours = np.asarray(leads) * (self.step / np.timedelta64(1, "h"))
+        lead_time = (("batch", "time"), hours.astype(np.float32)[:, np.newaxis])
+        return (
+            inputs,
+            targets.drop_vars("time"),
+            forcings.drop_vars("time").assign({LEAD_TIME: lead_time}),
+        )
+
+    def _cut(self, samples: Sequence[tuple[int, np.ndarray]], targets: int) -> Sample:
+        """Returns the batch of samples, each a first frame and steps from there."""
+        read = [self._sample(start, places) for start, places in samples]
         past = slice(0, self.inputs)
         future = slice(self.inputs, self.inputs + targets)
         lead = (np.arange(self.inputs + targets) - self.inputs + 1) * self.step
@@ -219,7 +257,7 @@ class Frames:
             for name, v in computed.items()
         }
 
-    def _compute(self, frames: slice) -> dict[str, xarray.Variable]:
+    def _compute(self, frames: Any) -> dict[str, xarray.Variable]:
         """Returns the forcings that the data lack."""
         missing = [n for n in self._names() if n not in self.dataset.data_vars]
         if not missing:
@@ -231,12 +269,13 @@ class Frames:
             self.dataset["lon"],
         )
 
-    def _sample(self, start: int, count: int) -> dict[str, Any]:
+    def _sample(self, start: int, places: np.ndarray) -> dict[str, Any]:
         """Returns the arrays of one sample, or of the next one that can be read."""
-        reach, first = (count - 1) * self._stride, start
+        offsets = places * self._stride
+        reach, first = int(offsets[-1]), start
         while True:
             try:
-                return self._read(first, count)
+                return self._read(frame_axis.frames_at(first + offsets))
             except CorruptSampleError as error:
                 if not self._skip:
                     raise
@@ -248,8 +287,8 @@ class Frames:
             if first == start:
                 raise CorruptSampleError(f"{self._source}: no sample can be read")
 
-    def _read(self, start: int, count: int) -> dict[str, Any]:
-        frames = slice(start, start + (count - 1) * self._stride + 1, self._stride)
+    def _read(self, frames: Any) -> dict[str, Any]:
+        """Returns the arrays of some frames, a slice or an array of places."""
         if self._arrays:
             found = {
                 name: (dims, _at(dims, values, frames))
@@ -272,17 +311,17 @@ class Frames:
                 )
         return found
 
-    def _values(self, name: str, array: xarray.DataArray, frames: slice) -> np.ndarray:
+    def _values(self, name: str, array: xarray.DataArray, frames: Any) -> np.ndarray:
         try:
             part = array.isel(time=frames) if "time" in array.dims else array
             return np.asarray(part.values, np.float32)
         except _READ_ERRORS as error:
             raise CorruptSampleError(
                 f"{self._source}: {name} cannot be read at "
-                f"{str(self.datetimes[frames.start])[:16]} ({error})"
+                f"{str(self.datetimes[frames][0])[:16]} ({error})"
             ) from error
 
-    def _first_bad(self, dims: Any, values: np.ndarray, frames: slice) -> str:
+    def _first_bad(self, dims: Any, values: np.ndarray, frames: Any) -> str:
         if "time" not in dims:
             return "all times"
         others = tuple(i for i, dim in enumerate(dims) if dim != "time")
@@ -316,59 +355,7 @@ class Frames:
 _READ_ERRORS = (EOFError, KeyError, OSError, RuntimeError, ValueError)
 
 
-def _at(dims: Sequence[Any], values: np.ndarray, frames: slice) -> np.ndarray:
+def _at(dims: Sequence[Any], values: np.ndarray, frames: Any) -> np.ndarray:
     if "time" not in dims:
         return values
     return values[(slice(None),) * list(dims).index("time") + (frames,)]
-
-
-def _spacing(
-    datetimes: np.ndarray, time_step: str | None
-) -> tuple[np.timedelta64, int, np.ndarray]:
-    """Returns the step, how many frames it spans, and which frames follow a gap."""
-    if len(datetimes) < 2:
-        raise ValueError(f"time: training needs several frames, found {len(datetimes)}")
-    differences = np.diff(datetimes)
-    if (differences <= np.timedelta64(0, "ns")).any():
-        at = int(np.argmax(differences <= np.timedelta64(0, "ns")))
-        raise ValueError(
-            f"time: {datetimes[at + 1]} does not come after {datetimes[at]}; sort the "
-            "frames and drop duplicates"
-        )
-    values, counts = np.unique(differences, return_counts=True)
-    native = values[np.argmax(counts)]
-    wanted = native
-    if time_step is not None:
-        wanted = (
-            times.as_timedelta(time_step).to_timedelta64().astype("timedelta64[ns]")
-        )
-    if wanted < native or wanted % native:
-        raise ValueError(
-            f"data.time_step {time_step} is no multiple of the "
-            f"{pd.Timedelta(native)} between frames of the data"
-        )
-    return wanted, int(wanted // native), differences != native
-
-
-def _input_frames(task: tasks.TaskConfig, step: np.timedelta64) -> int:
-    duration = times.as_timedelta(task.input_duration)
-    count = duration.to_timedelta64() / step
-    if count < 1 or not float(count).is_integer():
-        raise ValueError(
-            f"task.input_duration {task.input_duration} is no multiple of the step of "
-            f"{pd.Timedelta(step)}"
-        )
-    return int(count)
-
-
-def _inside(datetimes: np.ndarray, period: Period) -> np.ndarray:
-    inside = np.ones(len(datetimes), bool)
-    if period.start is not None:
-        inside &= datetimes >= np.datetime64(period.start)
-    if period.end is not None:
-        inside &= datetimes < np.datetime64(period.end)
-    return inside
-
-
-def _span(datetimes: np.ndarray) -> str:
-    return f"{str(datetimes[0])[:13]} to {str(datetimes[-1])[:13]}"

@@ -13,6 +13,7 @@ import xarray
 
 from weatherlib import checkpoint
 from weatherlib.training import patterns
+from weatherlib.training.mixing import Mark
 from weatherlib.training.step import TrainState
 
 __all__ = ["folder_of", "keep"]
@@ -58,6 +59,8 @@ def keep(
     checkpoint.save(target / "state.npz", kept)
     for number, part in enumerate(parts):
         part = jax.device_get(part)
+        if isinstance(part, tuple) and isinstance(part[-1], Mark):
+            part = part[:-1]
         if isinstance(part, tuple) and all(isinstance(p, xarray.Dataset) for p in part):
             for index, dataset in enumerate(part):
                 label = _SAMPLE[index] if len(part) == len(_SAMPLE) else f"{index}"

@@ -13,7 +13,7 @@ from weatherlib.training.config import OptimizerConfig
 from weatherlib.training.schedules import Rate
 from weatherlib.typing import PyTree
 
-__all__ = ["decay_mask", "make_optimizer", "rate_factors"]
+__all__ = ["decay_mask", "frozen_mask", "make_optimizer", "rate_factors"]
 
 
 def make_optimizer(
@@ -64,16 +64,26 @@ def frozen_mask(settings: OptimizerConfig, params: PyTree) -> PyTree:
       ValueError: A pattern fits none.
     """
     patterns.require_matches(params, settings.frozen, "optimizer.frozen")
+    patterns.require_matches(params, settings.trained, "optimizer.trained")
     return patterns.map_named(
-        lambda name, _: patterns.first_match(name, settings.frozen) is not None, params
+        lambda name, _: (
+            patterns.first_match(name, settings.frozen) is not None
+            and patterns.first_match(name, settings.trained) is None
+        ),
+        params,
     )
 
 
 def decay_mask(settings: OptimizerConfig, params: PyTree) -> PyTree:
-    """Returns which parameters decay: all of two or more axes that no pattern names."""
+    """Returns which parameters decay: all of two or more axes that no pattern names.
+
+    With `decay_vectors` those of fewer axes decay too.
+    """
+    least = 0 if settings.decay_vectors else 2
     return patterns.map_named(
         lambda name, leaf: (
-            jnp.ndim(leaf) > 1 and patterns.first_match(name, settings.no_decay) is None
+            jnp.ndim(leaf) >= least
+            and patterns.first_match(name, settings.no_decay) is None
         ),
         params,
     )

@@ -180,15 +180,22 @@ def _scores(records: Sequence[Mapping[str, Any]]) -> str:
         for lead, error in errors.items():
             other = best["persistence"][name][lead]
             rows.append(
-                f"<tr><td>{html.escape(name)}</td><td class=n>{lead}</td>"
+                f"<tr><td>{html.escape(name)}</td><td class=n>{_lead(lead)}</td>"
                 f"<td class=n>{error:.5g}</td><td class=n>{other:.5g}</td>"
                 f"<td class=n>{error / max(other, 1e-30):.3f}</td></tr>"
             )
     return (
         f"<h2>Errors at the best validation (update {best['step']})</h2><table><tr>"
-        "<th>variable</th><th>lead (steps)</th><th>RMSE</th><th>persistence</th>"
+        "<th>variable</th><th>lead</th><th>RMSE</th><th>persistence</th>"
         f"<th>ratio</th></tr>{''.join(rows)}</table>"
     )
+
+
+def _lead(label: str) -> str:
+    """Returns a lead time in words: hours are labelled so, all else counts steps."""
+    if label.endswith("h"):
+        return html.escape(label)
+    return f"{html.escape(label)} step{'' if label == '1' else 's'}"
 
 
 def _processor() -> str:

@@ -142,7 +142,10 @@ class Update:
         if jax.tree.leaves(average):
             count = state.step.astype(jnp.float32)
             decay = jnp.minimum(self._ema, (1 + count) / (10 + count))
-            average = optax.incremental_update(params, average, 1 - decay)
+            # In this form what is frozen stays the same to the last bit.
+            average = jax.tree.map(
+                lambda new, old: old + (1 - decay) * (new - old), params, average
+            )
         finite = jnp.isfinite(loss) & jnp.isfinite(norm) & (state.failed == 0)
         step = state.step + 1
         after = TrainState(

@@ -11,13 +11,13 @@ import numpy as np
 import xarray
 
 from weatherlib.geometry import sphere
-from weatherlib.training.config import ValidationConfig
-from weatherlib.training.frames import Loader
+from weatherlib.training.config import Period, ValidationConfig
+from weatherlib.training.frames import Frames, Loader
 from weatherlib.training.objective import Objective
 from weatherlib.training.placement import Placement
 from weatherlib.typing import PyTree
 
-__all__ = ["Validator"]
+__all__ = ["LeadValidator", "Validator"]
 
 
 class Validator:
@@ -49,11 +49,7 @@ class Validator:
         """
         self._objective, self._load, self._settings = objective, load, settings
         self._placement = placement or Placement()
-        count = min(settings.samples, len(samples))
-        count -= count % min(settings.batch_size, count)
-        chosen = np.linspace(0, len(samples) - 1, count).round().astype(int)
-        self._samples = np.asarray(samples)[chosen]
-        self._size = min(settings.batch_size, count)
+        self._samples, self._size = _chosen(samples, settings)
         self._loss = jax.jit(lambda *args: objective.loss(*args)[0])
         self._forecast = jax.jit(objective.forecast)
         self._key = jax.random.PRNGKey(0)
@@ -105,8 +101,8 @@ class Validator:
             for name, truth in targets.items():
                 last = inputs[name].isel(time=-1, drop=True) if name in inputs else 0.0
                 for row, guess in enumerate((found[name], last)):
-                    for label, square in self._squares(
-                        str(name), guess - truth, frames
+                    for label, square in _squares(
+                        str(name), guess - truth, frames, self._settings.levels
                     ):
                         sums[label][row] += square
             batches += 1
@@ -125,22 +121,139 @@ class Validator:
             "relative_rmse": float(np.mean(ratios)),
         }
 
-    def _squares(
-        self, name: str, error: xarray.DataArray, frames: np.ndarray
-    ) -> Iterator[tuple[str, np.ndarray]]:
-        """Yields the mean squared error at the leads, for each level that counts."""
-        lat = np.asarray(error["lat"].values, np.float64)
-        weights = xarray.DataArray(sphere.latitude_weights(lat), dims="lat")
-        square = (error.isel(time=frames).astype(np.float64) ** 2) * weights
-        others = [dim for dim in square.dims if dim not in ("time", "level")]
-        means = square.mean(others, skipna=True)
-        if "level" not in means.dims:
-            yield name, means.values
-            return
-        held = means["level"].values
-        near = [
-            int(np.abs(held - level).argmin())
-            for level in self._settings.levels or held[:1]
+
+class LeadValidator:
+    """Judges forecasts of one step at some lead times, compiled once for all of them.
+
+    The loss is the mean over the lead times, of which `losses` has each. Errors are as
+    those of `Validator`, labelled by lead times such as "24h".
+    """
+
+    def __init__(
+        self,
+        objective: Any,
+        frames: Frames,
+        leads: Sequence[int],
+        settings: ValidationConfig,
+        *,
+        period: Period | None = None,
+        placement: Placement | None = None,
+    ) -> None:
+        """Chooses the samples; nothing is read yet.
+
+        Args:
+          objective: Loss and forecast, without the randomness of training.
+          frames: The series.
+          leads: Lead times in steps.
+          settings: How many samples of each lead time, and which levels.
+          period: Holds all samples.
+          placement: Devices and processes. All processes read all samples.
+
+        Raises:
+          ValueError: The period has no sample of the longest lead time.
+        """
+        self._objective, self._frames, self._settings = objective, frames, settings
+        self._leads = tuple(leads)
+        self._placement = placement or Placement()
+        starts = frames.starts(period, targets=max(self._leads))
+        self._samples, self._size = _chosen(starts, settings)
+        self._loss = jax.jit(lambda *args: objective.loss(*args)[0])
+        self._forecast = jax.jit(objective.forecast)
+        self._key = jax.random.PRNGKey(0)
+
+    @property
+    def count(self) -> int:
+        """How many samples of each lead time are judged."""
+        return len(self._samples)
+
+    def __call__(self, params: PyTree, model_state: PyTree) -> dict[str, Any]:
+        """Returns what `Validator` does, and `losses` by lead time.
+
+        Variables on levels appear as `name@level`.
+        """
+        losses: dict[str, float] = {}
+        errors: dict[str, dict[str, np.ndarray]] = collections.defaultdict(dict)
+        for lead in self._leads:
+            hours = lead * (self._frames.step / np.timedelta64(1, "h"))
+            label = f"{hours:g}h"
+            loss, squares = self._judge(params, model_state, lead)
+            losses[label] = loss
+            for name, pair in squares.items():
+                errors[name][label] = np.sqrt(pair)
+        loss = float(np.mean(list(losses.values())))
+        ratios = [
+            float(pair[0] / np.maximum(pair[1], 1e-30))
+            for by_lead in errors.values()
+            for pair in by_lead.values()
         ]
-        for at in dict.fromkeys(near):
-            yield f"{name}@{held[at]:g}", means.isel(level=at).values
+        relative = float(np.mean(ratios))
+        record = {
+            "metric": relative if self._settings.metric == "rmse" else loss,
+            "loss": loss,
+            "samples": self.count,
+            "losses": losses,
+            "relative_rmse": relative,
+        }
+        for index, name in enumerate(("rmse", "persistence")):
+            record[name] = {
+                variable: {label: float(pair[index]) for label, pair in found.items()}
+                for variable, found in errors.items()
+            }
+        return record
+
+    def _judge(
+        self, params: PyTree, model_state: PyTree, lead: int
+    ) -> tuple[float, dict[str, np.ndarray]]:
+        """Returns the loss, and mean squares of the forecast and of persistence."""
+        losses, last = [], np.zeros(1, int)
+        sums: dict[str, np.ndarray] = collections.defaultdict(lambda: np.zeros(2))
+        batches = range(0, len(self._samples), self._size)
+        for index, first in enumerate(batches):
+            starts = self._samples[first : first + self._size]
+            batch = self._frames.batch_at(starts, np.full(len(starts), lead))
+            inputs, targets, forcings = batch
+            key = jax.random.fold_in(self._key, index)
+            placed = self._placement.place_shared(batch)
+            losses.append(self._loss(params, model_state, key, placed))
+            blank = targets.map(np.zeros_like)
+            placed = self._placement.place_shared((inputs, blank, forcings))
+            found = self._forecast(params, model_state, key, placed)
+            found = self._placement.fetch(found)
+            for name, truth in targets.items():
+                before = (
+                    inputs[name].isel(time=-1, drop=True) if name in inputs else 0.0
+                )
+                for row, guess in enumerate((found[name], before)):
+                    for label, square in _squares(
+                        str(name), guess - truth, last, self._settings.levels
+                    ):
+                        sums[label][row] += square.item() / len(batches)
+        return float(np.mean(self._placement.fetch(losses))), dict(sums)
+
+
+def _chosen(
+    samples: Sequence[int] | np.ndarray, settings: ValidationConfig
+) -> tuple[np.ndarray, int]:
+    """Returns samples spread evenly, and how many of them are judged at a time."""
+    count = min(settings.samples, len(samples))
+    count -= count % min(settings.batch_size, count)
+    chosen = np.linspace(0, len(samples) - 1, count).round().astype(int)
+    return np.asarray(samples)[chosen], min(settings.batch_size, count)
+
+
+def _squares(
+    name: str, error: xarray.DataArray, frames: np.ndarray, levels: Sequence[int]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields the mean squared error at the leads, for each level that counts."""
+    lat = np.asarray(error["lat"].values, np.float64)
+    weights = xarray.DataArray(sphere.latitude_weights(lat), dims="lat")
+    square = (error.isel(time=frames).astype(np.float64) ** 2) * weights
+    others = [dim for dim in square.dims if dim not in ("time", "level")]
+    means = square.mean(others, skipna=True)
+    if "level" not in means.dims:
+        yield name, means.values
+        return
+    held = means["level"].values
+    near = [int(np.abs(held - level).argmin()) for level in levels or held[:1]]
+    for at in dict.fromkeys(near):
+        yield f"{name}@{held[at]:g}", means.isel(level=at).values

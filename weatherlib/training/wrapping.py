@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import xarray
 
 from weatherlib import (
@@ -17,8 +18,11 @@ from weatherlib import (
     predictor_base,
 )
 from weatherlib.training.config import LossConfig, WrapperConfig
+from weatherlib.training.frames import LEAD_TIME
 
 __all__ = ["WeightedLoss", "wrap"]
+
+_NEUTRAL = {"mean_by_level": 0.0, "stddev_by_level": 1.0}
 
 
 class WeightedLoss(predictor_base.Predictor):
@@ -121,6 +125,7 @@ def wrap(
       is_training: Whether the weighted loss asks the network for its behaviour in
         training, such as dropout.
     """
+    statistics = {name: _with_lead_time(name, v) for name, v in statistics.items()}
     takes_flag = "is_training" in inspect.signature(network.__call__).parameters
     predictor = network
     if precision == "bfloat16":
@@ -146,3 +151,10 @@ def wrap(
             predictor, name, statistics["mean_by_level"]
         )
     return predictor
+
+
+def _with_lead_time(name: str, statistics: xarray.Dataset) -> xarray.Dataset:
+    """Returns statistics by which lead times, which are in hours, stay as they are."""
+    if name not in _NEUTRAL or LEAD_TIME in statistics:
+        return statistics
+    return statistics.assign({LEAD_TIME: np.float32(_NEUTRAL[name])})

@@ -246,7 +246,16 @@ def _match_variables(
     elif match == "name":
         start = None
         if initial is not None:
-            held = {m: dict(initial.get(m, {})) for m in map_of(sizes).modules}
+            # A neck over time has no published names.
+            names = map_of(sizes)
+            held = {
+                m: {
+                    n: x
+                    for n, x in initial.get(m, {}).items()
+                    if (m, n) in names.shapes
+                }
+                for m in names.modules
+            }
             start = export(held, sizes, prefix="")
         found.altered += climax_variables.reorder(
             found.arrays, list(source_variables), list(sizes.default_vars), start

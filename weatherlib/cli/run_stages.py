@@ -1,0 +1,216 @@
+"""Batches of the stages of a training run, and the lead times they have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from weatherlib import training
+from weatherlib.cli import families, run_data
+from weatherlib.training import mixing
+from weatherlib.training.lead_config import LeadRange
+from weatherlib.training.leads import LeadSamples
+
+__all__ = ["feed", "first_sample", "starts", "trained_leads", "validator"]
+
+
+def starts(
+    source: run_data.Source,
+    stage: training.StageConfig,
+    targets: int,
+    period: training.Period | None = None,
+) -> int:
+    """Returns how many first frames a stage has in a source, whatever the lead time.
+
+    Args:
+      source: The data.
+      stage: Says which lead times.
+      targets: Frames of the targets, where it says none.
+      period: Holds the samples; None is that of training.
+
+    Raises:
+      ValueError: There is no sample.
+    """
+    period = period or source.settings.train
+    if stage.lead is None:
+        return len(source.frames.starts(period, targets=targets))
+    leads = source.lead_steps(stage.lead)
+    return LeadSamples(source.frames, leads, period).starts
+
+
+def first_sample(
+    source: run_data.Source, stage: training.StageConfig, targets: int
+) -> Any:
+    """Returns a batch of the first sample of a stage.
+
+    Args:
+      source: The data.
+      stage: Says which lead times.
+      targets: Frames of the targets, where it says none.
+
+    Raises:
+      ValueError: There is no sample.
+    """
+    frames, period = source.frames, source.settings.train
+    if stage.lead is None:
+        return frames.batch(frames.starts(period, targets=targets)[:1], targets)
+    samples = LeadSamples(frames, source.lead_steps(stage.lead), period)
+    return samples(samples.numbers[:1])
+
+
+def feed(
+    sources: Sequence[run_data.Source],
+    stage: training.StageConfig,
+    targets: int,
+    settings: training.TrainConfig,
+    *,
+    index: int,
+    placement: training.Placement,
+) -> training.Feed | mixing.MixedFeed:
+    """Returns the batches of a stage.
+
+    Args:
+      sources: Where they come from.
+      stage: Size of the batches, and lead times.
+      targets: Frames of the targets, where the stage says no lead times.
+      settings: Of the run.
+      index: Of the stage; stages must not repeat each other's order.
+      placement: Devices and processes.
+
+    Raises:
+      ValueError: A source has no sample.
+    """
+    feeds = []
+    for number, source in enumerate(sources):
+        load: Any
+        if stage.lead is None:
+            load = source.frames.loader(targets)
+            samples = source.frames.starts(source.settings.train, targets=targets)
+        else:
+            leads = source.lead_steps(stage.lead)
+            load = LeadSamples(source.frames, leads, source.settings.train)
+            samples = load.numbers
+        if len(sources) > 1:
+            load = mixing.marked(load, number)
+        entropy = [settings.seed, index, *([number] if number else [])]
+        feeds.append(
+            training.Feed(
+                load,
+                samples,
+                batch_size=stage.batch_size,
+                seed=int(np.random.SeedSequence(entropy).generate_state(1)[0]),
+                accumulate=settings.optimizer.accumulate,
+                threads=settings.data.threads,
+                prefetch=settings.data.prefetch,
+                placement=placement,
+            )
+        )
+    if len(feeds) == 1:
+        return feeds[0]
+    return mixing.MixedFeed(feeds, [source.settings.weight for source in sources])
+
+
+def trained_leads(
+    stages: Sequence[training.StageConfig],
+    sources: Sequence[run_data.Source],
+    family: families.Family,
+    model: Any,
+    given: Sequence[str],
+) -> Any:
+    """Returns the configuration of the model with the lead times it is trained on.
+
+    Args:
+      stages: Of the run.
+      sources: Their steps count where a stage names no lead times.
+      family: Of the model.
+      model: Its configuration.
+      given: Fields of it that the user set, which stay.
+
+    Raises:
+      ValueError: A stage has lead times, and the model takes none.
+    """
+    for number, stage in enumerate(stages):
+        if stage.lead is not None and not family.takes_lead_time:
+            raise ValueError(
+                f"stages[{number}].lead: this family predicts one step of the data; "
+                "set data.time_step for a longer one, or take the family climax"
+            )
+    if not family.takes_lead_time or "lead_hours" in given:
+        return model
+    found = [
+        run_data.hours(source, steps)
+        for stage in stages
+        for source in sources
+        for steps in ((1,) if stage.lead is None else source.lead_steps(stage.lead))
+    ]
+    return model.replace(lead_hours=(min(found), max(found)))
+
+
+def validator(
+    objective: Any,
+    source: run_data.Source,
+    settings: training.TrainConfig,
+    family: families.Family,
+    *,
+    placement: training.Placement,
+) -> training.Validator | training.LeadValidator:
+    """Returns what judges the weights, on the validation period of a source.
+
+    Args:
+      objective: Without the randomness of training.
+      source: The data.
+      settings: Of the run.
+      family: Of the model.
+      placement: Devices and processes.
+
+    Raises:
+      ValueError: The period has no sample, or a lead time does not fit.
+    """
+    judging, period = settings.validation, settings.data.validation
+    leads = _validation_leads(settings, source, family)
+    if leads is not None:
+        return training.LeadValidator(
+            objective,
+            source.frames,
+            leads,
+            judging,
+            period=period,
+            placement=placement,
+        )
+    longest = max((judging.rollout, *judging.leads)) * objective.frames_per_step
+    return training.Validator(
+        objective,
+        source.frames.loader,
+        source.frames.starts(period, targets=longest),
+        judging,
+        placement=placement,
+    )
+
+
+def _validation_leads(
+    settings: training.TrainConfig, source: run_data.Source, family: families.Family
+) -> tuple[int, ...] | None:
+    """Returns the lead times that validation judges in one step, in steps.
+
+    None where it judges rollouts.
+
+    Raises:
+      ValueError: They are named, and the model takes no lead time.
+    """
+    lead = settings.validation.lead
+    if lead is not None:
+        if not family.takes_lead_time:
+            raise ValueError(
+                "validation.lead: this family predicts one step of the data; name "
+                "steps in validation.leads"
+            )
+        return source.lead_steps(lead)
+    given = [stage.lead for stage in settings.stages if stage.lead is not None]
+    if not given:
+        return None
+    steps = source.lead_steps(given[-1])
+    if isinstance(given[-1], LeadRange):
+        return tuple(sorted({steps[0], steps[len(steps) // 2], steps[-1]}))
+    return steps

@@ -59,6 +59,8 @@ class Family:
       layers: Patterns of parameters from input to output, for layer-wise rates.
       any_lead: Whether a model of this configuration, which reads a single frame,
         predicts any lead time in one step.
+      crop: Returns the part of a dataset on the whole grid that a model of this
+        configuration predicts.
       parameter_axes: Expressions on paths and names of the axes of parameters, by which
         weights can be cut; see `training.ShardingConfig`.
     """
@@ -72,6 +74,7 @@ class Family:
     mark: str = ""
     layers: tuple[str, ...] = ()
     any_lead: Callable[[Any], bool] = lambda model_config: False
+    crop: Callable[[Any, Any], Any] = lambda model_config, dataset: dataset
     parameter_axes: Sequence[tuple[str, tuple[str | None, ...]]] = ()
 
 
@@ -210,6 +213,7 @@ def _residual_cnn() -> Family:
 
 def _climax() -> Family:
     from weatherlib import checkpoint, climax
+    from weatherlib.climax import regions
 
     def save(
         path: pathlib.Path,
@@ -243,6 +247,7 @@ def _climax() -> Family:
         mark="model_config:patch_size",
         layers=("climax/[vptl]*", "climax/block_*", "climax/[hn]*"),
         any_lead=lambda model_config: model_config.time_history == 1,
+        crop=regions.crop,
         parameter_axes=climax.PARAMETER_AXES,
     )
 

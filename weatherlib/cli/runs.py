@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from weatherlib import data, data_utils, training
+from weatherlib import data, data_utils, predictor_base, training
 from weatherlib.cli import (
     console,
     families,
@@ -75,6 +75,7 @@ class Run:
         self._check_data()
         self._lengths: list[int] = []
         self.stages = self._make_stages()
+        self._check_part()
 
     @property
     def folder(self) -> pathlib.Path:
@@ -202,6 +203,26 @@ class Run:
             resolution=getattr(self._model, "resolution", None),
             nan_allowed=self.settings.data.nan_allowed,
         )
+
+    def _check_part(self) -> None:
+        """Checks that a part of the grid is predicted in one step.
+
+        Raises:
+          ValueError: The grid does not hold it, or a rollout is longer.
+        """
+        crop = functools.partial(self.family.crop, self._model)
+        if not predictor_base.predicts_part(crop, self.frames.dataset):
+            return
+        longest = {"stages.rollout": max(stage.rollout for stage in self.stages)}
+        if self.settings.data.validation is not None:
+            validation = self.settings.validation
+            longest["validation.rollout"] = validation.rollout
+            longest["validation.leads"] = max(validation.leads, default=1)
+        for name, steps in longest.items():
+            if steps > 1:
+                raise ValueError(
+                    f"{name} {steps}: {predictor_base.ONE_PART}; 1 would work"
+                )
 
     def _objective(self, *, is_training: bool) -> training.Objective:
         config = self.settings

@@ -190,18 +190,32 @@ def _open_folder(folder: pathlib.Path, options: _Options) -> xarray.Dataset:
     found = shards.find_shards(folder)
     if found:
         return _open_shards(found, options)
-    for depth in ("*", "*/*"):
-        files = sorted(
-            str(path)
-            for path in folder.glob(depth)
-            if path.suffix in _SUFFIXES and path.is_file()
-        )
-        if files:
-            # Constants lie one folder below, as do the variables.
-            return _open_many(files, options)
+    here, below = _files(folder, "*"), _files(folder, "*/*")
+    if here and below and not _have_time(here, options):
+        # WeatherBench 1 has constants here or one folder below, where variables are.
+        return _open_many(here + below, options)
+    if here or below:
+        return _open_many(here or below, options)
     raise ValueError(
         f"{folder}: not NetCDF, Zarr or GRIB; it is {sniff.describe(folder)}"
     )
+
+
+def _files(folder: pathlib.Path, depth: str) -> list[str]:
+    """Returns the files of a folder that may hold data, by name."""
+    return sorted(
+        str(path)
+        for path in folder.glob(depth)
+        if path.suffix in _SUFFIXES and path.is_file()
+    )
+
+
+def _have_time(names: list[str], options: _Options) -> bool:
+    """Returns whether files hold more than constants."""
+    parts = archive.open_each(
+        names, lambda name: _open_one(name, options), options.on_error
+    )
+    return any("time" in lexicon.axis_names(part) for part in parts.values())
 
 
 def _open_shards(paths: list[pathlib.Path], options: _Options) -> xarray.Dataset:

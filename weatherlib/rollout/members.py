@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import xarray
 
+from weatherlib import predictor_base
 from weatherlib.geometry import sphere
 from weatherlib.rollout import perturbations, window
 from weatherlib.rollout.forecaster import Forecaster
@@ -204,6 +205,8 @@ def _advance(
     rng: Any,
 ) -> xarray.Dataset:
     """Returns the inputs of all members one step later."""
+    if predictor_base.predicts_part(forecaster.crop, members):
+        raise ValueError(f"bred perturbations: {predictor_base.ONE_PART}")
     predicted = forecaster.predict(
         members.drop_vars("datetime", errors="ignore"),
         forcings,

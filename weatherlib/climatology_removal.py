@@ -124,7 +124,9 @@ class WithoutClimatology(predictor_base.Predictor):
         amplitudes = self._amplitudes
         if any(field.sizes[dim] != amplitudes.sizes[dim] for dim in ("lat", "lon")):
             amplitudes = self.crop(amplitudes)
-            places = self._amplitudes.indexes["lon"].get_indexer(amplitudes["lon"])
+            places = self._amplitudes.indexes["lon"].get_indexer(
+                amplitudes.indexes["lon"]
+            )
             when = when.isel(lon=places, missing_dims="ignore")
         return self._on_levels(field, amplitudes), when
 

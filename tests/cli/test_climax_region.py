@@ -185,7 +185,7 @@ def test_a_set_of_starts_is_written_and_evaluated_in_the_region(folder, tmp_path
     [
         (["--steps", "2"], "--steps 2: the model predicts a part of the grid"),
         (["--members", "2", "--perturb", "bred", "--init", "2020-01-10T00"],
-         "bred perturbations: the model predicts a part of the grid"),
+         "earlier steps: the model predicts a part of the grid"),
     ],
 )  # fmt: skip
 def test_a_step_does_not_start_from_a_part(folder, tmp_path, capsys, words, message):

@@ -352,14 +352,14 @@ def run(
         predictions = data.add_derived(predictions, derive)
     else:
         predictions = data.open_dataset(writer.path)
-    targets, initial = (
-        known and data.add_derived(_counted_alike(known, predictions), derive)
-        for known in (setup.targets, setup.initial)
-    )
+
+    def beside(known: xarray.Dataset) -> xarray.Dataset:
+        return data.add_derived(_counted_alike(known, predictions), derive)
+
     return Forecast(
         predictions=predictions,
-        targets=targets,
-        initial=initial,
+        targets=setup.targets and beside(setup.targets),
+        initial=beside(setup.initial),
         time_step=setup.time_step,
         compile_seconds=summary.compile_seconds,
         path=None if output is None else pathlib.Path(output),

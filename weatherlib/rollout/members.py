@@ -205,8 +205,6 @@ def _advance(
     rng: Any,
 ) -> xarray.Dataset:
     """Returns the inputs of all members one step later."""
-    if predictor_base.predicts_part(forecaster.crop, members):
-        raise ValueError(f"bred perturbations: {predictor_base.ONE_PART}")
     predicted = forecaster.predict(
         members.drop_vars("datetime", errors="ignore"),
         forcings,
@@ -216,4 +214,9 @@ def _advance(
         guard=None,
     )
     predicted = predicted.drop_vars(["datetime", "sample"], errors="ignore")
+    if any(predicted.sizes[d] != members.sizes[d] for d in ("lat", "lon")):
+        raise ValueError(
+            "bred and lagged members begin with earlier steps: "
+            f"{predictor_base.ONE_PART}; spherical or gaussian noise would work"
+        )
     return window.next_inputs(members, predicted, forcings.compute())

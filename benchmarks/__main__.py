@@ -16,6 +16,7 @@ _QUICK = {
     "statistics": ["statistics.py", "--frames", "400"],
     "training": ["training.py", "--updates", "20", "--blocks", "4"],
     "rollout": ["rollout.py", "--steps", "10", "40"],
+    "climax": ["climax.py", "--config", "small"],
     "evaluation": ["evaluation.py", "--starts", "120"],
 }
 

@@ -48,6 +48,7 @@ class Bfloat16Cast(predictor_base.Predictor):
         self._predictor = predictor
         self._enabled = enabled
         self.frames_per_step = predictor.frames_per_step
+        self.crop = predictor.crop
 
     def __call__(
         self,

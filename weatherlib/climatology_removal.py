@@ -45,6 +45,7 @@ class WithoutClimatology(predictor_base.Predictor):
         self._predictor = predictor
         self._amplitudes = amplitudes
         self.frames_per_step = predictor.frames_per_step
+        self.crop = predictor.crop
 
     def __call__(
         self,
@@ -110,24 +111,37 @@ class WithoutClimatology(predictor_base.Predictor):
         for name in self._amplitudes.data_vars:
             if name in values:
                 field = values[name]
-                amplitudes = self._on_levels(field)
-                apart = harmonics.departure(amplitudes, str(name), when)
+                amplitudes, progress = self._at(field, when)
+                apart = harmonics.departure(amplitudes, str(name), progress)
                 apart = apart.astype(field.dtype)
                 changed[name] = (field + sign * apart).transpose(*field.dims)
         return values.assign(changed)
 
-    def _on_levels(self, field: xr.DataArray) -> xr.Dataset:
-        """Returns the amplitudes on the levels of a field."""
+    def _at(
+        self, field: xr.DataArray, when: xr.Dataset
+    ) -> tuple[xr.Dataset, xr.Dataset]:
+        """Returns the amplitudes of a field at its place, and the progress there."""
+        amplitudes = self._amplitudes
+        if any(field.sizes[dim] != amplitudes.sizes[dim] for dim in ("lat", "lon")):
+            amplitudes = self.crop(amplitudes)
+            places = self._amplitudes.indexes["lon"].get_indexer(
+                amplitudes.indexes["lon"]
+            )
+            when = when.isel(lon=places, missing_dims="ignore")
+        return self._on_levels(field, amplitudes), when
+
+    def _on_levels(self, field: xr.DataArray, amplitudes: xr.Dataset) -> xr.Dataset:
+        """Returns amplitudes on the levels of a field."""
         if "level" not in field.dims or "level" not in field.coords:
-            return self._amplitudes
+            return amplitudes
         wanted = field["level"].values
-        held = self._amplitudes["level"].values
+        held = amplitudes["level"].values
         lacking = sorted(set(wanted.tolist()) - set(held.tolist()))
         if lacking:
             raise ValueError(
                 f"{field.name}: the climatology lacks the levels {lacking} hPa"
             )
-        return self._amplitudes.sel(level=wanted)
+        return amplitudes.sel(level=wanted)
 
     def _check(self, inputs: xr.Dataset, forcings: xr.Dataset) -> None:
         amplitudes = self._amplitudes

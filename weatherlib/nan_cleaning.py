@@ -57,6 +57,7 @@ class NaNCleaner(predictor_base.Predictor):
         )
         self._reintroduce_nans = reintroduce_nans
         self.frames_per_step = predictor.frames_per_step
+        self.crop = predictor.crop
 
     def __call__(
         self,

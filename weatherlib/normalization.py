@@ -128,6 +128,7 @@ class InputsAndResiduals(predictor_base.Predictor):
         self._residual_scales = diffs_stddev_by_level
         self._reported: set[str] = set()
         self.frames_per_step = predictor.frames_per_step
+        self.crop = predictor.crop
 
     def __call__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,7 +11,13 @@ import xarray as xr
 
 from weatherlib import losses, xarray_jax
 
-__all__ = ["LossAndDiagnostics", "Predictor"]
+__all__ = ["ONE_PART", "LossAndDiagnostics", "Predictor", "predicts_part"]
+
+ONE_PART = (
+    "the model predicts a part of the grid, from which no further step can start; "
+    "forecasts are made in one step"
+)
+"""Why `predicts_part` and several steps do not go together."""
 
 LossAndDiagnostics = losses.LossAndDiagnostics
 
@@ -54,6 +61,18 @@ class Predictor(abc.ABC):
           The predictions. A generative predictor asked for several draws has them
           along a dimension `sample`.
         """
+
+    def crop(self, dataset: xr.Dataset) -> xr.Dataset:
+        """Returns the part of a dataset on the grid of the inputs that is predicted.
+
+        All of it, for most models. Targets and templates of others lie on that part,
+        inputs and forcings on the whole grid. Wrappers take over the method of what
+        they wrap.
+
+        Raises:
+          ValueError: The grid does not hold the part.
+        """
+        return dataset
 
     def loss(
         self,
@@ -109,3 +128,19 @@ class Predictor(abc.ABC):
             f"{type(self).__name__} does not implement loss_and_predictions, which "
             "losses over several steps need"
         )
+
+
+def predicts_part(crop: Callable[[xr.Dataset], xr.Dataset], inputs: xr.Dataset) -> bool:
+    """Returns whether a predictor fills only a part of the grid of its inputs.
+
+    A further step cannot start from what it predicts.
+
+    Args:
+      crop: Of the predictor.
+      inputs: Has the coordinates of the grid. Its values are not read.
+
+    Raises:
+      ValueError: The grid does not hold the part.
+    """
+    grid = inputs.coords.to_dataset()
+    return dict(crop(grid).sizes) != dict(grid.sizes)

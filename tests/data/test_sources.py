@@ -276,6 +276,32 @@ def test_weatherbench_1_is_one_dataset(tmp_path):
     np.testing.assert_array_equal(opened["geopotential_500"], z500)
 
 
+@pytest.mark.parametrize("folder", ["", "constants"])
+@pytest.mark.parametrize("name", ["constants.nc", "constants_5.625deg.nc"])
+def test_constants_beside_the_folders_of_weatherbench_1_do_not_hide_them(
+    tmp_path, folder, name
+):
+    root = layouts.write_weatherbench1(tmp_path / "wb1", _STATE)
+    old = root / "constants" / "constants_5.625deg.nc"
+    old.rename(root / folder / name)
+    opened = data.open_dataset(root)
+    assert set(opened) == {
+        "geopotential_500",
+        "temperature_850",
+        "2m_temperature",
+        "land_sea_mask",
+    }
+    assert opened.sizes["time"] == _STATE.sizes["time"]
+    _require_same(opened, names=["2m_temperature", "land_sea_mask"])
+
+
+def test_weather_in_a_folder_goes_before_that_in_folders_below(tmp_path):
+    root = layouts.write_weatherbench1(tmp_path / "wb1", _STATE)
+    part = _STATE[["mean_sea_level_pressure"]]
+    part.to_netcdf(root / "pressure.nc")
+    assert set(data.open_dataset(root)) == {"mean_sea_level_pressure"}
+
+
 def _local_server(folder):
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *arguments):

@@ -1,5 +1,6 @@
 """Forcings that follow from time and place."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from tests import tolerances, weather_samples
 from tests.conftest import GOLDENS
 from weatherlib import data_utils
+from weatherlib.data_utils import progress, statistics
 
 _SECONDS = st.integers(-(10**10), 10**11)
 
@@ -144,3 +146,47 @@ def test_handling_data_never_loads_jax():
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     )
     assert json.loads(done.stdout) == []
+
+
+def _latitude_task():
+    inputs = (*weather_samples.TASK.input_variables, "lattitude")
+    return dataclasses.replace(weather_samples.TASK, input_variables=inputs)
+
+
+def test_the_latitude_of_each_point_is_an_input_where_the_data_lack_it():
+    weather = weather_samples.weather()
+    inputs = data_utils.split_initial(weather, _latitude_task())
+    found = inputs["lattitude"]
+    assert found.dims == ("lat", "lon") and found.dtype == np.float32
+    for column in found.transpose("lon", "lat").values:
+        np.testing.assert_array_equal(column, weather["lat"].values.astype("f4"))
+    extracted, _, _ = data_utils.extract_inputs_targets_forcings(
+        weather, target_lead_times="6h", **dataclasses.asdict(_latitude_task())
+    )
+    np.testing.assert_array_equal(extracted["lattitude"], found)
+    own = weather.assign(lattitude=found + 1)
+    kept = data_utils.split_initial(own, _latitude_task())["lattitude"]
+    np.testing.assert_array_equal(kept, found + 1)
+
+
+def test_latitudes_need_no_dates_and_are_no_problem_of_the_data():
+    weather = weather_samples.weather()
+    problems = data_utils.check(weather, _latitude_task())
+    assert not any("lattitude" in str(problem) for problem in problems)
+    grid = weather[["2m_temperature"]].drop_vars("datetime")
+    found = progress.with_statics(grid, ("lattitude", "2m_temperature"))
+    assert set(found) == {"2m_temperature", "lattitude"}
+    assert progress.with_statics(grid, ("2m_temperature",)) is grid
+    with pytest.raises(ValueError, match="lat, lon must be a coordinate"):
+        progress.with_statics(xarray.Dataset(), ("lattitude",))
+
+
+def test_latitudes_have_statistics_when_they_are_asked_for():
+    weather = weather_samples.weather().isel(batch=0)
+    names = ("2m_temperature", "lattitude")
+    found = statistics.compute_statistics(weather, variables=names)
+    lat = weather["lat"].values
+    np.testing.assert_allclose(found.mean["lattitude"], lat.mean(), atol=1e-4)
+    np.testing.assert_allclose(found.stddev["lattitude"], lat.std(), rtol=1e-5)
+    usual = statistics.compute_statistics(weather, variables=names[:1])
+    assert "lattitude" not in usual.mean

@@ -59,6 +59,7 @@ class Predictor(predictor_base.Predictor):
         self._noise_level = noise_level
         self._gradient_checkpointing = gradient_checkpointing
         self.frames_per_step = predictor.frames_per_step
+        self.crop = predictor.crop
 
     def __call__(
         self,
@@ -78,8 +79,13 @@ class Predictor(predictor_base.Predictor):
         Raises:
           ValueError: A time-dependent input is neither target nor forcing, a target or
             forcing has no time or the wrong times, or several steps would be fed back
-            at uneven times.
+            at uneven times or from a part of the grid.
         """
+        if self._is_one_part(inputs, targets_template):
+            found = self._predictor(
+                inputs, targets_template, forcings=forcings, **kwargs
+            )
+            return found.transpose("time", ...)
         loop = Loop.make(inputs, targets_template, forcings, self.frames_per_step)
 
         def step(window: Arrays, forced: Arrays) -> tuple[Arrays, Arrays]:
@@ -112,6 +118,7 @@ class Predictor(predictor_base.Predictor):
         """
         if targets.sizes["time"] == self.frames_per_step:
             return self._predictor.loss(inputs, targets, forcings, **kwargs)
+        self._is_one_part(inputs, targets)
         losses, _ = self._losses(inputs, targets, forcings, kwargs, False)
         return losses
 
@@ -131,7 +138,20 @@ class Predictor(predictor_base.Predictor):
             return self._predictor.loss_and_predictions(
                 inputs, targets, forcings, **kwargs
             )
+        self._is_one_part(inputs, targets)
         return self._losses(inputs, targets, forcings, kwargs, True)
+
+    def _is_one_part(self, inputs: xr.Dataset, targets: xr.Dataset) -> bool:
+        """Returns whether the one step to make fills a part of the grid.
+
+        Raises:
+          ValueError: Several steps are to be made of such parts.
+        """
+        if not predictor_base.predicts_part(self.crop, inputs):
+            return False
+        if targets.sizes["time"] != self.frames_per_step:
+            raise ValueError(predictor_base.ONE_PART)
+        return True
 
     def _losses(
         self,

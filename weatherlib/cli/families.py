@@ -60,6 +60,8 @@ class Family:
         returns them for a configuration.
       any_lead: Whether a model of this configuration, which reads a single frame,
         predicts any lead time in one step.
+      crop: Returns the part of a dataset on the whole grid that a model of this
+        configuration predicts.
       parameter_axes: Expressions on paths and names of the axes of parameters, by which
         weights can be cut; see `training.ShardingConfig`.
       takes_lead_time: Whether the network reads the forcing `lead_time`, and so can be
@@ -78,6 +80,7 @@ class Family:
     mark: str = ""
     layers: tuple[str, ...] | Callable[[Any], tuple[str, ...]] = ()
     any_lead: Callable[[Any], bool] = lambda model_config: False
+    crop: Callable[[Any, Any], Any] = lambda model_config, dataset: dataset
     parameter_axes: Sequence[tuple[str, tuple[str | None, ...]]] = ()
     takes_lead_time: bool = False
     start: Callable[..., tuple[Any, list[str]]] | None = None
@@ -222,6 +225,7 @@ def _residual_cnn() -> Family:
 
 def _climax() -> Family:
     from weatherlib import checkpoint, climax
+    from weatherlib.climax import regions
 
     def save(
         path: pathlib.Path,
@@ -267,6 +271,7 @@ def _climax() -> Family:
         mark="model_config:patch_size",
         layers=layers,
         any_lead=lambda model_config: model_config.time_history == 1,
+        crop=regions.crop,
         parameter_axes=climax.PARAMETER_AXES,
         takes_lead_time=True,
         start=start,

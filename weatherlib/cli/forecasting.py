@@ -8,6 +8,7 @@ complete.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -53,10 +54,12 @@ class Setup:
     Attributes:
       start: The last frames before the forecast, with their dates.
       inputs: What the model reads of them, `time` ending at zero.
-      template: Shape of the forecast, its values NaN.
+      template: Shape of the forecast, its values NaN; the part of the grid that the
+        model predicts, as `targets` and `initial`.
       forcings: What is known in advance at all its times.
       targets: Truth at its first times; None where there is none.
       time_step: Time between frames.
+      initial: The last frame before the forecast.
     """
 
     start: xarray.Dataset
@@ -65,6 +68,7 @@ class Setup:
     forcings: xarray.Dataset
     targets: xarray.Dataset | None
     time_step: pd.Timedelta
+    initial: xarray.Dataset
 
     @property
     def steps(self) -> int:
@@ -126,13 +130,15 @@ def prepare(
     frames = dataset.sizes["time"]
     known = min(steps, frames - reads)
     before = dataset.isel(time=slice(0, frames - known))
+    crop = _crop_of(model, dataset, steps)
     return Setup(
         start=before.isel(time=slice(-reads, None)),
         inputs=data_utils.split_initial(before, task).compute(),
-        template=data_utils.targets_template(before, task, steps),
+        template=crop(data_utils.targets_template(before, task, steps)),
         forcings=forcings_of(before, dataset, model, steps, known),
-        targets=_targets(dataset, model, known, time_step) if known else None,
+        targets=crop(_targets(dataset, model, known, time_step)) if known else None,
         time_step=time_step,
+        initial=crop(before.isel(time=-1, drop=True)),
     )
 
 
@@ -167,16 +173,36 @@ def prepare_start(
     after = states.following(start, steps)
     known = 0 if after is None else after.sizes["time"]
     inputs = data_utils.split_initial(state, task, time_step=time_step)
+    crop = _crop_of(model, state, steps)
     return Setup(
         start=state,
         inputs=inputs.compute(),
-        template=data_utils.targets_template(state, task, steps, time_step),
+        template=crop(data_utils.targets_template(state, task, steps, time_step)),
         forcings=forcings_of(
             state, state if after is None else after, model, steps, known, time_step
         ),
-        targets=None if after is None else _targets(after, model, known, time_step),
+        targets=None
+        if after is None
+        else crop(_targets(after, model, known, time_step)),
         time_step=time_step,
+        initial=crop(state.isel(time=-1, drop=True)),
     )
+
+
+def _crop_of(
+    model: models.Model, dataset: xarray.Dataset, steps: int
+) -> Callable[[xarray.Dataset], xarray.Dataset]:
+    """Returns what cuts the part that a model predicts out of the whole grid.
+
+    Raises:
+      ValueError: The grid does not hold the part, or several steps are wanted of it.
+    """
+    crop = functools.partial(families.FAMILIES[model.family]().crop, model.model_config)
+    if steps > 1 and predictor_base.predicts_part(crop, dataset):
+        raise ValueError(
+            f"--steps {steps}: {predictor_base.ONE_PART}; give --steps 1, or --lead"
+        )
+    return crop
 
 
 def step_from(
@@ -326,14 +352,31 @@ def run(
         predictions = data.add_derived(predictions, derive)
     else:
         predictions = data.open_dataset(writer.path)
+
+    def beside(known: xarray.Dataset) -> xarray.Dataset:
+        return data.add_derived(_counted_alike(known, predictions), derive)
+
     return Forecast(
         predictions=predictions,
-        targets=setup.targets and data.add_derived(setup.targets, derive),
-        initial=data.add_derived(setup.start.isel(time=-1, drop=True), derive),
+        targets=setup.targets and beside(setup.targets),
+        initial=beside(setup.initial),
         time_step=setup.time_step,
         compile_seconds=summary.compile_seconds,
         path=None if output is None else pathlib.Path(output),
     )
+
+
+def _counted_alike(
+    dataset: xarray.Dataset, predictions: xarray.Dataset
+) -> xarray.Dataset:
+    """Returns data with the longitudes of predictions at the same points.
+
+    A region across Greenwich comes back from a file counted from west to east.
+    """
+    own, wanted = dataset["lon"].values, predictions["lon"].values
+    if own.shape == wanted.shape and not ((own - wanted) % 360).any():
+        return dataset.assign_coords(lon=predictions["lon"].variable)
+    return dataset
 
 
 def _predictor_maker(

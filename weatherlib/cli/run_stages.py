@@ -7,13 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from weatherlib import training
+from weatherlib import predictor_base, training
 from weatherlib.cli import families, run_data
 from weatherlib.training import mixing
 from weatherlib.training.lead_config import LeadRange
 from weatherlib.training.leads import LeadSamples
 
-__all__ = ["feed", "first_sample", "starts", "trained_leads", "validator"]
+__all__ = [
+    "feed",
+    "first_sample",
+    "require_single_steps",
+    "starts",
+    "trained_leads",
+    "validator",
+]
 
 
 def starts(
@@ -187,6 +194,24 @@ def validator(
         judging,
         placement=placement,
     )
+
+
+def require_single_steps(settings: training.TrainConfig) -> None:
+    """Checks that no step starts from a predicted part of the grid.
+
+    Raises:
+      ValueError: A rollout is longer than one step.
+    """
+    rollouts = [steps for stage in settings.stages for steps in stage.rollouts]
+    longest = {"stages.rollout": max(rollouts)}
+    validation = settings.validation
+    leads = [validation.lead, *(stage.lead for stage in settings.stages)]
+    if settings.data.validation is not None and not any(leads):
+        longest["validation.rollout"] = validation.rollout
+        longest["validation.leads"] = max(validation.leads, default=1)
+    for name, steps in longest.items():
+        if steps > 1:
+            raise ValueError(f"{name} {steps}: {predictor_base.ONE_PART}; 1 would work")
 
 
 def _validation_leads(

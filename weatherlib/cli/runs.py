@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from weatherlib import training
+from weatherlib import predictor_base, training
 from weatherlib.cli import (
     console,
     families,
@@ -83,6 +83,9 @@ class Run:
         self._check_data()
         self._lengths: list[int] = []
         self.stages = self._make_stages()
+        crop = functools.partial(self.family.crop, self._model)
+        if predictor_base.predicts_part(crop, self.frames.dataset):
+            run_stages.require_single_steps(self.settings)
 
     @property
     def folder(self) -> pathlib.Path:

@@ -226,9 +226,7 @@ class _Forecast(predictor_base.Predictor):
 
     def _turned(self, inputs: xr.Dataset) -> bool:
         """Whether the rows of the data run against those of the weights."""
-        lat = np.asarray(inputs["lat"].values)
-        ascending = len(lat) < 2 or lat[-1] > lat[0]
-        return ascending != (self._config.latitude == "ascending")
+        return regions.is_turned(self._config, np.asarray(inputs["lat"].values))
 
     def _read(self, inputs: xr.Dataset, forcings: Any) -> Any:
         """Returns the channels of the inputs, and those that only forcings have."""
@@ -304,8 +302,7 @@ class RegionalClimaX(_Forecast):
 
     def crop(self, dataset: xr.Dataset) -> xr.Dataset:
         """Returns the part of a dataset on the whole grid that is predicted."""
-        rows, columns = self._points(dataset, self._region(dataset))
-        return dataset.isel(lat=rows, lon=columns)
+        return regions.crop(self._config, dataset)
 
     def _check_head(self, sizes: ClimaXConfig) -> None:
         if not sizes.is_regional:
@@ -320,15 +317,6 @@ class RegionalClimaX(_Forecast):
             lat = lat[::-1]
         return regions.find_region(self._config, lat, inputs["lon"].values)
 
-    def _points(
-        self, inputs: xr.Dataset, region: regions.Region
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns rows and columns of the region in the order of the data."""
-        rows = region.rows
-        if self._turned(inputs):
-            rows = (inputs.sizes["lat"] - 1 - rows)[::-1]
-        return rows, region.columns
-
     def _check(
         self,
         inputs: xr.Dataset,
@@ -336,8 +324,9 @@ class RegionalClimaX(_Forecast):
         forcings: xr.Dataset,
         region: regions.Region | None,
     ) -> None:
-        assert region is not None, "this class always has a region"
-        points = self._points(inputs, region)
+        del region
+        grid = (inputs["lat"].values, inputs["lon"].values)
+        points = regions.find_points(self._config, *grid)
         for dim, chosen in zip(("lat", "lon"), points):
             expected = inputs[dim].values[chosen]
             found = template[dim].values

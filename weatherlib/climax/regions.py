@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from weatherlib import config
 from weatherlib.climax.config import ClimaXConfig
 
-__all__ = ["REGIONS", "Region", "find_region"]
+__all__ = ["REGIONS", "Region", "crop", "find_points", "find_region", "is_turned"]
 
 REGIONS = {
     "NorthAmerica": (15.0, 65.0, 220.0, 300.0),
@@ -56,6 +57,49 @@ class Region:
         return _points(self.patch_columns, self.patch_size)
 
 
+def is_turned(sizes: ClimaXConfig, lat: np.ndarray) -> bool:
+    """Returns whether the rows of data run against those of the weights."""
+    ascending = len(lat) < 2 or lat[-1] > lat[0]
+    return bool(ascending != (sizes.latitude == "ascending"))
+
+
+def crop(sizes: ClimaXConfig, dataset: Any) -> Any:
+    """Returns the part of a dataset on the whole grid that the model predicts.
+
+    Args:
+      sizes: Names the region. Without one, everything is predicted.
+      dataset: An xarray dataset with the coordinates `lat` and `lon`, in degrees.
+
+    Raises:
+      ValueError: The grid does not hold the region, or patches do not fit it.
+    """
+    if not sizes.is_regional:
+        return dataset
+    rows, columns = find_points(sizes, dataset["lat"].values, dataset["lon"].values)
+    return dataset.isel(lat=rows, lon=columns)
+
+
+def find_points(
+    sizes: ClimaXConfig, lat: np.ndarray, lon: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns rows and columns of the region in the order of the data.
+
+    Args:
+      sizes: Names the region.
+      lat: Degrees north, in either order, shape [lat].
+      lon: Degrees east, shape [lon].
+
+    Raises:
+      ValueError: As for `find_region`.
+    """
+    lat = np.asarray(lat)
+    if not is_turned(sizes, lat):
+        region = find_region(sizes, lat, lon)
+        return region.rows, region.columns
+    region = find_region(sizes, lat[::-1], lon)
+    return (len(lat) - 1 - region.rows)[::-1], region.columns
+
+
 def find_region(sizes: ClimaXConfig, lat: np.ndarray, lon: np.ndarray) -> Region:
     """Returns the patches that lie in a region with all their points.
 
@@ -65,11 +109,17 @@ def find_region(sizes: ClimaXConfig, lat: np.ndarray, lon: np.ndarray) -> Region
       lon: Degrees east, counted in any way, shape [lon].
 
     Raises:
-      ValueError: The region is not known, or no whole patch of the grid lies in it.
+      ValueError: The region is not known, no whole patch of the grid lies in it, or
+        patches do not divide the grid.
     """
     south, north, west, east = _edges(sizes)
     size = sizes.patch_size
     lat, lon = np.asarray(lat, np.float64), np.asarray(lon, np.float64)
+    if len(lat) % size or len(lon) % size:
+        raise ValueError(
+            f"patch_size {size} does not divide the {len(lat)}x{len(lon)} grid; regrid "
+            f"it or cut it to {len(lat) // size * size}x{len(lon) // size * size}"
+        )
     # Published: the rows are found from north to south, whatever their order.
     found_lat = lat[::-1] if sizes.mirrored_region else lat
     rows = (found_lat >= south) & (found_lat <= north)

@@ -216,7 +216,7 @@ class InitialStates:
         missing = [
             name
             for name in self.task.input_variables
-            if name not in part and name not in progress.COMPUTABLE_FORCINGS
+            if name not in part and name not in progress.COMPUTABLE
         ]
         fields = [name for name in missing if _is_static(name)]
         if self._static is None:

@@ -159,10 +159,14 @@ def _open_matches(pattern: str, found: list[str], options: _Options) -> xarray.D
 
 def _open_many(names: list[str], options: _Options) -> xarray.Dataset:
     """Returns the data of several files as one."""
-    parts = archive.open_each(
+    return archive.combine(_open_each(names, options), options.overlap)
+
+
+def _open_each(names: list[str], options: _Options) -> dict[str, xarray.Dataset]:
+    """Returns the data of each file under its name."""
+    return archive.open_each(
         names, lambda name: _open_one(name, options), options.on_error
     )
-    return archive.combine(parts, options.overlap)
 
 
 def _open_one(name: str, options: _Options) -> xarray.Dataset:
@@ -190,18 +194,30 @@ def _open_folder(folder: pathlib.Path, options: _Options) -> xarray.Dataset:
     found = shards.find_shards(folder)
     if found:
         return _open_shards(found, options)
-    for depth in ("*", "*/*"):
-        files = sorted(
-            str(path)
-            for path in folder.glob(depth)
-            if path.suffix in _SUFFIXES and path.is_file()
-        )
-        if files:
-            # Constants lie one folder below, as do the variables.
-            return _open_many(files, options)
+    here, below = _files(folder, "*"), _files(folder, "*/*")
+    if here or below:
+        parts = _open_each(here or below, options)
+        if here and below and not any(map(_has_time, parts.values())):
+            # WeatherBench 1 has constants here or one folder below, as variables are.
+            parts |= _open_each(below, options)
+        return archive.combine(parts, options.overlap)
     raise ValueError(
         f"{folder}: not NetCDF, Zarr or GRIB; it is {sniff.describe(folder)}"
     )
+
+
+def _files(folder: pathlib.Path, depth: str) -> list[str]:
+    """Returns the files of a folder that may hold data, by name."""
+    return sorted(
+        str(path)
+        for path in folder.glob(depth)
+        if path.suffix in _SUFFIXES and path.is_file()
+    )
+
+
+def _has_time(dataset: xarray.Dataset) -> bool:
+    """Returns whether data are more than constants."""
+    return "time" in lexicon.axis_names(dataset)
 
 
 def _open_shards(paths: list[pathlib.Path], options: _Options) -> xarray.Dataset:

@@ -104,7 +104,7 @@ def check_missing(
     """Yields a problem for each variable that is neither there nor computable."""
     names = dict.fromkeys((*task.input_variables, *task.forcing_variables))
     for name in names:
-        if name not in dataset and name not in progress.COMPUTABLE_FORCINGS:
+        if name not in dataset and name not in progress.COMPUTABLE:
             yield _missing(name, dataset, "error")
     for name in task.target_variables:
         if name not in dataset and name not in names:

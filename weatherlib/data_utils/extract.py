@@ -119,9 +119,9 @@ def extract_inputs_targets_forcings(
 ) -> tuple[xarray.Dataset, xarray.Dataset, xarray.Dataset]:
     """Returns what a model reads, what it should predict, and what it is told.
 
-    Forcings that follow from time and place (solar radiation, progress of year and
-    day) are computed where the file lacks them, for any number of batch members. Times
-    are chosen as `extract_input_target_times` says.
+    What follows from time and place (solar radiation, progress of year and day,
+    latitude) is computed where the file lacks it, for any number of batch members.
+    Times are chosen as `extract_input_target_times` says.
 
     Args:
       dataset: Dimensions (batch, time, level, lat, lon) with the coordinate
@@ -148,7 +148,7 @@ def extract_inputs_targets_forcings(
             "known in advance and cannot be predicted"
         )
     wanted = (*input_variables, *target_variables, *forcing_variables)
-    computable = (set(wanted) - set(target_variables)) & progress.COMPUTABLE_FORCINGS
+    computable = (set(wanted) - set(target_variables)) & progress.COMPUTABLE
     missing = [v for v in wanted if v not in dataset and v not in computable]
     if missing:
         raise ValueError(
@@ -203,6 +203,7 @@ def with_forcings(dataset: xarray.Dataset, names: Sequence[str]) -> xarray.Datas
     Raises:
       ValueError: A coordinate that they need is missing.
     """
+    dataset = progress.with_statics(dataset, names)
     missing = [name for name in names if name not in dataset.data_vars]
     if not missing:
         return dataset

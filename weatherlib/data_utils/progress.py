@@ -1,9 +1,9 @@
-"""Forcings that follow from time and place: sun, and progress of the year and day."""
+"""Fields that follow from time and place: sun, progress of year and day, latitude."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import xarray
@@ -12,8 +12,11 @@ from weatherlib.geometry import solar
 
 __all__ = [
     "AVG_SEC_PER_YEAR",
+    "COMPUTABLE",
     "COMPUTABLE_FORCINGS",
+    "COMPUTABLE_STATICS",
     "DAY_PROGRESS",
+    "LATITUDE",
     "SEC_PER_DAY",
     "TISR",
     "YEAR_PROGRESS",
@@ -24,6 +27,7 @@ __all__ = [
     "get_day_progress",
     "get_seconds_since_epoch",
     "get_year_progress",
+    "with_statics",
 ]
 
 SEC_PER_DAY = 86400
@@ -33,6 +37,7 @@ AVG_SEC_PER_YEAR = SEC_PER_DAY * 365.24219
 DAY_PROGRESS = "day_progress"
 YEAR_PROGRESS = "year_progress"
 TISR = "toa_incident_solar_radiation"
+LATITUDE = "lattitude"
 
 _SUFFIXES = ("", "_sin", "_cos")
 _DAY_FEATURES = tuple(DAY_PROGRESS + suffix for suffix in _SUFFIXES)
@@ -40,6 +45,11 @@ _YEAR_FEATURES = tuple(YEAR_PROGRESS + suffix for suffix in _SUFFIXES)
 
 # Every forcing that needs nothing but the valid time and the grid.
 COMPUTABLE_FORCINGS = frozenset({TISR, *_DAY_FEATURES, *_YEAR_FEATURES})
+
+# Fields that need nothing but the grid. The latitude of each point is spelled as in
+# the published ClimaX, whose input it is.
+COMPUTABLE_STATICS = frozenset({LATITUDE})
+COMPUTABLE = COMPUTABLE_FORCINGS | COMPUTABLE_STATICS
 
 
 def get_year_progress(seconds_since_epoch: np.ndarray) -> np.ndarray:
@@ -165,10 +175,10 @@ def compute_forcings(
     integration_period: str = "1h",
     lazy: bool = False,
 ) -> dict[str, xarray.Variable]:
-    """Returns forcings by name, computed from valid time and place alone.
+    """Returns fields by name, computed from valid time and place alone.
 
     Args:
-      names: Members of `COMPUTABLE_FORCINGS`.
+      names: Members of `COMPUTABLE`. Those of `COMPUTABLE_STATICS` have no time.
       datetimes: UTC, with the dimensions of the result's time and batch.
       lat: Degrees north, shape [lat].
       lon: Degrees east, shape [lon].
@@ -179,11 +189,11 @@ def compute_forcings(
     Raises:
       ValueError: A name cannot be computed.
     """
-    unknown = sorted(set(names) - COMPUTABLE_FORCINGS)
+    unknown = sorted(set(names) - COMPUTABLE)
     if unknown:
         raise ValueError(
             f"{', '.join(unknown)}: cannot be computed from time and place; only "
-            f"{', '.join(sorted(COMPUTABLE_FORCINGS))} can"
+            f"{', '.join(sorted(COMPUTABLE))} can"
         )
     computed: dict[str, xarray.Variable] = {}
     seconds = get_seconds_since_epoch(datetimes)
@@ -195,7 +205,35 @@ def compute_forcings(
         computed |= featurize_progress(DAY_PROGRESS, (*dims, "lon"), progress)
     if TISR in names:
         computed[TISR] = _radiation(datetimes, lat, lon, integration_period, lazy=lazy)
+    if LATITUDE in names:
+        computed[LATITUDE] = _latitudes(lat, lon)
     return {name: computed[name] for name in names}
+
+
+def with_statics(dataset: xarray.Dataset, names: Iterable[str]) -> xarray.Dataset:
+    """Returns the data with those fields of the grid added that are asked for.
+
+    Args:
+      dataset: Fields that it holds stay as they are.
+      names: What is asked for; others than `COMPUTABLE_STATICS` are passed over.
+
+    Raises:
+      ValueError: The data have no coordinates `lat` and `lon`.
+    """
+    missing = sorted((COMPUTABLE_STATICS & set(names)) - set(dataset.data_vars))
+    if not missing:
+        return dataset
+    require_coordinates(dataset, "lat", "lon")
+    lat, lon = dataset["lat"], dataset["lon"]
+    nothing = xarray.DataArray(np.empty(0, "datetime64[ns]"), dims="time")
+    return dataset.assign(compute_forcings(missing, nothing, lat, lon))
+
+
+def _latitudes(lat: xarray.DataArray, lon: xarray.DataArray) -> xarray.Variable:
+    """Returns the latitude of each point, degrees north, float32."""
+    rows = np.asarray(lat.values, np.float32)[:, np.newaxis]
+    values = np.broadcast_to(rows, (lat.size, lon.size)).copy()
+    return xarray.Variable(("lat", "lon"), values, {"units": "degrees_north"})
 
 
 def _radiation(

@@ -141,6 +141,7 @@ def compute_statistics(
       OSError: Values cannot be read, or the scheduler does not answer.
     """
     config = dataclasses.replace(config or StatisticsConfig(), **settings)
+    dataset = progress.with_statics(dataset, config.variables or ())
     frames, earlier, step = _frames(dataset, config)
     chosen = _chosen(dataset, config.variables)
     pieces: list[series.Piece] = []

@@ -57,7 +57,7 @@ def split_initial(
             f"time: {found} frame(s) at a step of {step}, expected {frames} to cover "
             f"the input duration of {duration}"
         )
-    computable = set(task.input_variables) & progress.COMPUTABLE_FORCINGS
+    computable = set(task.input_variables) & progress.COMPUTABLE
     missing = [
         name
         for name in task.input_variables
@@ -245,9 +245,7 @@ def _known_forcings(
         elif name in initial and "time" not in initial[name].dims:
             found[name] = initial[name].variable
     missing = [
-        name
-        for name in names
-        if name not in found and name not in progress.COMPUTABLE_FORCINGS
+        name for name in names if name not in found and name not in progress.COMPUTABLE
     ]
     if missing:
         raise ValueError(

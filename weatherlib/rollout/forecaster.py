@@ -137,6 +137,16 @@ class Forecaster:
         """Frames that one step of the model predicts."""
         return self._model.frames_per_step
 
+    def crop(self, dataset: xarray.Dataset) -> xarray.Dataset:
+        """Returns the part of a dataset on the whole grid that the model predicts.
+
+        All of it, for most models. Of a part there are forecasts of one step only.
+
+        Raises:
+          ValueError: The grid does not hold the part.
+        """
+        return self._model.crop(dataset)
+
     @property
     def members_per_batch(self) -> int:
         """Members, or forecasts of their own, that are computed at the same time."""
@@ -329,6 +339,7 @@ class Forecaster:
             frames_per_step=self.frames_per_step,
             task=self._task,
             members=members,
+            crop=self._model.crop,
         )
 
     def _key(self, request: Request, rng: jax.Array) -> engine.ChunkKey:

@@ -238,7 +238,8 @@ def measure(
         values = _by_frame_and_level(array, fields[name], rest)
         past = None
         if name in before and set(window[name].dims) == set(fields[name].dims):
-            past = _by_frame_and_level(before[name], window[name], rest)
+            whole = layout.cropped(before[name], window[name].dims)
+            past = _by_frame_and_level(whole, window[name], rest)
         readings[name] = _measure(values, past, bounds[name])
     return readings
 

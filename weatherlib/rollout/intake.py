@@ -1,13 +1,13 @@
 """Checks what a user hands to a forecast and makes one request of it."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray
 
-from weatherlib import data_utils
+from weatherlib import data_utils, predictor_base
 from weatherlib.data_utils import times
 from weatherlib.rollout.layout import Field, Layout, field_of, static_coords
 from weatherlib.rollout.request import Forcings, Request, forcing_frames
@@ -27,6 +27,7 @@ def make_request(
     frames_per_step: int = 1,
     task: TaskConfig | None = None,
     members: int | range | None = None,
+    crop: Callable[[xarray.Dataset], xarray.Dataset] = lambda dataset: dataset,
 ) -> Request:
     """Returns the checked request.
 
@@ -41,6 +42,7 @@ def make_request(
       task: Variables of the model.
       members: Ensemble members, or a range of their numbers; None for the size of
         `sample` in `inputs`, if any.
+      crop: Returns the part of the grid that the model predicts.
 
     Raises:
       ValueError: Anything is missing, uneven or too short; the message says what.
@@ -58,7 +60,15 @@ def make_request(
     )
     first_forcings = forcing_frames(forcings, 0, frames_per_step)
     template = _template(targets_template, inputs, first_forcings, task, time_step)
-    _check_grids(inputs, template, first_forcings)
+    part: tuple[Any, ...] = ()
+    grid = inputs.coords.to_dataset()
+    if predictor_base.predicts_part(crop, inputs):
+        grid = crop(grid)
+        if any(template.sizes.get(dim) != grid.sizes[dim] for dim in ("lat", "lon")):
+            template = crop(template)
+        part = static_coords(grid[["lat", "lon"]])
+    _check_grids("targets template", grid, template)
+    _check_grids("forcings", inputs, first_forcings)
     first_member = _first_member(members)
     members = _count_members(inputs, first_forcings, members)
     coords = {entry.name: entry for entry in static_coords(template)}
@@ -70,6 +80,7 @@ def make_request(
         coords=tuple(coords.values()),
         input_times=_multiples(time_step, range(1 - inputs.sizes["time"], 1)),
         target_times=_multiples(time_step, range(1, frames_per_step + 1)),
+        part=part,
     )
     if steps > 1:
         layout.check_renewal()
@@ -226,17 +237,14 @@ def _template(
     return template.drop_vars("datetime", errors="ignore")
 
 
-def _check_grids(inputs: xarray.Dataset, *others: xarray.Dataset) -> None:
-    for other in others:
-        for name, index in other.indexes.items():
-            if name in ("time", "sample") or name not in inputs.indexes:
-                continue
-            if not index.equals(inputs.indexes[name]):
-                raise ValueError(
-                    f"{name}: the inputs and the "
-                    f"{'forcings' if other is others[-1] else 'targets template'} "
-                    "differ in values or order"
-                )
+def _check_grids(label: str, grid: xarray.Dataset, other: xarray.Dataset) -> None:
+    for name, index in other.indexes.items():
+        if name in ("time", "sample") or name not in grid.indexes:
+            continue
+        if not index.equals(grid.indexes[name]):
+            raise ValueError(
+                f"{name}: the inputs and the {label} differ in values or order"
+            )
 
 
 def _first_member(members: int | range | None) -> int:

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import xarray
 
-from weatherlib import xarray_jax
+from weatherlib import predictor_base, xarray_jax
 from weatherlib.rollout import window
 
 __all__ = ["Field", "Layout", "field_of", "static_coords"]
 
 Arrays = Mapping[str, Any]
+_Coords = dict[Hashable, tuple[tuple[str, ...], np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +76,8 @@ class Layout:
       inputs: Inputs by name, sorted as after a jit boundary.
       targets: Targets of one step.
       forcings: Forcings of one step.
-      coords: Static coordinates shared by all of them.
+      coords: Static coordinates of the grid, shared by all but a part.
+      part: Those of the targets where these lie on a part of the grid; else empty.
       input_times: Lead times of the input frames, nanoseconds.
       target_times: Lead times of the frames of one step, nanoseconds.
     """
@@ -86,6 +88,7 @@ class Layout:
     coords: tuple[_Coord, ...]
     input_times: tuple[int, ...]
     target_times: tuple[int, ...]
+    part: tuple[_Coord, ...] = ()
 
     @property
     def window(self) -> dict[str, Field]:
@@ -107,9 +110,17 @@ class Layout:
         """Time between frames."""
         return np.timedelta64(self.target_times[0], "ns")
 
-    def coord_values(self) -> dict[Hashable, tuple[tuple[str, ...], np.ndarray]]:
-        """Returns the static coordinates as xarray takes them."""
-        return {coord.name: coord.variable() for coord in self.coords}
+    def coord_values(self) -> _Coords:
+        """Returns the static coordinates of the targets as xarray takes them."""
+        return {coord.name: coord.variable() for coord in (*self.coords, *self.part)}
+
+    def cropped(self, array: Any, dims: tuple[str, ...]) -> Any:
+        """Returns an array on the whole grid where the targets lie."""
+        for coord in self.part:
+            (_, whole), (dims_of, part) = self._whole()[coord.name], coord.variable()
+            places = np.abs(whole - part[:, np.newaxis]).argmin(1)
+            array = jnp.take(array, places, axis=dims.index(dims_of[0]))
+        return array
 
     def inputs_dataset(self, window_arrays: Arrays, static: Arrays) -> xarray.Dataset:
         """Returns the inputs of one step, made of the given arrays."""
@@ -125,7 +136,9 @@ class Layout:
         arrays = {
             name: jnp.zeros(field.shape, field.dtype) for name, field in self.targets
         }
-        return self._dataset(self.targets, arrays, self.target_times)
+        return self._dataset(
+            self.targets, arrays, self.target_times, self.coord_values()
+        )
 
     def prediction_arrays(self, predictions: xarray.Dataset) -> dict[str, Any]:
         """Returns what a step predicted, in the dimensions and types of the targets.
@@ -161,8 +174,10 @@ class Layout:
         """Returns the input frames of the next step.
 
         Inputs that nothing renews stay as they are; `check_renewal` refuses them
-        wherever a next step exists.
+        wherever a next step exists. There is none after one that fills a part.
         """
+        if self.part:
+            return dict(window_arrays)
         fields = {name: self.window[name] for name in window_arrays}
         renewed = {**predicted, **forced}
         inputs = self._dataset(tuple(fields.items()), window_arrays, self.input_times)
@@ -183,8 +198,11 @@ class Layout:
         """Checks that each step renews every input frame of the next one.
 
         Raises:
-          ValueError: Names the inputs that are neither predicted nor forced.
+          ValueError: Names the inputs that are neither predicted nor forced; or the
+            targets lie on a part of the grid.
         """
+        if self.part:
+            raise ValueError(predictor_base.ONE_PART)
         empty = {
             label: xarray.Dataset(
                 {
@@ -203,13 +221,20 @@ class Layout:
     def _arriving(self, name: str) -> Field:
         return {**dict(self.forcings), **dict(self.targets)}[name]
 
+    def _whole(self) -> _Coords:
+        return {coord.name: coord.variable() for coord in self.coords}
+
     def _dataset(
-        self, fields: tuple[tuple[str, Field], ...], arrays: Arrays, times: tuple
+        self,
+        fields: tuple[tuple[str, Field], ...],
+        arrays: Arrays,
+        times: tuple,
+        values: _Coords | None = None,
     ) -> xarray.Dataset:
         used = {dim for _, field in fields for dim in field.dims} - {"time"}
         coords: dict[Hashable, Any] = {
             name: value
-            for name, value in self.coord_values().items()
+            for name, value in (values or self._whole()).items()
             if used.issuperset(value[0])
         }
         coords["time"] = np.array(times, "timedelta64[ns]")

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import xarray
 
+from weatherlib import predictor_base
 from weatherlib.geometry import sphere
 from weatherlib.rollout import perturbations, window
 from weatherlib.rollout.forecaster import Forecaster
@@ -213,4 +214,9 @@ def _advance(
         guard=None,
     )
     predicted = predicted.drop_vars(["datetime", "sample"], errors="ignore")
+    if any(predicted.sizes[d] != members.sizes[d] for d in ("lat", "lon")):
+        raise ValueError(
+            "bred and lagged members begin with earlier steps: "
+            f"{predictor_base.ONE_PART}; spherical or gaussian noise would work"
+        )
     return window.next_inputs(members, predicted, forcings.compute())

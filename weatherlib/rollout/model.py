@@ -1,6 +1,7 @@
 """A predictor with its parameters on a device, and what was compiled of it."""
 
 import contextlib
+import functools
 import pathlib
 import time
 from collections.abc import Callable
@@ -59,7 +60,6 @@ class Model:
         self._chunks: dict[engine.ChunkKey, engine.Chunk] = {}
         self._preparers: dict[Layout, Any] = {}
         self._parts: tuple[Layout, dict[str, Any]] | None = None
-        self._frames_per_step: int | None = None
 
     def update(self, params: Any, state: Any) -> None:
         """Replaces parameters and state."""
@@ -76,15 +76,23 @@ class Model:
     @property
     def frames_per_step(self) -> int:
         """Frames that one step predicts."""
-        if self._frames_per_step is None:
-            found: list[int] = []
+        return getattr(self._predictor, "frames_per_step", 1)
 
-            def probe() -> None:
-                found.append(getattr(self._make_predictor(), "frames_per_step", 1))
+    def crop(self, dataset: xarray.Dataset) -> xarray.Dataset:
+        """Returns the part of a dataset on the whole grid that is predicted."""
+        crop = getattr(self._predictor, "crop", None)
+        return dataset if crop is None else crop(dataset)
 
-            jax.eval_shape(hk.transform_with_state(probe).init, jax.random.PRNGKey(0))
-            self._frames_per_step = found[0]
-        return self._frames_per_step
+    @functools.cached_property
+    def _predictor(self) -> predictor_base.Predictor:
+        """The predictor, to be asked but not called."""
+        found: list[predictor_base.Predictor] = []
+
+        def probe() -> None:
+            found.append(self._make_predictor())
+
+        jax.eval_shape(hk.transform_with_state(probe).init, jax.random.PRNGKey(0))
+        return found[0]
 
     def arguments(self, layout: Layout) -> tuple[Any, Any]:
         """Returns parameters with the parts prepared for a layout, and the state.

@@ -211,8 +211,7 @@ class Frames:
         missing = [
             name
             for name in wanted
-            if name not in dataset.data_vars
-            and name not in progress.COMPUTABLE_FORCINGS
+            if name not in dataset.data_vars and name not in progress.COMPUTABLE
         ]
         if missing:
             raise ValueError(

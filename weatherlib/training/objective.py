@@ -20,7 +20,11 @@ MakePredictor = Callable[[], predictor_base.Predictor]
 
 
 class Objective:
-    """A predictor as functions of parameters, Haiku state, random key and batch."""
+    """A predictor as functions of parameters, Haiku state, random key and batch.
+
+    Targets are on the grid of the inputs; what a predictor does not predict of it is
+    cut off.
+    """
 
     def __init__(
         self,
@@ -75,7 +79,10 @@ class Objective:
     def forecast(
         self, params: PyTree, state: PyTree, key: jax.Array, batch: Sample
     ) -> xarray.Dataset:
-        """Returns predictions for the times of the targets, whose values are unread."""
+        """Returns predictions for the times of the targets, whose values are unread.
+
+        A predictor of a part of the grid fills that part.
+        """
         predictions, _ = self._forecast.apply(params, state, key, *batch)
         return predictions
 
@@ -83,7 +90,11 @@ class Objective:
     def _loss(self) -> hk.TransformedWithState:
         def loss(*batch: xarray.Dataset) -> Any:
             remat = self._remat and batch[1].sizes["time"] > self.frames_per_step
-            values, diagnostics = self._predictor(remat).loss(*batch)
+            predictor = self._predictor(remat)
+            inputs, targets, forcings = batch
+            values, diagnostics = predictor.loss(
+                inputs, predictor.crop(targets), forcings
+            )
             means = {str(name): _mean(diagnostics[name]) for name in diagnostics}
             return _mean(values), means
 
@@ -94,7 +105,8 @@ class Objective:
         def forecast(
             inputs: xarray.Dataset, targets: xarray.Dataset, forcings: xarray.Dataset
         ) -> xarray.Dataset:
-            return self._predictor(False)(inputs, targets, forcings)
+            predictor = self._predictor(False)
+            return predictor(inputs, predictor.crop(targets), forcings)
 
         return hk.transform_with_state(forecast)
 

@@ -98,8 +98,11 @@ class Validator:
             found = self._forecast(params, model_state, key, placed)
             found = self._placement.fetch(found)
             frames = np.asarray(leads) * steps - 1
-            for name, truth in targets.items():
-                last = inputs[name].isel(time=-1, drop=True) if name in inputs else 0.0
+            place = {dim: found[dim].values for dim in ("lat", "lon")}
+            for name, whole in targets.items():
+                truth, last = whole.sel(place), 0.0
+                if name in inputs:
+                    last = inputs[name].isel(time=-1, drop=True).sel(place)
                 for row, guess in enumerate((found[name], last)):
                     for label, square in _squares(
                         str(name), guess - truth, frames, self._settings.levels
@@ -219,10 +222,11 @@ class LeadValidator:
             placed = self._placement.place_shared((inputs, blank, forcings))
             found = self._forecast(params, model_state, key, placed)
             found = self._placement.fetch(found)
-            for name, truth in targets.items():
-                before = (
-                    inputs[name].isel(time=-1, drop=True) if name in inputs else 0.0
-                )
+            place = {dim: found[dim].values for dim in ("lat", "lon")}
+            for name, whole in targets.items():
+                truth, before = whole.sel(place), 0.0
+                if name in inputs:
+                    before = inputs[name].isel(time=-1, drop=True).sel(place)
                 for row, guess in enumerate((found[name], before)):
                     for label, square in _squares(
                         str(name), guess - truth, last, self._settings.levels

@@ -51,6 +51,7 @@ class WeightedLoss(predictor_base.Predictor):
         self._settings = settings
         self._options = dict(training_options or {})
         self.frames_per_step = predictor.frames_per_step
+        self.crop = predictor.crop
 
     def __call__(
         self,

@@ -6,7 +6,7 @@ import pytest
 import xarray
 
 from tests.cli import cases
-from weatherlib.cli import forecasting, models
+from weatherlib.cli import forecasting, models, setups
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_the_last_frames_are_the_truth_as_far_as_they_go(
     steps, frames, known, start, weather, model, statistics
 ):
     weather = weather.isel(time=slice(frames))
-    setup = forecasting.prepare(model, statistics, weather, steps=steps)
+    setup = setups.prepare(model, statistics, weather, steps=steps)
     assert setup.steps == steps and setup.forcings.sizes["time"] == steps
     assert setup.time_step == pd.Timedelta("6h")
     np.testing.assert_array_equal(
@@ -68,7 +68,7 @@ def test_another_time_step_of_the_data_replaces_six_hours(weather, model, statis
     )
     task = dataclasses.replace(model.task_config, input_duration="24h")
     model = dataclasses.replace(model, task_config=task)
-    setup = forecasting.prepare(model, statistics, weather, steps=2)
+    setup = setups.prepare(model, statistics, weather, steps=2)
     assert setup.time_step == pd.Timedelta("12h")
     np.testing.assert_array_equal(
         setup.template["time"], [np.timedelta64(12, "h"), np.timedelta64(24, "h")]
@@ -77,27 +77,27 @@ def test_another_time_step_of_the_data_replaces_six_hours(weather, model, statis
 
 def test_known_forcings_come_from_the_data(weather, model, statistics):
     name = "toa_incident_solar_radiation"
-    setup = forecasting.prepare(model, statistics, weather, steps=2)
+    setup = setups.prepare(model, statistics, weather, steps=2)
     np.testing.assert_array_equal(
         setup.forcings[name].transpose(*weather[name].dims), weather[name][:, 2:]
     )
-    beyond = forecasting.prepare(model, statistics, weather, steps=3)
+    beyond = setups.prepare(model, statistics, weather, steps=3)
     assert np.isfinite(beyond.forcings[name]).all()
 
 
 def test_of_large_data_only_the_end_is_checked(weather, model, statistics, monkeypatch):
     weather["2m_temperature"][:, 0] = np.nan
     with pytest.raises(ValueError, match="2m_temperature"):
-        forecasting.prepare(model, statistics, weather)
+        setups.prepare(model, statistics, weather)
     monkeypatch.setattr(forecasting, "_CHECKED_WHOLE", 0)
     monkeypatch.setattr(forecasting, "_CHECKED_FRAMES", 3)
-    forecasting.prepare(model, statistics, weather)
+    setups.prepare(model, statistics, weather)
 
 
 def test_a_forecast_too_large_for_memory_wants_a_file(
     weather, model, statistics, monkeypatch
 ):
-    setup = forecasting.prepare(model, statistics, weather, steps=2)
+    setup = setups.prepare(model, statistics, weather, steps=2)
     monkeypatch.setattr("os.sysconf", lambda name: 512)
     with pytest.raises(ValueError, match="write it to a file with --output"):
         forecasting.run(None, setup, model)
@@ -105,7 +105,7 @@ def test_a_forecast_too_large_for_memory_wants_a_file(
 
 def test_parameters_are_drawn_only_where_there_are_none(weather, model, statistics):
     assert forecasting.initialise(model, statistics, None) is model
-    setup = forecasting.prepare(model, statistics, weather)
+    setup = setups.prepare(model, statistics, weather)
     empty = dataclasses.replace(model, params=None)
     drawn = forecasting.initialise(empty, statistics, setup)
     shapes = {

@@ -14,7 +14,7 @@ from weatherlib.task import TaskConfig
 
 if TYPE_CHECKING:
     # Describing data does without JAX, which these load.
-    from weatherlib.cli import forecasting, models
+    from weatherlib.cli import models, setups
 
 __all__ = ["dataset_facts", "model_facts", "setup_facts", "variable_rows"]
 
@@ -76,7 +76,7 @@ def _variable_counts(task: TaskConfig) -> str:
     return text
 
 
-def setup_facts(setup: forecasting.Setup) -> Facts:
+def setup_facts(setup: setups.Setup) -> Facts:
     """Returns what a forecast starts from and how far it goes."""
     known = setup.targets.sizes["time"] if setup.targets is not None else 0
     hours = setup.time_step.total_seconds() / 3600

@@ -9,7 +9,7 @@ import numpy as np
 import xarray
 
 from weatherlib import data, rollout
-from weatherlib.cli import forecasting, models, predict_options
+from weatherlib.cli import models, predict_options, setups
 
 __all__ = ["Ensemble", "batches", "require_earlier"]
 
@@ -85,7 +85,7 @@ class Ensemble:
 
         @functools.cache
         def state(back: int) -> tuple[xarray.Dataset, xarray.Dataset]:
-            return forecasting.step_from(model, states, start - back * step)
+            return setups.step_from(model, states, start - back * step)
 
         return rollout.initial_members(
             forecaster,

@@ -22,6 +22,7 @@ from weatherlib.cli import (
     forecasting,
     models,
     predict_options,
+    setups,
     sources,
     start_blocks,
 )
@@ -51,7 +52,7 @@ class Work:
     starts: np.ndarray
     steps: int
     ensemble: ensembles.Ensemble | None
-    first: forecasting.Setup
+    first: setups.Setup
 
 
 def make_set(options: Options) -> pathlib.Path:
@@ -112,7 +113,7 @@ def _gather(options: Options) -> Work:
     states = sources.open_states(options, model)
     starts = sources.resolve_starts(options, states, steps)
     ensembles.require_earlier(states, starts, ensemble)
-    first = forecasting.prepare_start(model, statistics, states, starts[0], steps=steps)
+    first = setups.prepare_start(model, statistics, states, starts[0], steps=steps)
     return Work(
         model=model,
         statistics=statistics,
@@ -276,12 +277,12 @@ def _single_parts(
     ensemble = work.ensemble
     seed = 0 if ensemble is None else ensemble.seed
     for number, start in enumerate(work.starts):
-        setup: forecasting.Setup | None = None
+        setup: setups.Setup | None = None
         for members in ensembles.batches(ensemble):
             if writer.is_complete(number, members):
                 continue
             if setup is None:
-                setup = forecasting.prepare_start(
+                setup = setups.prepare_start(
                     work.model, work.statistics, work.states, start, steps=work.steps
                 )
             inputs = setup.inputs

@@ -24,7 +24,7 @@ from weatherlib.cli import predict_options
 
 if TYPE_CHECKING:
     # These load JAX and xarray, which `--help` can do without.
-    from weatherlib.cli import console, forecasting, models, pictures
+    from weatherlib.cli import console, forecasting, models, pictures, setups
 
 __all__ = ["EXAMPLES", "Options", "make_forecast", "run"]
 
@@ -125,10 +125,10 @@ def _output(options: Options, out_dir: pathlib.Path) -> pathlib.Path | None:
 
 def _load(
     options: Options, out: console.Console
-) -> tuple[models.Model, models.Statistics, forecasting.Setup]:
+) -> tuple[models.Model, models.Statistics, setups.Setup]:
     """Loads and checks model, statistics and data."""
     from weatherlib import data
-    from weatherlib.cli import files, forecasting, pictures, sources
+    from weatherlib.cli import files, pictures, setups, sources
 
     model, statistics = sources.load_model(options)
     steps = sources.steps(options)
@@ -146,15 +146,13 @@ def _load(
                 changes += more
             for change in changes:
                 out.print(f"Data: {change}")
-            setup = forecasting.prepare(
+            setup = setups.prepare(
                 model, statistics, dataset, steps=steps, truth=options.truth
             )
         else:
             states = sources.open_states(options, model)
             (start,) = sources.resolve_starts(options, states, steps)
-            setup = forecasting.prepare_start(
-                model, statistics, states, start, steps=steps
-            )
+            setup = setups.prepare_start(model, statistics, states, start, steps=steps)
             for change in states.changes:
                 out.print(f"Data: {change}")
     # A picture that cannot be drawn should not be found out after the forecast.
@@ -167,7 +165,7 @@ def _print_setup(
     out: console.Console,
     options: Options,
     model: models.Model,
-    setup: forecasting.Setup,
+    setup: setups.Setup,
 ) -> None:
     """Prints the model, the data and what will be forecast."""
     from weatherlib.cli import describe

@@ -13,7 +13,7 @@ import numpy as np
 import xarray
 
 from weatherlib import data, data_utils
-from weatherlib.cli import forecasting, models
+from weatherlib.cli import models, setups
 
 __all__ = ["batch_size", "blocks", "prepare", "require_size"]
 
@@ -21,7 +21,7 @@ _MOST_STARTS = 64
 _MOST_BYTES = 1 << 24
 
 
-def batch_size(wanted: int | None, setup: forecasting.Setup, starts: int) -> int:
+def batch_size(wanted: int | None, setup: setups.Setup, starts: int) -> int:
     """Returns how many starts are computed at a time.
 
     Args:
@@ -86,14 +86,14 @@ def prepare(
       steps: Frames to forecast.
 
     Raises:
-      ValueError: The data do not fit the model, as `forecasting.prepare_start` tells it
+      ValueError: The data do not fit the model, as `setups.prepare_start` tells it
         of the start that does not.
     """
     try:
         return _prepare(model, statistics, states, starts, steps)
     except ValueError:
         for start in starts:
-            forecasting.prepare_start(model, statistics, states, start, steps=steps)
+            setups.prepare_start(model, statistics, states, start, steps=steps)
         raise
 
 
@@ -106,7 +106,7 @@ def _prepare(
 ) -> tuple[xarray.Dataset, xarray.Dataset]:
     task, time_step = model.task_config, states.time_step
     state = states.several(starts)
-    forecasting.require_fit(state, model, statistics, truth=False, time_step=time_step)
+    setups.require_fit(state, model, statistics, truth=False, time_step=time_step)
     inputs = data_utils.split_initial(state, task, time_step=time_step)
     dates = state["datetime"].isel(time=slice(-inputs.sizes["time"], None))
     inputs = inputs.assign_coords(datetime=(dates.dims, dates.values))
@@ -126,7 +126,7 @@ def _prepare(
                 join="override",
             )
     else:
-        forcings = forecasting.forcings_of(state, state, model, steps, 0, time_step)
+        forcings = setups.forcings_of(state, state, model, steps, 0, time_step)
     return _along_sample(inputs).compute(), _along_sample(forcings)
 
 
@@ -141,7 +141,7 @@ def _known_forcings(
     after = states.following(start, steps)
     known = 0 if after is None else after.sizes["time"]
     held = state if after is None else after
-    return forecasting.forcings_of(state, held, model, steps, known, states.time_step)
+    return setups.forcings_of(state, held, model, steps, known, states.time_step)
 
 
 def _along_sample(dataset: xarray.Dataset) -> xarray.Dataset:

@@ -17,7 +17,7 @@ def _scores(levels, regions):
             "metric": ["rmse"],
             "model": ["new", "old"],
             "region": list(regions),
-            "lead_time": np.arange(1, 4) * np.timedelta64(6, "h"),
+            "lead_time": np.arange(1, 4) * np.timedelta64(6 * 3600 * 10**9, "ns"),
             "level": list(levels),
         },
         attrs={"baseline": "old"},

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import xarray
 
+from tests.data import layouts
 from weatherlib import data
 from weatherlib.data import hindcast_layout
 
@@ -58,6 +59,7 @@ def _fill(writer, start, members=None):
 @pytest.mark.parametrize("name", ["set.zarr", "set.nc"])
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_a_set_has_the_layout_of_weatherbench(name, zarr_format, tmp_path):
+    layouts.require_zarr(zarr_format)
     path = tmp_path / name
     with _open(path, zarr_format=zarr_format) as writer:
         expected = [_fill(writer, start) for start in range(2)]

@@ -13,7 +13,7 @@ import xarray
 from tests.conftest import GOLDENS
 from tests.data import layouts
 from weatherlib import data, data_utils, task, variables
-from weatherlib.data import remote
+from weatherlib.data import remote, zarr_groups
 
 _SHARED = pathlib.Path(__file__).parents[2].parent / "shared" / "data"
 _SAMPLE = next((GOLDENS / "graphcast" / "a_10deg_13lev").glob("source-*"))
@@ -329,10 +329,17 @@ def test_stores_are_read_over_http(tmp_path, version):
         server.server_close()
 
 
+def test_a_store_of_version_3_needs_its_library(tmp_path, monkeypatch):
+    path = layouts.write_zarr(layouts.weatherbench2(_STATE), tmp_path / "a.zarr")
+    monkeypatch.setattr(zarr_groups, "has_version_3", lambda: False)
+    with pytest.raises(ValueError, match=r"a.zarr: version 3 of the Zarr format needs"):
+        data.open_dataset(path)
+
+
 def test_stores_behind_fsspec_are_read(tmp_path):
     fsspec = pytest.importorskip("fsspec")
     memory = fsspec.filesystem("memory")
-    layouts.write_zarr(layouts.weatherbench2(_STATE), tmp_path / "era5.zarr")
+    layouts.write_zarr(layouts.weatherbench2(_STATE), tmp_path / "era5.zarr", 2)
     memory.put(str(tmp_path / "era5.zarr"), "/bucket/era5.zarr", recursive=True)
     _require_same(data.open_dataset("memory://bucket/era5.zarr").load())
     for name, frames in (("a", slice(0, 2)), ("b", slice(2, 4))):

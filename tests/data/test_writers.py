@@ -220,7 +220,9 @@ def test_format_3_needs_a_new_zarr(tmp_path, monkeypatch):
     import zarr
 
     monkeypatch.setattr(zarr, "__version__", "2.18.3")
-    with pytest.raises(ValueError, match="zarr_format 3 needs zarr 3"):
+    with pytest.raises(
+        ValueError, match="zarr_format 3: version 3 of the Zarr format needs zarr 3"
+    ):
         forecasts.writer(tmp_path / "forecast.zarr", zarr_format=3)
 
 

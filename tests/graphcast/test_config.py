@@ -65,7 +65,7 @@ def test_small_graphs_are_worked_on_at_once_and_large_ones_in_blocks():
     assert batch == MemoryConfig(block=2**15, remat=True, store_static=False)
     one_degree = {"edges": 195_480, "batch": 1, "latent_size": 512, "item_size": 4}
     on_cpu = MemoryConfig.for_size(**one_degree, on_cpu=True)
-    assert on_cpu == MemoryConfig(block=2**12, remat=True, store_static=True)
+    assert on_cpu == MemoryConfig(block=2**11, remat=True, store_static=True)
 
 
 def test_an_empty_block_is_refused():

@@ -27,6 +27,7 @@ class ToyConfig(config.Mapping):
 def family():
     """Makes the family `toy` known."""
     toy = families.Family(
+        title="toy",
         config_class=ToyConfig,
         network=lambda model, task, remat: toys.Linear(model.noise),
         save=_save,

@@ -325,6 +325,7 @@ def open_hindcasts(
     """
     from weatherlib.data import zarr_groups
 
+    zarr_groups.require_format(zarr_format, "zarr_format 3")
     path = pathlib.Path(path)
     if path.suffix not in (*output_files.NETCDF_SUFFIXES, ".zarr"):
         raise output_files.unknown_kind(path)

@@ -253,6 +253,10 @@ def _series(dataset: xarray.Dataset) -> xarray.Dataset:
 def _open_with_xarray(path: pathlib.Path, kind: str) -> xarray.Dataset:
     """Returns the dataset with its lead times as they are stored."""
     settings: dict[str, Any] = {"chunks": None, "decode_timedelta": False}
+    if kind == "zarr" and (path / "zarr.json").exists():
+        from weatherlib.data import zarr_groups
+
+        zarr_groups.require_format(3, str(path))
     try:
         if kind == "zarr":
             return xarray.open_dataset(

@@ -98,6 +98,23 @@ def open_group(path: pathlib.Path) -> Any:
     return zarr.open_group(str(path), mode="r+", **aside)
 
 
+def require_format(zarr_format: int, what: str) -> None:
+    """Checks that the installed library knows a version of the format.
+
+    Args:
+      zarr_format: The version.
+      what: The store or setting, for the message.
+
+    Raises:
+      ValueError: It does not.
+    """
+    if zarr_format == 3 and not has_version_3():
+        raise ValueError(
+            f"{what}: version 3 of the Zarr format needs zarr 3, found "
+            f"{zarr.__version__}; pip install 'zarr>=3' 'xarray>=2024.11'"
+        )
+
+
 def has_version_3() -> bool:
     """Tells whether the installed library is zarr 3, whose keywords differ."""
     return int(zarr.__version__.partition(".")[0]) >= 3

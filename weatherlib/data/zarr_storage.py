@@ -38,10 +38,7 @@ class ZarrStorage(storage.Storage):
         self._frames = 0
         if self._format not in (2, 3):
             raise ValueError(f"zarr_format must be 2 or 3, not {zarr_format}")
-        if self._format == 3 and not zarr_groups.has_version_3():
-            raise ValueError(
-                f"zarr_format 3 needs zarr 3; zarr {zarr.__version__} is installed"
-            )
+        zarr_groups.require_format(self._format, "zarr_format 3")
 
     @property
     def frames(self) -> int:

@@ -105,7 +105,7 @@ def test_validation_judges_the_region_beside_persistence_there(folder):
 def test_the_loss_of_training_weights_the_region_alone(folder):
     """It is the mean over the cells of the region, whatever lies outside."""
     run = runs.Run(settings.read(TrainConfig, str(folder / "train.yaml"), ()))
-    objective = run._objective(is_training=False)
+    objective = run._objective(run.sources[0], is_training=False)
     inputs, targets, forcings = run.frames.batch(np.arange(2))
     loaded = models.load_model(folder / "run" / "checkpoint.npz")
     params = jax.tree.map(jnp.asarray, loaded.params)
@@ -149,7 +149,8 @@ def test_the_engine_gives_what_the_command_writes(folder, tmp_path):
     written = forecast(tmp_path / "f.nc")
     template = data.open_dataset(folder / "weather.nc")[VARIABLES]
     template = template.isel(time=[0]).drop_vars("datetime")
-    template = template.assign_coords(time=np.array([6], "timedelta64[h]"))
+    lead = np.array([6 * 3600 * 10**9], "timedelta64[ns]")
+    template = template.assign_coords(time=lead)
     whole = forecaster.predict(state, targets_template=template)
     cut = forecaster.predict(state, targets_template=forecaster.crop(template))
     for name in VARIABLES:

@@ -33,7 +33,7 @@ $(VENV)/.installed-core: setup.py constraints/*.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: $(VENV)/.installed-core
 	@echo "Installing the test tools"
-	@$(PIP) --constraint $(CONSTRAINTS) --editable '.[dev,sim,grib,train,cluster]'
+	@$(PIP) --constraint $(CONSTRAINTS) --editable '.[dev,sim,grib,train,cluster,cloud]'
 	@touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed-dev

@@ -89,8 +89,8 @@ def test_of_large_data_only_the_end_is_checked(weather, model, statistics, monke
     weather["2m_temperature"][:, 0] = np.nan
     with pytest.raises(ValueError, match="2m_temperature"):
         setups.prepare(model, statistics, weather)
-    monkeypatch.setattr(forecasting, "_CHECKED_WHOLE", 0)
-    monkeypatch.setattr(forecasting, "_CHECKED_FRAMES", 3)
+    monkeypatch.setattr(setups, "_CHECKED_WHOLE", 0)
+    monkeypatch.setattr(setups, "_CHECKED_FRAMES", 3)
     setups.prepare(model, statistics, weather)
 
 

@@ -112,7 +112,8 @@ def test_the_loss_of_training_weights_the_region_alone(folder):
     loss, (parts, _) = objective.loss(params, {}, None, (inputs, targets, forcings))
     found = objective.forecast(params, {}, None, (inputs, targets, forcings))
     assert found["lat"].values.tolist() == LAT and found["lon"].values.tolist() == LON
-    stddev = run._statistics["stddev_by_level"][toys.PRESSURE]
+    statistics = run.sources[0].statistics
+    stddev = statistics["stddev_by_level"][toys.PRESSURE]
     truth = targets[toys.PRESSURE].sel(lat=LAT, lon=LON)
     square = ((found[toys.PRESSURE] - truth) / float(stddev)) ** 2
     weights = np.cos(np.deg2rad(square["lat"]))

@@ -35,7 +35,7 @@ def test_a_checkpoint_is_described(case, capsys):
     for part in (
         "18,195 in 94 arrays",
         "mesh_size 1",
-        "over 12h",
+        "over 12 h",
         "8889e9ce743cba4ab06a8a88739877509b7ac054e01036e704de7883cc506c6c",
         "CC0-1.0",
     ):

@@ -52,8 +52,9 @@ def model_facts(model: models.Model, *, variables: bool = True) -> Facts:
 
 
 def _variable_facts(task: TaskConfig) -> Facts:
+    over = _hours(task.input_duration)
     return [
-        ("inputs", f"{', '.join(task.input_variables)} over {task.input_duration}"),
+        ("inputs", f"{', '.join(task.input_variables)} over {over}"),
         ("targets", ", ".join(task.target_variables)),
         ("forcings", ", ".join(task.forcing_variables)),
         ("levels", _levels(task)),
@@ -67,7 +68,7 @@ def _levels(task: TaskConfig) -> str:
 
 def _variable_counts(task: TaskConfig) -> str:
     text = (
-        f"reads {len(task.input_variables)} over {task.input_duration}, predicts "
+        f"reads {len(task.input_variables)} over {_hours(task.input_duration)}, predicts "
         f"{len(task.target_variables)}"
     )
     levels = task.pressure_levels

@@ -68,8 +68,8 @@ def _levels(task: TaskConfig) -> str:
 
 def _variable_counts(task: TaskConfig) -> str:
     text = (
-        f"reads {len(task.input_variables)} over {_hours(task.input_duration)}, predicts "
-        f"{len(task.target_variables)}"
+        f"reads {len(task.input_variables)} over {_hours(task.input_duration)}, "
+        f"predicts {len(task.target_variables)}"
     )
     levels = task.pressure_levels
     if levels:

@@ -5,6 +5,7 @@ import pytest
 import xarray
 import yaml
 
+from tests.cli.climax_runs import forecast, predict
 from tests.training import toys
 from weatherlib import climax
 from weatherlib.cli import families, main, models
@@ -50,22 +51,6 @@ def folder(tmp_path_factory):
     (folder / "train.yaml").write_text(yaml.safe_dump(values))
     assert main.main(["train", str(folder / "train.yaml")]) == 0
     return folder
-
-
-def predict(folder, output, *words):
-    return main.main(
-        [
-            "predict", "--model", str(folder / "run" / "checkpoint.npz"),
-            "--data", str(folder / "weather.nc"), "--conform",
-            "--var", toys.PRESSURE, "--out-dir", str(output.parent),
-            "--output", str(output), *words,
-        ]
-    )  # fmt: skip
-
-
-def forecast(path):
-    with xarray.open_dataset(path, decode_timedelta=True) as found:
-        return found.load()
 
 
 def test_the_checkpoint_is_that_of_its_family(folder, capsys):

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import xarray
 import yaml
 
+from tests.cli.climax_runs import forecast, predict
 from tests.training import toys
 from weatherlib import data, evaluation, rollout
 from weatherlib.cli import forecasting, main, models, runs, settings
@@ -67,22 +67,6 @@ def folder(tmp_path_factory):
     (folder / "train.yaml").write_text(yaml.safe_dump(configuration(folder)))
     assert main.main(["train", str(folder / "train.yaml")]) == 0
     return folder
-
-
-def predict(folder, output, *words):
-    return main.main(
-        [
-            "predict", "--model", str(folder / "run" / "checkpoint.npz"),
-            "--data", str(folder / "weather.nc"), "--conform",
-            "--var", toys.PRESSURE, "--out-dir", str(output.parent),
-            "--output", str(output), *words,
-        ]
-    )  # fmt: skip
-
-
-def forecast(path):
-    with xarray.open_dataset(path, decode_timedelta=True) as found:
-        return found.load()
 
 
 def test_validation_judges_the_region_beside_persistence_there(folder):

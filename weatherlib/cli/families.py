@@ -183,6 +183,30 @@ def _graphcast() -> Family:
     )
 
 
+def _saver(kind: Any, architecture: str) -> Callable[..., None]:
+    """Returns how a family is saved whose files hold weights, sizes and task only."""
+    from weatherlib import checkpoint
+
+    def save(
+        path: pathlib.Path,
+        params: Any,
+        model_config: Any,
+        task_config: TaskConfig,
+        grid: Grid,
+        **texts: str,
+    ) -> None:
+        value = kind(
+            architecture=architecture,
+            params=params,
+            model_config=model_config,
+            task_config=task_config,
+            **texts,
+        )
+        checkpoint.save(path, value, extras=grid.extras)
+
+    return save
+
+
 def _residual_cnn() -> Family:
     from weatherlib import baselines, checkpoint
 
@@ -192,23 +216,6 @@ def _residual_cnn() -> Family:
         del remat  # One step is small; rollouts compute steps again by themselves.
         return baselines.ResidualCnn(model_config, task_config)
 
-    def save(
-        path: pathlib.Path,
-        params: Any,
-        model_config: baselines.ResidualCnnConfig,
-        task_config: TaskConfig,
-        grid: Grid,
-        **texts: str,
-    ) -> None:
-        value = baselines.CheckPoint(
-            architecture=baselines.RESIDUAL_CNN,
-            params=params,
-            model_config=model_config,
-            task_config=task_config,
-            **texts,
-        )
-        checkpoint.save(path, value, extras=grid.extras)
-
     def read(path: pathlib.Path) -> Any:
         return checkpoint.open_checkpoint(path, baselines.CheckPoint)
 
@@ -216,7 +223,7 @@ def _residual_cnn() -> Family:
         title="residual CNN",
         config_class=baselines.ResidualCnnConfig,
         network=network,
-        save=save,
+        save=_saver(baselines.CheckPoint, baselines.RESIDUAL_CNN),
         load=lambda path: read(path).params,
         read=read,
         mark="model_config:dilations:0",
@@ -226,23 +233,6 @@ def _residual_cnn() -> Family:
 def _climax() -> Family:
     from weatherlib import checkpoint, climax
     from weatherlib.climax import regions
-
-    def save(
-        path: pathlib.Path,
-        params: Any,
-        model_config: climax.ClimaXConfig,
-        task_config: TaskConfig,
-        grid: Grid,
-        **texts: str,
-    ) -> None:
-        value = climax.CheckPoint(
-            architecture=climax.CLIMAX,
-            params=params,
-            model_config=model_config,
-            task_config=task_config,
-            **texts,
-        )
-        checkpoint.save(path, value, extras=grid.extras)
 
     def read(path: pathlib.Path) -> Any:
         return checkpoint.open_checkpoint(path, climax.CheckPoint)
@@ -265,7 +255,7 @@ def _climax() -> Family:
         network=lambda model_config, task_config, remat: climax.make_predictor(
             model_config, task_config, remat=remat
         ),
-        save=save,
+        save=_saver(climax.CheckPoint, climax.CLIMAX),
         load=lambda path: read(path).params,
         read=read,
         mark="model_config:patch_size",

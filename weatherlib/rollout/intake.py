@@ -60,14 +60,7 @@ def make_request(
     )
     first_forcings = forcing_frames(forcings, 0, frames_per_step)
     template = _template(targets_template, inputs, first_forcings, task, time_step)
-    part: tuple[Any, ...] = ()
-    grid = inputs.coords.to_dataset()
-    if predictor_base.predicts_part(crop, inputs):
-        grid = crop(grid)
-        if any(template.sizes.get(dim) != grid.sizes[dim] for dim in ("lat", "lon")):
-            template = crop(template)
-        part = static_coords(grid[["lat", "lon"]])
-    _check_grids("targets template", grid, template)
+    template, part = _cropped(template, inputs, crop)
     _check_grids("forcings", inputs, first_forcings)
     first_member = _first_member(members)
     members = _count_members(inputs, first_forcings, members)
@@ -107,6 +100,25 @@ def make_request(
             for name in template
         },
     )
+
+
+def _cropped(
+    template: xarray.Dataset, inputs: xarray.Dataset, crop: Any
+) -> tuple[xarray.Dataset, tuple[Any, ...]]:
+    """Returns the template on what is predicted, and the coordinates of a part.
+
+    Raises:
+      ValueError: The template lies on neither the whole grid nor the part.
+    """
+    part: tuple[Any, ...] = ()
+    grid = inputs.coords.to_dataset()
+    if predictor_base.predicts_part(crop, inputs):
+        grid = crop(grid)
+        if any(template.sizes.get(dim) != grid.sizes[dim] for dim in ("lat", "lon")):
+            template = crop(template)
+        part = static_coords(grid[["lat", "lon"]])
+    _check_grids("targets template", grid, template)
+    return template, part
 
 
 def _first_lead(

@@ -20,7 +20,30 @@ from weatherlib.typing import PyTree
 __all__ = ["LeadValidator", "Validator"]
 
 
-class Validator:
+class _Judge:
+    """Fixed samples and the compiled functions that judge them."""
+
+    def __init__(
+        self,
+        objective: Any,
+        samples: Sequence[int] | np.ndarray,
+        settings: ValidationConfig,
+        placement: Placement | None,
+    ) -> None:
+        self._objective, self._settings = objective, settings
+        self._placement = placement or Placement()
+        self._samples, self._size = _chosen(samples, settings)
+        self._loss = jax.jit(lambda *args: objective.loss(*args)[0])
+        self._forecast = jax.jit(objective.forecast)
+        self._key = jax.random.PRNGKey(0)
+
+    @property
+    def count(self) -> int:
+        """How many samples are judged, of each lead time where there are several."""
+        return len(self._samples)
+
+
+class Validator(_Judge):
     """Judges parameters on fixed samples, compiled once.
 
     The loss is that of `rollout` steps. Errors are root-mean-square errors in the units
@@ -47,17 +70,8 @@ class Validator:
           settings: How many samples, which leads and levels.
           placement: Devices and processes. All processes read all samples.
         """
-        self._objective, self._load, self._settings = objective, load, settings
-        self._placement = placement or Placement()
-        self._samples, self._size = _chosen(samples, settings)
-        self._loss = jax.jit(lambda *args: objective.loss(*args)[0])
-        self._forecast = jax.jit(objective.forecast)
-        self._key = jax.random.PRNGKey(0)
-
-    @property
-    def count(self) -> int:
-        """How many samples are judged."""
-        return len(self._samples)
+        super().__init__(objective, samples, settings, placement)
+        self._load = load
 
     def __call__(self, params: PyTree, model_state: PyTree) -> dict[str, Any]:
         """Returns `metric`, `loss`, and by variable and lead `rmse` and `persistence`.
@@ -125,7 +139,7 @@ class Validator:
         }
 
 
-class LeadValidator:
+class LeadValidator(_Judge):
     """Judges forecasts of one step at some lead times, compiled once for all of them.
 
     The loss is the mean over the lead times, of which `losses` has each. Errors are as
@@ -155,19 +169,9 @@ class LeadValidator:
         Raises:
           ValueError: The period has no sample of the longest lead time.
         """
-        self._objective, self._frames, self._settings = objective, frames, settings
-        self._leads = tuple(leads)
-        self._placement = placement or Placement()
-        starts = frames.starts(period, targets=max(self._leads))
-        self._samples, self._size = _chosen(starts, settings)
-        self._loss = jax.jit(lambda *args: objective.loss(*args)[0])
-        self._forecast = jax.jit(objective.forecast)
-        self._key = jax.random.PRNGKey(0)
-
-    @property
-    def count(self) -> int:
-        """How many samples of each lead time are judged."""
-        return len(self._samples)
+        starts = frames.starts(period, targets=max(leads))
+        super().__init__(objective, starts, settings, placement)
+        self._frames, self._leads = frames, tuple(leads)
 
     def __call__(self, params: PyTree, model_state: PyTree) -> dict[str, Any]:
         """Returns what `Validator` does, and `losses` by lead time.

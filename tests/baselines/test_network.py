@@ -8,9 +8,10 @@ import pytest
 
 from tests.training import toys
 from weatherlib.baselines import config, network
+from weatherlib.nn.edges import Edges
 
-GLOBE = network.Edges(periodic=True, over_first_row="on_pole", over_last_row="on_pole")
-REGION = network.Edges()
+GLOBE = Edges(columns="around", over_first_row="on_pole", over_last_row="on_pole")
+REGION = Edges()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -124,31 +125,6 @@ def test_a_region_has_no_far_side():
     assert changed[0] > 1e-3
 
 
-@pytest.mark.parametrize(("kind", "first_behind"), [("on_pole", 1), ("pole", 0)])
-def test_over_a_pole_lies_the_other_side(kind, first_behind):
-    x = jnp.arange(5 * 8.0).reshape(1, 5, 8, 1)
-    edges = network.Edges(periodic=True, over_first_row=kind, over_last_row=kind)
-    wide = network.surround(x, 2, edges)[0, :, 2:-2, 0]
-    field = x[0, :, :, 0]
-    for reach in (1, 2):
-        behind = first_behind + reach - 1
-        np.testing.assert_array_equal(wide[2 - reach], jnp.roll(field[behind], 4))
-        np.testing.assert_array_equal(wide[-3 + reach], jnp.roll(field[-1 - behind], 4))
-    np.testing.assert_array_equal(wide[2:-2], field)
-
-
-def test_at_the_edges_of_a_region_values_are_repeated():
-    x = jnp.arange(6.0).reshape(1, 2, 3, 1)
-    wide = network.surround(x, 1, REGION)[0, :, :, 0]
-    np.testing.assert_array_equal(wide, np.pad(x[0, :, :, 0], 1, mode="edge"))
-
-
-def test_a_globe_goes_on_with_its_first_column():
-    x = jnp.arange(24.0).reshape(1, 3, 8, 1)
-    wide = network.surround(x, 2, GLOBE)[0, 2:-2, :, 0]
-    np.testing.assert_array_equal(wide, np.pad(x[0, :, :, 0], ((0, 0), (2, 2)), "wrap"))
-
-
 def test_dropout_acts_in_training_only():
     transformed, params, x = make(training=True, dropout=0.5)
     first, second = (
@@ -225,7 +201,7 @@ def test_sizes_that_make_no_network_are_refused(change, message):
 @pytest.mark.parametrize("rows", [7, 8, 21])
 def test_with_mirror_an_upside_down_world_gives_upside_down_weather(rows):
     kind = "on_pole" if rows % 2 else "pole"
-    edges = network.Edges(periodic=True, over_first_row=kind, over_last_row=kind)
+    edges = Edges(columns="around", over_first_row=kind, over_last_row=kind)
     parity = network.Parity(
         inputs=np.array([1.0, -1, 1, 1, -1]), outputs=np.array([1.0, -1, 1])
     )

@@ -15,7 +15,8 @@ from weatherlib import (
     training,
     xarray_jax,
 )
-from weatherlib.baselines import network, predictor
+from weatherlib.baselines import predictor
+from weatherlib.nn.edges import Edges
 from weatherlib.training import config, wrapping
 
 CONFIG = baselines.ResidualCnnConfig(width=4, dilations=(1,), dropout=0.3)
@@ -172,9 +173,11 @@ CENTRES = np.arange(-85.0, 86, 10)
     ],
 )  # fmt: skip
 def test_edges_follow_the_grid(lat, lon, kind, expected):
-    periodic, first, last = expected
-    assert predictor.find_edges(lat, lon, kind) == network.Edges(
-        periodic=periodic, over_first_row=first, over_last_row=last
+    around, first, last = expected
+    assert predictor.find_edges(lat, lon, kind) == Edges(
+        columns="around" if around else "repeat",
+        over_first_row=first,
+        over_last_row=last,
     )
 
 

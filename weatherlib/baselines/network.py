@@ -12,28 +12,12 @@ from jaxtyping import Array, Float
 
 from weatherlib.baselines.config import ResidualCnnConfig
 from weatherlib.nn import convolutions
+from weatherlib.nn.edges import Edges, surround
 
-__all__ = ["Edges", "Parity", "ResidualCnnNetwork", "surround"]
+__all__ = ["Parity", "ResidualCnnNetwork"]
 
 # The last layer starts small, so that training starts close to persistence.
 _HEAD_SCALE = 0.01
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Edges:
-    """How a field goes on beyond its outermost rows and columns.
-
-    Attributes:
-      periodic: Whether the last column is followed by the first.
-      over_first_row: What lies beyond row 0. "repeat": the row itself; "pole": the
-        rows on the other side of a pole half a row away; "on_pole": the same where the
-        row is the pole.
-      over_last_row: Likewise beyond the last row.
-    """
-
-    periodic: bool = False
-    over_first_row: str = "repeat"
-    over_last_row: str = "repeat"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,33 +152,6 @@ class _Member(hk.Module):
         return hk.Linear(output_size, w_init=scale, name="head")(x)
 
 
-def surround(
-    x: Float[Array, "batch lat lon channel"], reach: int, edges: Edges
-) -> Float[Array, "batch rows columns channel"]:
-    """Returns a field with `reach` more rows and columns on each side.
-
-    Args:
-      x: The field.
-      reach: Rows and columns to add, at most as many as there are behind the edge.
-      edges: What they hold.
-    """
-    first = _beyond(x[:, : reach + 1], reach, edges.over_first_row)
-    last = _beyond(x[:, -reach - 1 :][:, ::-1], reach, edges.over_last_row)
-    x = jnp.concatenate([first[:, ::-1], x, last], axis=1)
-    if edges.periodic:
-        return jnp.concatenate([x[:, :, -reach:], x, x[:, :, :reach]], axis=2)
-    return jnp.pad(x, ((0, 0), (0, 0), (reach, reach), (0, 0)), mode="edge")
-
-
-def _beyond(rows: Array, reach: int, kind: str) -> Array:
-    """Returns what lies beyond an edge, nearest first; so are the rows behind it."""
-    if kind == "repeat":
-        return jnp.repeat(rows[:, :1], reach, axis=1)
-    first = 1 if kind == "on_pole" else 0
-    across = rows[:, first : first + reach]
-    return jnp.roll(across, across.shape[2] // 2, axis=2)
-
-
 def _convolution(
     x: Array,
     config: ResidualCnnConfig,
@@ -228,8 +185,8 @@ def _check_reach(
     config: ResidualCnnConfig, rows: int, columns: int, edges: Edges
 ) -> None:
     reach = (config.kernel // 2) * max(config.dilations)
-    over_pole = {edges.over_first_row, edges.over_last_row} != {"repeat"}
-    needed = (reach + 1 if over_pole else 1, reach if edges.periodic else 1)
+    around = edges.columns == "around"
+    needed = (reach + 1 if edges.over_poles else 1, reach if around else 1)
     for size, least, what in zip((rows, columns), needed, ("rows", "columns")):
         if size < least:
             raise ValueError(

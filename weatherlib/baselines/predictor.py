@@ -12,6 +12,7 @@ from weatherlib import losses, predictor_base, stacking, variables
 from weatherlib.baselines import config, network
 from weatherlib.data_utils import check_call
 from weatherlib.geometry import grids
+from weatherlib.nn.edges import ZERO, Edges
 from weatherlib.task import TaskConfig
 
 __all__ = ["ResidualCnn", "find_edges"]
@@ -131,16 +132,16 @@ def _parity(
     return network.Parity(inputs=signs(inputs, forcings), outputs=signs(template))
 
 
-def _require_mirrored_rows(lat: xr.DataArray, edges: network.Edges) -> None:
+def _require_mirrored_rows(lat: xr.DataArray, edges: Edges) -> None:
     rows = np.asarray(lat.values, np.float64)
-    if not edges.periodic or not np.allclose(rows, -rows[::-1], atol=1e-3):
+    if edges.columns != "around" or not np.allclose(rows, -rows[::-1], atol=1e-3):
         raise ValueError(
             f"mirror: needs a global grid with the same rows in both hemispheres, "
             f"found latitudes {rows[0]:g} to {rows[-1]:g}; set mirror to false"
         )
 
 
-def find_edges(lat: Any, lon: Any, kind: str = "auto") -> network.Edges:
+def find_edges(lat: Any, lon: Any, kind: str = "auto") -> Edges:
     """Returns how fields on a grid go on beyond its edges.
 
     Over a pole they go on half-way round, which needs an even number of columns; with
@@ -149,13 +150,15 @@ def find_edges(lat: Any, lon: Any, kind: str = "auto") -> network.Edges:
     Args:
       lat: Degrees north, in either order, shape [lat].
       lon: Degrees east, shape [lon].
-      kind: "global", "regional", or "auto" for what the longitudes say.
+      kind: "zero", "global", "regional", or "auto" for what the longitudes say.
 
     Raises:
       ValueError: The grid is uneven, or "global" was asked for and the longitudes do
         not go round.
     """
     rows, columns = grids.check_latitude(lat), grids.check_longitude(lon)
+    if kind == "zero":
+        return ZERO
     step = np.median((np.diff(columns) + 180) % 360 - 180) if columns.size > 1 else 0
     goes_round = abs(abs(step) * columns.size - 360) < _ROUNDING * abs(step)
     if kind == "global" and not goes_round:
@@ -165,11 +168,11 @@ def find_edges(lat: Any, lon: Any, kind: str = "auto") -> network.Edges:
             "use regional or auto"
         )
     if kind == "regional" or not goes_round:
-        return network.Edges()
+        return Edges()
     ends = ["repeat", "repeat"]
     if columns.size % 2 == 0 and rows.size > 1:
         ends = [_end(rows), _end(rows[::-1])]
-    return network.Edges(periodic=True, over_first_row=ends[0], over_last_row=ends[1])
+    return Edges(columns="around", over_first_row=ends[0], over_last_row=ends[1])
 
 
 def _end(rows: np.ndarray) -> str:
@@ -189,7 +192,7 @@ def _frozen(coordinate: xr.DataArray) -> tuple[float, ...]:
 @functools.lru_cache(maxsize=8)
 def _grid(
     lat: tuple[float, ...], lon: tuple[float, ...], kind: str
-) -> tuple[np.ndarray, network.Edges]:
+) -> tuple[np.ndarray, Edges]:
     """Returns sines and cosines of the places, shape [lat, lon, 4], and the edges."""
     rows, columns = np.deg2rad(lat)[:, np.newaxis], np.deg2rad(lon)[np.newaxis]
     parts = (np.sin(rows), np.cos(rows), np.sin(columns), np.cos(columns))

@@ -1,0 +1,54 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from weatherlib.nn.edges import ZERO, Edges, surround
+
+GLOBE = Edges(columns="around", over_first_row="on_pole", over_last_row="on_pole")
+REGION = Edges()
+
+
+@pytest.mark.parametrize(("kind", "first_behind"), [("on_pole", 1), ("pole", 0)])
+def test_over_a_pole_lies_the_other_side(kind, first_behind):
+    x = jnp.arange(5 * 8.0).reshape(1, 5, 8, 1)
+    edges = Edges(columns="around", over_first_row=kind, over_last_row=kind)
+    wide = surround(x, 2, edges)[0, :, 2:-2, 0]
+    field = x[0, :, :, 0]
+    for reach in (1, 2):
+        behind = first_behind + reach - 1
+        np.testing.assert_array_equal(wide[2 - reach], jnp.roll(field[behind], 4))
+        np.testing.assert_array_equal(wide[-3 + reach], jnp.roll(field[-1 - behind], 4))
+    np.testing.assert_array_equal(wide[2:-2], field)
+
+
+def test_at_the_edges_of_a_region_values_are_repeated():
+    x = jnp.arange(6.0).reshape(1, 2, 3, 1)
+    wide = surround(x, 1, REGION)[0, :, :, 0]
+    np.testing.assert_array_equal(wide, np.pad(x[0, :, :, 0], 1, mode="edge"))
+
+
+def test_a_globe_goes_on_with_its_first_column():
+    x = jnp.arange(24.0).reshape(1, 3, 8, 1)
+    wide = surround(x, 2, GLOBE)[0, 2:-2, :, 0]
+    np.testing.assert_array_equal(wide, np.pad(x[0, :, :, 0], ((0, 0), (2, 2)), "wrap"))
+
+
+def test_zero_edges_hold_zeros_on_all_sides():
+    x = jnp.arange(1.0, 7).reshape(1, 2, 3, 1)
+    np.testing.assert_array_equal(
+        surround(x, 2, ZERO)[0, :, :, 0], np.pad(x[0, :, :, 0], 2)
+    )
+
+
+def test_zero_rows_go_with_columns_that_go_round():
+    x = jnp.arange(1.0, 7).reshape(1, 2, 3, 1)
+    edges = Edges(columns="around", over_first_row="zero", over_last_row="repeat")
+    wide = surround(x, 1, edges)[0, :, :, 0]
+    expected = [[0] * 5, [3, 1, 2, 3, 1], [6, 4, 5, 6, 4], [6, 4, 5, 6, 4]]
+    np.testing.assert_array_equal(wide, expected)
+
+
+def test_zero_columns_go_with_repeated_rows():
+    x = jnp.arange(1.0, 3).reshape(1, 1, 2, 1)
+    wide = surround(x, 1, Edges(columns="zero"))[0, :, :, 0]
+    np.testing.assert_array_equal(wide, [[0, 1, 2, 0]] * 3)

@@ -29,3 +29,7 @@ CLIMAX_RTOL = 1e-4
 CLIMAX_LOSS_RTOL = 1e-5
 CLIMAX_METRIC_RTOL = 1e-4
 CLIMAX_TABLE_ATOL = 1e-6
+
+# Ridge regression, of the standard deviation of the targets.
+RIDGE_F64 = 1e-8
+RIDGE_F32 = 1e-3

@@ -20,6 +20,8 @@ class FitConfig(config.Mapping):
         takes those of the model. The weights are then fitted again to all samples.
       held_out: Share of the samples, the last ones in time, that judge candidates.
         Samples that share frames with them take no part in the choice.
+      held_out_period: In place of that share, the period whose samples judge: its first
+        time, and the first one after it.
       form: "primal" sums products of features with each other, and needs memory for
         their square; "dual" keeps all samples, and needs memory for them. "auto" takes
         the dual form where features exceed samples, and the other one where only that
@@ -36,6 +38,7 @@ class FitConfig(config.Mapping):
 
     candidates: tuple[float, ...] = ()
     held_out: float = 0.2
+    held_out_period: tuple[str, str] | None = None
     form: Literal["auto", "primal", "dual"] = "auto"
     storage: Literal["auto", "matrix", "factors"] = "auto"
     memory: float | None = None

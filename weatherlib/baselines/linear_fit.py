@@ -30,7 +30,7 @@ from weatherlib.baselines import (
 from weatherlib.baselines.linear_config import AnyLinearConfig, MultiLinearConfig
 from weatherlib.baselines.linear_layout import Channels
 
-__all__ = ["JOINT", "Fit", "fit"]
+__all__ = ["JOINT", "Fit", "fit", "plan"]
 
 JOINT = "all variables"
 """What the errors of a model that has one penalty are kept under."""
@@ -146,6 +146,30 @@ def fit(
     return job.result(sums, errors)
 
 
+def plan(
+    batch: linear_rows.Batch,
+    config: AnyLinearConfig,
+    channels: Channels,
+    *,
+    samples: int,
+    dtype: Any = np.float32,
+) -> linear_memory.Plan:
+    """Returns how a fit would be done, and the memory it would take.
+
+    Args:
+      batch: Any batch, of one sample for example.
+      config: As for `fit`.
+      channels: As for `fit`.
+      samples: As for `fit`.
+      dtype: As for `fit`.
+
+    Raises:
+      ValueError: As for `fit`.
+    """
+    intake = linear_rows.Intake(config, channels, batch)
+    return _Job(config, intake, samples, np.dtype(dtype)).plan
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Split:
     """Samples by what they are for.
@@ -175,6 +199,11 @@ class _Split:
             )
         if not config.fit.candidates:
             return cls(trained=samples, first_judged=samples)
+        if held_out is None and config.fit.held_out_period is not None:
+            raise ValueError(
+                "fit.held_out_period: samples have no dates here; put those of the "
+                "period last and pass their number as held_out"
+            )
         if held_out is None:
             held_out = max(1, round(config.fit.held_out * samples))
         if gap is None:

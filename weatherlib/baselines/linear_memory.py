@@ -70,11 +70,18 @@ class Plan:
       form: "primal" or "dual".
       storage: "matrix" or "factors".
       bytes: Memory that it takes, about.
+      load: What there is to do.
     """
 
     form: str
     storage: str
     bytes: int
+    load: Load
+
+    @property
+    def weights(self) -> int:
+        """How many weights the result has."""
+        return self.load.weights(self.storage)
 
 
 def choose(load: Load, settings: FitConfig) -> Plan:
@@ -109,7 +116,7 @@ def choose(load: Load, settings: FitConfig) -> Plan:
         forms = ["primal", "dual"]
     limit = available() if settings.memory is None else settings.memory * 2**30
     plans = [
-        Plan(form=form, storage=storage, bytes=load.bytes(form, storage))
+        Plan(form=form, storage=storage, bytes=load.bytes(form, storage), load=load)
         for form in forms
     ]
     for plan in plans:

@@ -291,7 +291,7 @@ class TrainConfig(config.Mapping):
       output: Folder of the results.
       data: What is learnt from.
       model: `family` and the fields of that family's configuration.
-      stages: One after the other.
+      stages: One after the other. Models that have a solution in closed form need none.
       schedule: Learning rate over all stages that have none of their own.
       optimizer: How weights change.
       loss: Weights of the loss.
@@ -316,7 +316,7 @@ class TrainConfig(config.Mapping):
     output: pathlib.Path
     data: DataConfig
     model: dict[str, Any]
-    stages: tuple[StageConfig, ...]
+    stages: tuple[StageConfig, ...] = ()
     schedule: Schedule | None = None
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
@@ -339,8 +339,6 @@ class TrainConfig(config.Mapping):
 
     def __post_init__(self) -> None:
         require_positive(self, "checkpoint_every", "keep", "log_every")
-        if not self.stages:
-            raise ValueError("stages is empty; a run needs at least one")
         if self.schedule is None and any(s.schedule is None for s in self.stages):
             raise ValueError(
                 "schedule: missing for the run, and for at least one stage"

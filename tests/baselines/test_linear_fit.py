@@ -360,6 +360,9 @@ def test_too_few_samples_are_refused():
     options = {"held_out": 0}
     with pytest.raises(ValueError, match="0 would judge"):
         linear_cases.fit(LINEAR, frames, targets, fit=how, options=options)
+    dated = linear_config.FitConfig(candidates=(1.0,), held_out_period=("a", "b"))
+    with pytest.raises(ValueError, match="held_out_period: samples have no dates here"):
+        linear_cases.fit(LINEAR, frames, targets, fit=dated)
     options = {"held_out": 19, "gap": 0}
     linear_cases.fit(LINEAR, frames, targets, fit=how, options=options)
 

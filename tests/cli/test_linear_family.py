@@ -1,5 +1,7 @@
 """A linear model from its fit to a forecast."""
 
+import sys
+
 import haiku as hk
 import jax
 import numpy as np
@@ -171,6 +173,12 @@ def test_info_describes_a_fitted_model(fitted, capsys):
     out = capsys.readouterr().out
     assert "alpha" in out and "held_out 0.2" in out
     assert families.recognise(path) == models.load_model(path).family
+
+
+def test_a_fit_needs_no_packages_for_training(folder, monkeypatch):
+    for name in ("grain", "orbax", "tensorboardX"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert train(folder) == 0
 
 
 def test_validation_is_not_needed(folder, capsys):

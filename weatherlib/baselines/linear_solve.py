@@ -172,23 +172,22 @@ class Equations:
     def _direct(self, alphas: np.ndarray) -> np.ndarray | None:
         """Returns the solution by Cholesky factors, shape [row, output].
 
-        None where that costs more than a decomposition, or rounding forbids it.
+        None where that costs more than a decomposition, or a penalty is so small that
+        rounding would take its place.
         """
-        different = np.unique(alphas)
-        if len(different) > _FEW or different[0] == 0:
+        different, size = np.unique(alphas), len(self._matrix)
+        rounding = size * np.finfo(np.float64).eps * self._matrix.trace()
+        if len(different) > _FEW or different[0] <= rounding:
             return None
         found = np.empty_like(self._right)
-        diagonal = np.arange(len(self._matrix))
+        diagonal = np.arange(size)
         for alpha in different:
             matrix = self._matrix.copy(order="F")
             matrix[diagonal, diagonal] += alpha
             chosen = alphas == alpha
-            try:
-                factor = linalg.cho_factor(
-                    matrix, lower=True, overwrite_a=True, check_finite=False
-                )
-            except linalg.LinAlgError:
-                return None
+            factor = linalg.cho_factor(
+                matrix, lower=True, overwrite_a=True, check_finite=False
+            )
             found[:, chosen] = linalg.cho_solve(
                 factor, self._right[:, chosen], overwrite_b=True, check_finite=False
             )

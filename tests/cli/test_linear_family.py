@@ -6,6 +6,7 @@ import haiku as hk
 import jax
 import numpy as np
 import pytest
+import xarray
 import yaml
 
 from tests.training import toys
@@ -325,3 +326,39 @@ def test_linear_models_are_registered(name):
     model = registry.find(name)
     assert model.closed_form
     assert registry.find(registry.name_of(model.config_class())) is model
+
+
+def predict(folder, *words):
+    with toys.quick_compilation():
+        return main.main(
+            [
+                "predict", "--model", str(folder / "run" / "checkpoint.npz"),
+                "--data", str(folder / "weather.nc"), "--out-dir", str(folder),
+                "--output", str(folder / "found.nc"), "--overwrite", "--conform",
+                *words,
+            ]
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "made"), [(None, 2), (1, 2), (3, 4), (4, 4)])
+def test_forecasts_are_whole_steps_of_several_frames(fitted, asked, made, capsys):
+    words = () if asked is None else ("--steps", str(asked))
+    assert predict(fitted, "--init", "2020-01-19T00", *words) == 0
+    with xarray.open_dataset(fitted / "found.nc", decode_timedelta=False) as found:
+        assert found.sizes["time"] == made
+    said = f"Steps: {made} for {asked}, as the model predicts 2 at a time"
+    assert (said in capsys.readouterr().out) == (asked in (1, 3))
+
+
+def test_sets_of_forecasts_are_whole_steps_of_several_frames(fitted, capsys):
+    words = ("--init", "2020-01-19T00:2020-01-20T00:12h", "--steps", "3")
+    (fitted / "found.nc").unlink(missing_ok=True)
+    assert predict(fitted, *words) == 0
+    with xarray.open_dataset(fitted / "found.nc", decode_timedelta=False) as found:
+        assert {3, 4} <= set(found.sizes.values())
+    assert "Steps: 4 for 3" in capsys.readouterr().out
+
+
+def test_without_a_name_the_first_variable_is_drawn(fitted):
+    assert predict(fitted, "--init", "2020-01-19T00") == 0
+    assert (fitted / "geopotential_at_500_hPa_step01.png").exists()

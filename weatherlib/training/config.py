@@ -249,7 +249,8 @@ class ValidationConfig(config.Mapping):
       samples: Forecasts judged, spread evenly over the validation period.
       batch_size: Forecasts at a time.
       rollout: Steps of the loss that decides which weights are best.
-      leads: Steps at which errors are given beside those of persistence; none if empty.
+      leads: Predicted frames whose errors are given beside those of persistence,
+        counted from 1; none if empty.
       lead: Lead times judged in one step each, in place of `rollout` and `leads`, such
         as ["6h", "24h", "72h"]. None takes those of the last stage that has any: of a
         range the shortest, the middle and the longest.

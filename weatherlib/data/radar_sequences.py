@@ -296,8 +296,9 @@ def to_unit(pixels: np.ndarray) -> np.ndarray:
 def from_unit(frames: np.ndarray) -> np.ndarray:
     """Returns what `to_unit` made as pixels again, float32, as the scores do.
 
-    It divides by the scale rounded to float32, so that a whole pixel comes back as
-    itself; dividing pixels by 255 instead loses the threshold of 219.
+    It divides by the scale rounded to float32, and pixels up to 254 come back as
+    themselves. Those of frames made by dividing by 255 do not: 219 misses its
+    threshold.
     """
     return np.asarray(frames, np.float32) / SCALE
 

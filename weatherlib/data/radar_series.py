@@ -64,7 +64,11 @@ def series_sequences(
         inside &= times >= _moment("start", start)
     if end is not None:
         inside &= times < _moment("end", end)
-    first = _first_frames(times, inside, spacing, config, (start, end))
+    _require_length(times, inside, spacing, config, (start, end))
+    # Nothing outside of the period is read, so that it need not be there.
+    held = np.flatnonzero(inside)
+    dataset = dataset.isel(time=slice(int(held[0]), int(held[-1]) + 1))
+    first = _first_frames(times[held[0] : held[-1] + 1], spacing.step, config)
     field = dataset[NAME].transpose("time", "lat", "lon")
     small = field.nbytes <= _IN_MEMORY_BYTES
     if small if in_memory is None else in_memory:
@@ -73,7 +77,7 @@ def series_sequences(
     parts = radar_grid.tiles(shape, tile or shape, tile_stride)
     pairs = [(part, int(begin)) for part in parts for begin in first]
     if scan:
-        pairs = _measured(field, parts, first, inside, config)
+        pairs = _measured(field, parts, first, config)
     source = _SeriesSource(
         field,
         pairs,
@@ -156,44 +160,54 @@ class _SeriesSource:
         return slice(begin, begin + self._config.reach, self._config.every)
 
 
-def _first_frames(
+def _pieces(times: np.ndarray, step: np.timedelta64) -> list[np.ndarray]:
+    """Returns the places of frames without a gap between them."""
+    gaps = np.flatnonzero(np.diff(times) != step) + 1
+    return np.split(np.arange(len(times)), gaps)
+
+
+def _require_length(
     times: np.ndarray,
     inside: np.ndarray,
     spacing: radar_grid.Spacing,
     config: radar_sequences.SequenceConfig,
     period: tuple[Any, Any],
-) -> np.ndarray:
-    """Returns the first frames of all samples inside a period, [sample].
+) -> None:
+    """Checks that a sample fits into a period.
 
     Raises:
-      ValueError: There is none.
+      ValueError: It does not.
     """
-    found: list[int] = []
-    pieces = np.split(np.arange(len(times)), spacing.gaps)
-    longest = 0
-    for piece in pieces:
-        held = piece[inside[piece]]
-        longest = max(longest, len(held))
-        if len(held) >= config.reach:
-            last = held[-1] - config.reach + 1
-            found += range(held[0], last + 1, config.stride * config.every)
-    if not found:
-        start, end = (text or word for text, word in zip(period, ("begin", "end")))
-        reason = f"; {spacing.description}" if spacing.description else ""
-        raise ValueError(
-            f"a sample of {config.frames} frames, {config.every} x "
-            f"{pd.Timedelta(spacing.step)} apart, needs {config.reach} frames in a row "
-            f"and the period from {start} to {end} has at most {longest} of "
-            f"{len(times)}{reason}"
-        )
-    return np.asarray(found)
+    pieces = _pieces(times, spacing.step)
+    longest = max(int(inside[piece].sum()) for piece in pieces)
+    if longest >= config.reach:
+        return
+    start, end = (text or word for text, word in zip(period, ("begin", "end")))
+    reason = f"; {spacing.description}" if spacing.description else ""
+    raise ValueError(
+        f"a sample of {config.frames} frames, {config.every} x "
+        f"{pd.Timedelta(spacing.step)} apart, needs {config.reach} frames in a row, "
+        f"and the period from {start} to {end} has at most {longest} of "
+        f"{len(inside)}{reason}"
+    )
+
+
+def _first_frames(
+    times: np.ndarray, step: np.timedelta64, config: radar_sequences.SequenceConfig
+) -> np.ndarray:
+    """Returns the first frames of all samples, [sample]."""
+    stride = config.stride * config.every
+    found = [
+        np.arange(piece[0], piece[-1] - config.reach + 2, stride)
+        for piece in _pieces(times, step)
+    ]
+    return np.concatenate(found)
 
 
 def _measured(
     field: xarray.DataArray,
     parts: tuple[radar_grid.Tile, ...],
     first: np.ndarray,
-    inside: np.ndarray,
     config: radar_sequences.SequenceConfig,
 ) -> list[tuple[radar_grid.Tile, int]]:
     """Returns the samples whose frames are measured well enough.
@@ -201,22 +215,20 @@ def _measured(
     Raises:
       ValueError: There is none.
     """
-    held = np.flatnonzero(inside)
-    span = slice(int(held[0]), int(held[-1]) + 1)
-    shares = missing_shares(field.isel(time=span), parts)
+    shares = missing_shares(field, parts)
     bad = (shares > config.max_missing) | (shares == 1)
     steps = np.arange(config.frames) * config.every
     pairs = [
         (part, int(begin))
         for number, part in enumerate(parts)
         for begin in first
-        if not bad[begin - span.start + steps, number].any()
+        if not bad[begin + steps, number].any()
     ]
     if pairs:
         return pairs
     if (shares == 1).all(axis=1).any():
         at = int(np.argmax((shares == 1).all(axis=1)))
-        when = str(field["time"].values[span][at])[:16]
+        when = str(field["time"].values[at])[:16]
         raise ValueError(
             f"{NAME}: no sample is left, for frames have no measurement at all, the "
             f"first at {when}; leave them out of the series"

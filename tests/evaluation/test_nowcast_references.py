@@ -42,6 +42,17 @@ def test_motion_of_a_pattern_is_found_to_a_tenth_of_a_cell(shift):
     assert np.abs(inner - expected).mean() < 0.1
 
 
+def test_the_edge_of_what_the_radar_sees_does_not_stop_the_rain():
+    frames = _moving((1.0, -2.0), seed=1)
+    rows, columns = np.mgrid[:64, :64]
+    unseen = np.hypot(rows - 32, columns - 32) > 24
+    frames[:, unseen] = np.nan
+    # And a hole in one frame alone.
+    frames[2, 24:34, 30:40] = np.nan
+    found = extrapolation.find_motion(frames)[:, ~unseen].mean(1)
+    np.testing.assert_allclose(found, [1.0, -2.0], atol=0.05)
+
+
 def test_motion_that_differs_from_place_to_place_is_found():
     frames = _moving((0, 0), frames=1, side=96)[0]
     turned = np.stack(

@@ -77,8 +77,8 @@ def find_motion(frames: np.ndarray, settings: FlowConfig | None = None) -> np.nd
     """Returns how far each cell moves from one frame to the next.
 
     Args:
-      frames: Pixels without missing values, the last frame last. Shape [time, row,
-        column], at least 2 frames.
+      frames: Pixels, NaN where missing: nothing is compared there. The last frame
+        last. Shape [time, row, column], at least 2 frames.
       settings: How.
 
     Returns:
@@ -94,6 +94,7 @@ def find_motion(frames: np.ndarray, settings: FlowConfig | None = None) -> np.nd
         raise ValueError(
             f"motion needs at least 2 frames [time, row, column], found {values.shape}"
         )
+    # Missing pixels stay NaN in coarser frames, and end where frames are compared.
     values = values[-settings.frames :]
     pyramid = [values]
     while (
@@ -176,7 +177,13 @@ def _normal_equations(
     frames: np.ndarray, flow: np.ndarray, settings: FlowConfig
 ) -> tuple[np.ndarray, ...]:
     """Returns the products of gradients and changes, summed over pairs of frames."""
-    smooth = scipy.ndimage.gaussian_filter(frames, (0, settings.blur, settings.blur))
+    missing = np.isnan(frames)
+    smooth = np.where(missing, 0.0, frames)
+    if settings.blur:
+        blur = (0, settings.blur, settings.blur)
+        smooth = scipy.ndimage.gaussian_filter(smooth, blur)
+    # Gradients beside missing pixels are those of a hole.
+    holes = scipy.ndimage.maximum_filter(missing.astype(np.float64), (1, 3, 3))
     rows, columns = frames.shape[1:]
     grid = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"))
     place = grid - flow
@@ -186,14 +193,16 @@ def _normal_equations(
         for where in (place[axis], grid[axis]):
             known &= (where >= 1) & (where <= size - 2)
     total = np.zeros((5, rows, columns))
-    for before, after in itertools.pairwise(smooth):
+    pairs = zip(itertools.pairwise(smooth), itertools.pairwise(holes))
+    for (before, after), (hole, other) in pairs:
         moved = _read(before, place, "nearest")
+        whole = known & (_read(hole, place, "nearest") == 0) & (other == 0)
         dy, dx = np.gradient(0.5 * (moved + after))
         dt = after - moved
         # Rain that grows or decays is no motion, and says little.
-        changes = np.abs(dt[known & (dt != 0)])
+        changes = np.abs(dt[whole & (dt != 0)])
         usual = float(np.median(changes)) if changes.size else 0.0
-        weight = known / (1 + (dt / (2 * usual + _FLAT)) ** 2)
+        weight = whole / (1 + (dt / (2 * usual + _FLAT)) ** 2)
         parts = (dy * dy, dx * dx, dy * dx, dy * dt, dx * dt)
         total += np.stack(parts) * weight
     return tuple(total)
@@ -217,6 +226,8 @@ def _whole_shift(frames: np.ndarray) -> np.ndarray:
     """
     rows, columns = frames.shape[1:]
     window = np.hanning(rows + 2)[1:-1, np.newaxis] * np.hanning(columns + 2)[1:-1]
+    window = window * ~np.isnan(frames).any(axis=0)
+    frames = np.nan_to_num(frames)
     waves = np.fft.rfft2((frames - frames.mean(axis=(1, 2), keepdims=True)) * window)
     cross = (np.conj(waves[:-1]) * waves[1:]).sum(0)
     found = np.fft.irfft2(cross, (rows, columns))

@@ -64,8 +64,9 @@ class Extrapolation:
         """
         frames = _filled(context, 2)
         found = []
-        for one in frames:
-            flow = extrapolation.find_motion(one, self.settings)
+        for one, raw in zip(frames, np.asarray(context, np.float64)):
+            # The edge of what the radar sees does not move, and says nothing.
+            flow = extrapolation.find_motion(raw, self.settings)
             found.append(extrapolation.advect(one[-1], flow, leads, self.settings))
         return np.stack(found)
 

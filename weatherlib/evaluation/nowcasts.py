@@ -125,18 +125,22 @@ def evaluate_nowcasts(
         coords="minimal",
         compat="override",
         join="outer",
-        combine_attrs="drop",
+        combine_attrs="override",
     )
     counts = [one.attrs["members"] for one in scores.values()]
     missing = [one.attrs.get("missing", 0) for one in scores.values()]
     joined = joined.assign_coords(members=("model", counts))
     lacking = [f"{n}: {m} pixels" for n, m in zip(scores, missing) if m]
-    attrs = {"samples": len(chosen), "thresholds_of": "pixels on the scale of SEVIR"}
+    attrs: dict[str, Any] = {
+        "samples": len(chosen),
+        "thresholds_of": "pixels on the scale of SEVIR",
+    }
     if lacking:
         attrs["notes"] = (
             f"missing where the truth is known, left out: {', '.join(lacking)}"
         )
-    return joined.assign_attrs(attrs)
+    joined.attrs = attrs
+    return joined
 
 
 def _scores_of(

@@ -9,7 +9,7 @@ from weatherlib.data import (
     radar_fields,
     radar_grid,
     radar_units,
-    synthetic_radar,
+    synthetic,
 )
 
 _KNMI = "radar_knmi_nl_5min_rain_20100826T0000-0455.nc"
@@ -203,7 +203,7 @@ def test_a_file_that_is_missing_or_cut_short_says_so(tmp_path):
 
 
 def test_pictures_are_cropped_and_cut_into_tiles():
-    found = synthetic_radar.synthetic_radar(frames=2, rows=20, columns=30)
+    found = synthetic.synthetic_radar(frames=2, rows=20, columns=30)
     middle = radar_grid.crop(found, 8)
     np.testing.assert_array_equal(
         middle["vil"], found["vil"].isel(lat=slice(6, 14), lon=slice(11, 19))
@@ -226,7 +226,7 @@ def test_pictures_are_cropped_and_cut_into_tiles():
 
 
 def test_other_quantities_need_a_known_name_and_pictures():
-    found = synthetic_radar.synthetic_radar(frames=1, rows=8, columns=8)
+    found = synthetic.synthetic_radar(frames=1, rows=8, columns=8)
     with pytest.raises(ValueError, match="no 'snow'"):
         radar.as_quantity(found, "snow")
     with pytest.raises(ValueError, match="vil: not in the data"):
@@ -237,7 +237,7 @@ def test_other_quantities_need_a_known_name_and_pictures():
 
 
 def test_a_series_can_be_trained_on_as_any_other():
-    found = synthetic_radar.synthetic_radar(frames=12, rows=16, columns=16)
+    found = synthetic.synthetic_radar(frames=12, rows=16, columns=16)
     placed = radar_grid.on_plane(found)
     nowcast = task.TaskConfig(
         input_variables=("vil",),

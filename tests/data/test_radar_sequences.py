@@ -9,7 +9,7 @@ from weatherlib.data import (
     radar_grid,
     radar_sequences,
     radar_series,
-    synthetic_radar,
+    synthetic,
 )
 
 _SHORT = radar_sequences.SequenceConfig(inputs=3, targets=2, stride=1)
@@ -17,7 +17,7 @@ _SHORT = radar_sequences.SequenceConfig(inputs=3, targets=2, stride=1)
 
 @pytest.fixture(scope="module")
 def series():
-    return synthetic_radar.synthetic_radar(frames=20, rows=24, columns=24, seed=3)
+    return synthetic.synthetic_radar(frames=20, rows=24, columns=24, seed=3)
 
 
 def test_samples_are_consecutive_frames_between_0_and_1(series):

@@ -13,7 +13,7 @@ from weatherlib.data import (
     radar_sequences,
     radar_series,
     radar_units,
-    synthetic_radar,
+    synthetic,
 )
 from weatherlib.evaluation import extrapolation, nowcast_references, nowcasts
 
@@ -121,9 +121,9 @@ def test_along_a_turning_flow_nothing_spirals_outwards():
 def test_extrapolation_beats_persistence_on_made_up_rain():
     errors = []
     for seed in range(3):
-        series = synthetic_radar.synthetic_radar(
-            frames=10, rows=64, columns=64, seed=seed
-        )["vil"].values
+        series = synthetic.synthetic_radar(frames=10, rows=64, columns=64, seed=seed)[
+            "vil"
+        ].values
         context, truth = series[None, :7], series[7:]
         found = [
             nowcast(context, 3)[0]

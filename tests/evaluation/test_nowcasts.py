@@ -4,7 +4,7 @@ import scores.categorical
 import scores.probability
 import xarray
 
-from weatherlib.data import radar_sequences, radar_series, synthetic_radar
+from weatherlib.data import radar_sequences, radar_series, synthetic
 from weatherlib.evaluation import (
     deterministic,
     ensemble,
@@ -22,7 +22,7 @@ _SMALL = nowcasts.NowcastConfig(
 
 @pytest.fixture(scope="module")
 def samples():
-    series = synthetic_radar.synthetic_radar(frames=24, rows=48, columns=48, seed=4)
+    series = synthetic.synthetic_radar(frames=24, rows=48, columns=48, seed=4)
     config = radar_sequences.SequenceConfig(inputs=4, targets=3, stride=3)
     return radar_series.series_sequences(series, config)
 

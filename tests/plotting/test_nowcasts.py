@@ -4,7 +4,7 @@ import PIL.Image
 import pytest
 import xarray
 
-from weatherlib.data import synthetic_radar
+from weatherlib.data import synthetic
 from weatherlib.evaluation import nowcast_references, nowcasts
 from weatherlib.plotting import nowcasts as pictures
 from weatherlib.plotting import save_figure
@@ -12,7 +12,7 @@ from weatherlib.plotting import save_figure
 
 @pytest.fixture(scope="module")
 def frames():
-    return synthetic_radar.synthetic_radar(frames=7, rows=24, columns=24)["vil"].values
+    return synthetic.synthetic_radar(frames=7, rows=24, columns=24)["vil"].values
 
 
 def test_colours_are_the_published_ranges():

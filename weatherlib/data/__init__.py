@@ -25,7 +25,7 @@ from weatherlib.data.sampling import (
     subsample,
 )
 from weatherlib.data.starts import StartRule, parse_starts
-from weatherlib.data.synthetic_radar import SyntheticRadarConfig, synthetic_radar
+from weatherlib.data.synthetic import SyntheticRadarConfig, synthetic_radar
 from weatherlib.data.writers import (
     Compression,
     ForecastWriter,

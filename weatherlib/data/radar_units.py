@@ -170,7 +170,7 @@ def driest_dbz(depth: float = LAYER_DEPTH) -> float:
     Args:
       depth: Of the column, m.
     """
-    return float(vil_to_dbz(np.float64(_VIL_DRY), depth))
+    return float(vil_to_dbz(np.array(_VIL_DRY), depth))
 
 
 def dbz_to_pixels(

@@ -22,7 +22,6 @@ import pathlib
 from typing import Any, Literal, final
 
 import numpy as np
-import pandas as pd
 import xarray
 
 from weatherlib.data import (
@@ -32,6 +31,7 @@ from weatherlib.data import (
     sevir_files,
 )
 from weatherlib.data.radar import NAME
+from weatherlib.data.sevir_catalogue import Table
 
 __all__ = ["SEVIR_KM", "open_event", "open_sevir"]
 
@@ -131,7 +131,7 @@ class _SevirSource:
     def __init__(
         self,
         folder: pathlib.Path,
-        events: pd.DataFrame,
+        events: Table,
         info: sevir_files.FileInfo,
         config: radar_sequences.SequenceConfig,
     ) -> None:
@@ -172,11 +172,11 @@ class _SevirSource:
         begin = part * self._config.stride * self._config.every
         return event, slice(begin, begin + self._config.reach, self._config.every)
 
-    def _rows(self) -> list[pd.Series]:
+    def _rows(self) -> list[Any]:
         return [row for _, row in self._events.iterrows()]
 
 
-def _with_files(events: pd.DataFrame, folder: pathlib.Path) -> pd.DataFrame:
+def _with_files(events: Table, folder: pathlib.Path) -> Table:
     """Returns the events whose file is there.
 
     Raises:

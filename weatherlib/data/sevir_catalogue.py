@@ -21,6 +21,7 @@ from weatherlib.data_utils import lexicon
 __all__ = [
     "SPLIT_DATE",
     "Split",
+    "Table",
     "in_validation",
     "offsets",
     "read_catalogue",
@@ -32,6 +33,9 @@ __all__ = [
 SPLIT_DATE = "2019-06-01"
 """Events up to here are trained and validated on, later ones are the test."""
 
+Table = Any
+"""A pandas.DataFrame; its types do not survive the selection of rows."""
+
 Split = Literal["train", "validation", "train_validation", "test", "all"]
 
 _KIND = "vil"
@@ -39,7 +43,7 @@ _NEEDED = ("id", "file_name", "file_index", "img_type", "time_utc", "pct_missing
 _SHUFFLE_SEED = 1
 
 
-def read_catalogue(path: str | os.PathLike[str]) -> pd.DataFrame:
+def read_catalogue(path: str | os.PathLike[str]) -> Table:
     """Returns the rows of `CATALOG.csv` as they are, with `time_utc` as dates.
 
     Args:
@@ -79,12 +83,12 @@ def read_catalogue(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def select(
-    catalogue: pd.DataFrame,
+    catalogue: Table,
     *,
     after: Any = None,
     until: Any = None,
     max_pct_missing: float = 0.0,
-) -> pd.DataFrame:
+) -> Table:
     """Returns the events of liquid water, one row each, in the order of their ids.
 
     Args:
@@ -106,7 +110,7 @@ def select(
     return rows.sort_values("id", kind="stable").reset_index(drop=True)
 
 
-def shuffle(events: pd.DataFrame) -> pd.DataFrame:
+def shuffle(events: Table) -> Table:
     """Returns the events in the shuffled order of the published loader.
 
     It draws twice: when the events are chosen, and again before they are read.
@@ -117,14 +121,14 @@ def shuffle(events: pd.DataFrame) -> pd.DataFrame:
 
 
 def split_events(
-    catalogue: pd.DataFrame,
+    catalogue: Table,
     split: Split,
     *,
     date: str = SPLIT_DATE,
     validation_share: float = 0.1,
     key: str = "weatherlib",
     max_pct_missing: float = 0.0,
-) -> pd.DataFrame:
+) -> Table:
     """Returns the events on one side of the split.
 
     The published test begins after a date. Which earlier events are validated on
@@ -178,7 +182,7 @@ def in_validation(name: str, share: float, key: str = "weatherlib") -> bool:
     return int.from_bytes(digest, "big") < share * 2.0**64
 
 
-def offsets(row: pd.Series, frames: int) -> np.ndarray:
+def offsets(row: Any, frames: int) -> np.ndarray:
     """Returns the times of an event's frames, counted from `time_utc`.
 
     Args:
@@ -213,15 +217,15 @@ def offsets(row: pd.Series, frames: int) -> np.ndarray:
     return (minutes * 60e9).astype("timedelta64[ns]")
 
 
-def _dates(values: pd.Series, path: pathlib.Path) -> pd.Series:
+def _dates(values: Any, path: pathlib.Path) -> Any:
     try:
         return pd.to_datetime(values, format="ISO8601")
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: time_utc holds no dates ({error})") from error
 
 
-def _numbers(values: pd.Series, kind: Any, path: pathlib.Path) -> pd.Series:
-    found = pd.to_numeric(values, errors="coerce")
+def _numbers(values: Any, kind: Any, path: pathlib.Path) -> Any:
+    found: Any = pd.to_numeric(values, errors="coerce")
     bad = np.flatnonzero(found.isna() & values.notna())
     if bad.size:
         at = int(bad[0])
@@ -233,7 +237,7 @@ def _numbers(values: pd.Series, kind: Any, path: pathlib.Path) -> pd.Series:
     return found.fillna(-1).astype(kind) if kind is np.int64 else found.astype(kind)
 
 
-def _date(name: str, value: Any) -> pd.Timestamp:
+def _date(name: str, value: Any) -> Any:
     try:
         return pd.Timestamp(value)
     except (ValueError, TypeError) as error:

@@ -10,7 +10,8 @@ from typing import Any
 
 import h5py
 import numpy as np
-import pandas as pd
+
+from weatherlib.data.sevir_catalogue import Table
 
 __all__ = ["FileInfo", "check_files", "inspect", "read_events", "read_frames"]
 
@@ -46,11 +47,12 @@ def inspect(path: pathlib.Path) -> FileInfo:
         data = _vil(file, path)
         ids = None
         if "id" in file:
-            ids = tuple(_text(name) for name in file["id"][:])
+            names: Any = file["id"]
+            ids = tuple(_text(name) for name in names[:])
         return FileInfo(data.shape[0], data.shape[1:3], data.shape[3], ids)
 
 
-def check_files(folder: pathlib.Path, events: pd.DataFrame) -> FileInfo:
+def check_files(folder: pathlib.Path, events: Table) -> FileInfo:
     """Returns what the files of some events hold, all alike.
 
     Args:
@@ -149,7 +151,7 @@ def _opened(path: pathlib.Path) -> Iterator[h5py.File]:
         ) from error
 
 
-def _require_events(path: pathlib.Path, info: FileInfo, rows: pd.DataFrame) -> None:
+def _require_events(path: pathlib.Path, info: FileInfo, rows: Table) -> None:
     """Checks that a file holds what the catalogue says.
 
     Raises:

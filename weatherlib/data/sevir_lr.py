@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import h5py
 import numpy as np
-import pandas as pd
 
 from weatherlib.data import sevir_catalogue, sevir_files
+from weatherlib.data.sevir_catalogue import Table
 
 __all__ = ["DownsampleReport", "downsample", "write_sevir_lr"]
 
@@ -176,7 +176,7 @@ def _stands(target: pathlib.Path, info: sevir_files.FileInfo) -> bool:
 
 
 def _write_catalogue(
-    rows: pd.DataFrame, info: sevir_files.FileInfo, path: pathlib.Path
+    rows: Table, info: sevir_files.FileInfo, path: pathlib.Path
 ) -> None:
     """Writes the rows of the files, with the size of the smaller pictures."""
     small = _small(info)

@@ -195,8 +195,8 @@ def _normal_equations(
     total = np.zeros((5, rows, columns))
     pairs = zip(itertools.pairwise(smooth), itertools.pairwise(holes))
     for (before, after), (hole, other) in pairs:
-        moved = _read(before, place, "nearest")
-        whole = known & (_read(hole, place, "nearest") == 0) & (other == 0)
+        moved = _read(np.asarray(before), place, "nearest")
+        whole = known & (_read(np.asarray(hole), place, "nearest") == 0) & (other == 0)
         dy, dx = np.gradient(0.5 * (moved + after))
         dt = after - moved
         # Rain that grows or decays is no motion, and says little.

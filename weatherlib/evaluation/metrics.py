@@ -134,7 +134,8 @@ def _heidke(means: Means) -> np.ndarray:
 
 
 def _sevir_bias(means: Means) -> np.ndarray:
-    return events.sevir_bias(*(means[name] for name in _TABLE))
+    hits, misses, false_alarms = (means[name] for name in _TABLE)
+    return events.sevir_bias(hits, misses, false_alarms)
 
 
 def _fair_brier(means: Means) -> np.ndarray:

@@ -39,6 +39,7 @@ class NowcastConfig(configs.Mapping):
     Attributes:
       thresholds: Pixels at and above which there is an event.
       pools: Sides of squares of which the largest pixel is compared; 1 is each pixel.
+        Scores that are not of events are those of the smallest.
       neighbourhoods: Sides of squares for the fractions skill score, in points.
       seed: Of ranks drawn among members equal to the truth, such as where it is dry.
     """

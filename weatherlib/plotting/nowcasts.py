@@ -49,9 +49,7 @@ _LOOKS: dict[str, dict[str, object]] = {
 _LINES = ("#1f5fa8", "#c0392b", "#8e44ad", "#d68910", "#148f77", "#5d6d7e")
 
 
-def vil_colormap() -> tuple[
-    matplotlib.colors.ListedColormap, matplotlib.colors.BoundaryNorm
-]:
+def vil_colormap() -> tuple[matplotlib.colors.Colormap, matplotlib.colors.BoundaryNorm]:
     """Returns the colours of SEVIR and the ranges of pixels that they stand for.
 
     Missing pixels are black, as published.

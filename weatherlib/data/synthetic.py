@@ -105,7 +105,7 @@ def synthetic_radar(
     step = times.as_timedelta(settings.step).to_timedelta64().astype("timedelta64[ns]")
     attrs = {
         "title": "Made-up radar series",
-        "comment": "weatherlib.data.synthetic_radar; not observed",
+        "comment": "weatherlib.data.synthetic; not observed",
         "license": "CC0-1.0",
         "cell_km": settings.cell_km,
         "source_quantity": "reflectivity",

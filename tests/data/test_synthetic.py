@@ -3,18 +3,18 @@ import pytest
 import scipy.ndimage
 
 from weatherlib import config
-from weatherlib.data import radar_units, synthetic_radar
+from weatherlib.data import radar_units, synthetic
 
 
 @pytest.fixture(scope="module")
 def series():
-    return synthetic_radar.synthetic_radar(frames=13, rows=96, columns=96, seed=1)
+    return synthetic.synthetic_radar(frames=13, rows=96, columns=96, seed=1)
 
 
 def test_the_same_seed_gives_the_same_frames_however_many(series):
-    shorter = synthetic_radar.synthetic_radar(frames=4, rows=96, columns=96, seed=1)
+    shorter = synthetic.synthetic_radar(frames=4, rows=96, columns=96, seed=1)
     np.testing.assert_array_equal(shorter["vil"], series["vil"][:4])
-    other = synthetic_radar.synthetic_radar(frames=4, rows=96, columns=96, seed=2)
+    other = synthetic.synthetic_radar(frames=4, rows=96, columns=96, seed=2)
     assert (other["vil"].values != shorter["vil"].values).any()
 
 
@@ -29,7 +29,7 @@ def test_pixels_are_whole_and_mostly_dry(series):
 
 
 def test_everything_moves_with_the_wind():
-    found = synthetic_radar.synthetic_radar(
+    found = synthetic.synthetic_radar(
         frames=2, rows=96, columns=96, wind=(24.0, -48.0), step="10min", texture=5.0
     )
     before, after = found["vil"].values
@@ -47,7 +47,7 @@ def test_everything_moves_with_the_wind():
 
 def test_cells_grow_and_decay(series):
     # The same place of the moving pattern does not keep its strength.
-    still = synthetic_radar.synthetic_radar(
+    still = synthetic.synthetic_radar(
         frames=13, rows=64, columns=64, wind=(0.0, 0.0), texture=0.0, cells=20.0
     )["vil"].values
     change = np.diff(still[:, still.max(0) > 40], axis=0)
@@ -63,7 +63,7 @@ def test_texture_has_the_spectrum_of_rain_and_small_scales_die_first(series):
     power = [(np.abs(waves[:, ring]) ** 2).mean() for ring in rings]
     slope = np.polyfit(np.log(np.arange(3, 30)), np.log(power), 1)[0]
     assert -4 < slope < -2
-    still = synthetic_radar.synthetic_radar(
+    still = synthetic.synthetic_radar(
         frames=7, rows=96, columns=96, wind=(0.0, 0.0), cells=0.0, texture=12.0
     )["vil"].values
     likeness = []
@@ -75,12 +75,12 @@ def test_texture_has_the_spectrum_of_rain_and_small_scales_die_first(series):
 
 
 def test_settings_are_an_object_or_words():
-    settings = synthetic_radar.SyntheticRadarConfig(frames=2, rows=8, columns=12)
-    found = synthetic_radar.synthetic_radar(settings, step="10min")
+    settings = synthetic.SyntheticRadarConfig(frames=2, rows=8, columns=12)
+    found = synthetic.synthetic_radar(settings, step="10min")
     assert dict(found.sizes) == {"time": 2, "lat": 8, "lon": 12}
     assert np.diff(found["time"].values)[0] == np.timedelta64(10, "m")
     assert found.attrs["cell_km"] == 2.0
-    again = config.from_dict(synthetic_radar.SyntheticRadarConfig, {**settings})
+    again = config.from_dict(synthetic.SyntheticRadarConfig, {**settings})
     assert again == settings
 
 
@@ -95,4 +95,4 @@ def test_settings_are_an_object_or_words():
 )
 def test_settings_that_make_no_sense_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
-        synthetic_radar.synthetic_radar(**fields)
+        synthetic.synthetic_radar(**fields)

@@ -179,6 +179,14 @@ def test_spectra_show_blur():
     np.testing.assert_allclose(found["wavelength_km"][[0, -1]], [32, 2])
 
 
+def test_without_neighbourhoods_there_is_no_fractions_skill_score():
+    forecast, truth = _case()
+    found = _scored(forecast, truth, _SMALL.replace(neighbourhoods=()))
+    assert "fss" not in found
+    whole = _scored(forecast, truth)
+    np.testing.assert_array_equal(found["csi"], whole["csi"])
+
+
 def test_what_is_missing_counts_nowhere():
     forecast, truth = _case(members=3)
     holed = truth.copy()

@@ -40,7 +40,8 @@ class NowcastConfig(configs.Mapping):
       thresholds: Pixels at and above which there is an event.
       pools: Sides of squares of which the largest pixel is compared; 1 is each pixel.
         Scores that are not of events are those of the smallest.
-      neighbourhoods: Sides of squares for the fractions skill score, in points.
+      neighbourhoods: Sides of squares for the fractions skill score, in points; none
+        leaves out that score, which takes the most time.
       seed: Of ranks drawn among members equal to the truth, such as where it is dry.
     """
 
@@ -52,7 +53,8 @@ class NowcastConfig(configs.Mapping):
     def __post_init__(self) -> None:
         for name, low in (("thresholds", 0), ("pools", 1), ("neighbourhoods", 1)):
             values = self[name]
-            if not values or min(values) < low or len(set(values)) < len(values):
+            is_lacking = not values and name != "neighbourhoods"
+            if is_lacking or min(values, default=low) < low or _repeats(values):
                 raise ValueError(
                     f"{name}: expected different values of at least {low}, found "
                     f"{values}"
@@ -90,7 +92,9 @@ class NowcastScores:
         self.config = config or NowcastConfig()
         self.leads, self.members = leads, members
         self.samples = self.missing = 0
-        names = (*_SINGLE, *(_ENSEMBLE if members > 1 else ()))
+        names = [*_SINGLE, *(_ENSEMBLE if members > 1 else ())]
+        if not self.config.neighbourhoods:
+            names.remove("fss")
         self._metrics = metrics.find_metrics(names)
         self._event_metrics = metrics.find_metrics(_EVENTS)
         # By pool and statistic sums and weights, [part, lead, ...].
@@ -180,11 +184,12 @@ class NowcastScores:
         coords: dict[str, Any] = {
             "pool": list(self.config.pools),
             "threshold": list(self.config.thresholds),
-            "neighbourhood": list(self.config.neighbourhoods),
             "probability": statistics.probabilities(),
             "radial_wavenumber": waves,
             "wavelength_km": ("radial_wavenumber", min(self._shape) * cell_km / waves),
         }
+        if self.config.neighbourhoods:
+            coords["neighbourhood"] = list(self.config.neighbourhoods)
         if not over_leads:
             coords["lead_time"] = (
                 leads if step is None else leads * np.timedelta64(step)
@@ -257,3 +262,8 @@ class NowcastScores:
         dims = [*([] if over_leads else ["lead_time"]), *metric.dims]
         attrs = {"long_name": metric.long_name, "better": metric.better}
         return xarray.DataArray(values, dims=dims, attrs=attrs)
+
+
+def _repeats(values: tuple[float, ...]) -> bool:
+    """Returns whether a value occurs more than once."""
+    return len(set(values)) < len(values)

@@ -1,5 +1,7 @@
 """Cells follow their equations, and layers of them are cells one after the other."""
 
+import functools
+
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -39,7 +41,11 @@ def one(edges=ZERO, **options):
         cell = convlstm.Cell(3, name="cell", **options)
         return cell(x, convlstm.State(hidden, memory), edges)
 
-    return hk.without_apply_rng(hk.transform(step))
+    return compiled(hk.without_apply_rng(hk.transform(step)))
+
+
+def compiled(transformed):
+    return hk.Transformed(jax.jit(transformed.init), jax.jit(transformed.apply))
 
 
 def given(rows=5, columns=6):
@@ -166,6 +172,7 @@ def test_a_kernel_that_reaches_over_the_grid_is_refused():
         one(GLOBE, dilation=4).init(jax.random.PRNGKey(0), *given(8, 3))
 
 
+@functools.cache
 def layers(edges=ZERO, *, remat=False, between=None):
     """Returns two layers, of three and two channels, as a transformed function."""
 
@@ -175,7 +182,7 @@ def layers(edges=ZERO, *, remat=False, between=None):
             states = [cell.start(frames[:, 0]) for cell in cells]
         return convlstm.run(cells, frames, states, edges, between=between, remat=remat)
 
-    return hk.transform(read)
+    return compiled(hk.transform(read))
 
 
 def test_layers_are_cells_one_after_the_other():
@@ -192,7 +199,7 @@ def test_layers_are_cells_one_after_the_other():
                 return cell(x, convlstm.State(hidden, memory), ZERO)
 
             own = {"cell": params[f"cell_{i}"]}
-            states[i] = hk.transform(step).apply(own, None, x, *states[i])
+            states[i] = jax.jit(hk.transform(step).apply)(own, None, x, *states[i])
             x = states[i].hidden
     found = read.apply(params, None, frames)
     jax.tree.map(

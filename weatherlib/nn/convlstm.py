@@ -216,4 +216,4 @@ def _convolved(x: Array, w: Array, dilation: int, edges: Edges) -> Array:
 
 def _precise(x: Array) -> jnp.dtype:
     """Returns the dtype of gates and memory for an input."""
-    return jnp.promote_types(x.dtype, jnp.float32)
+    return x.dtype if jnp.finfo(x.dtype).bits > 32 else jnp.dtype(jnp.float32)

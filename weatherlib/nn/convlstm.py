@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import haiku as hk
 import jax
@@ -129,12 +129,12 @@ class Cell(hk.Module):
         hidden = jax.nn.sigmoid(o) * jnp.tanh(memory)
         return State(hidden.astype(x.dtype), memory)
 
-    def _opened(self, gates: Array, dtype: jnp.dtype) -> Array:
+    def _opened(self, gates: Array, dtype: Any) -> Array:
         """Returns the gates with their bias, or normalised."""
         channels = self._channels
         bias = jnp.repeat(jnp.array([0, self._forget_bias, 0, 0]), channels)
 
-        def first(shape: Sequence[int], dtype: jnp.dtype) -> Array:
+        def first(shape: Sequence[int], dtype: Any) -> Array:
             return jnp.broadcast_to(bias.astype(dtype), shape)
 
         size = (4 * channels,)
@@ -149,7 +149,7 @@ class Cell(hk.Module):
         apart = gates.reshape(*gates.shape[:-1], 4, channels)
         return mlp.normalize(weights, apart).reshape(gates.shape)
 
-    def _seeing(self, gate: Array, name: str, memory: Array, dtype: jnp.dtype) -> Array:
+    def _seeing(self, gate: Array, name: str, memory: Array, dtype: Any) -> Array:
         """Returns a gate that sees the memory, where there are peepholes."""
         if self._peepholes == "none":
             return gate

@@ -18,6 +18,7 @@ jaxtyping.install_import_hook(
         "weatherlib.nn",
         "weatherlib.geometry",
         "weatherlib.baselines.linear_network",
+        "weatherlib.baselines.convlstm_network",
         "weatherlib.baselines.network",
         "weatherlib.climax.aggregation",
         "weatherlib.climax.network",

@@ -23,6 +23,12 @@ def test_the_version_is_printed(capsys):
     assert capsys.readouterr().out == f"weatherlib {weatherlib.__version__}\n"
 
 
+def test_the_package_can_be_run_as_a_module():
+    command = [sys.executable, "-m", "weatherlib", "--version"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stdout == f"weatherlib {weatherlib.__version__}\n"
+
+
 def test_an_unknown_command_names_those_there_are(capsys):
     assert main.main(["forecast"]) == 2
     assert "no command 'forecast'; the commands are predict" in capsys.readouterr().err

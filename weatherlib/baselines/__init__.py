@@ -1,24 +1,39 @@
-"""Models on the grid itself, to compare with: at present a convolutional network.
+"""Models on the grid itself: one convolutional network of a step, and a zoo of frames.
 
-The predictor, and JAX with it, is loaded when it is first asked for, so that
-configurations can be read without.
+`create` makes a model of the zoo by name. Predictors, and JAX with them, are loaded
+when they are first asked for, so that configurations can be read without.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from weatherlib.baselines.common import FrameModelConfig
 from weatherlib.baselines.config import RESIDUAL_CNN, CheckPoint, ResidualCnnConfig
+from weatherlib.baselines.registry import MODELS, create
 
 if TYPE_CHECKING:
+    from weatherlib.baselines.grid_predictor import GridPredictor
     from weatherlib.baselines.predictor import ResidualCnn
 
-__all__ = ["RESIDUAL_CNN", "CheckPoint", "ResidualCnn", "ResidualCnnConfig"]
+__all__ = [
+    "MODELS",
+    "RESIDUAL_CNN",
+    "CheckPoint",
+    "FrameModelConfig",
+    "GridPredictor",
+    "ResidualCnn",
+    "ResidualCnnConfig",
+    "create",
+]
+
+_LAZY = {"GridPredictor": "grid_predictor", "ResidualCnn": "predictor"}
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the predictor when it is first asked for."""
-    if name == "ResidualCnn":
-        return importlib.import_module("weatherlib.baselines.predictor").ResidualCnn
+    """Imports predictors when they are first asked for."""
+    if name in _LAZY:
+        module = importlib.import_module(f"weatherlib.baselines.{_LAZY[name]}")
+        return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -24,6 +24,8 @@ class FrameModelConfig(config.Mapping):
         the longitudes go round, otherwise regional.
       predicts: "state", as published: the network's output is the normalised state.
         "change": it is the normalised change from the last past frame.
+      area_weighted_loss: Whether the loss counts rows by their area, and levels by
+        their pressure. If not, as published, it is the mean square over everything.
 
     Raises:
       ValueError: A size is out of range.
@@ -34,6 +36,7 @@ class FrameModelConfig(config.Mapping):
     output_length: int = 4
     edges: Literal["zero", "global", "regional", "auto"] = "zero"
     predicts: Literal["state", "change"] = "state"
+    area_weighted_loss: bool = False
 
     def __post_init__(self) -> None:
         if not self.resolution >= 0:

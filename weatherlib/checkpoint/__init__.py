@@ -28,6 +28,7 @@ __all__ = [
     "load",
     "load_extras",
     "open_checkpoint",
+    "read_text",
     "save",
 ]
 
@@ -144,6 +145,22 @@ def holds(path: PathLike, name: str) -> bool:
             return f"{name}.npy" in archive.namelist()
     except zipfile.BadZipFile:
         return False
+
+
+def read_text(path: PathLike, name: str) -> str:
+    """Returns a text of a checkpoint, empty where the file has none of that name.
+
+    Args:
+      path: Any file.
+      name: Path of a leaf, with `:` between its parts.
+
+    Raises:
+      FileNotFoundError: There is no such file.
+      OSError: It cannot be read.
+      ValueError: The text is damaged.
+    """
+    value = npz.read_member(path, name)
+    return "" if value is None or value.dtype.kind != "U" else str(value)
 
 
 def file_sha256(path: PathLike) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import typing
 import zipfile
 import zlib
@@ -93,6 +94,27 @@ def read(source: BinaryIO) -> dict[str, np.ndarray]:
             info.filename.removesuffix(".npy"): _read_member(archive, info)
             for info in archive.infolist()
         }
+
+
+def read_member(path: str | os.PathLike[str], name: str) -> np.ndarray | None:
+    """Returns one array of an npz file, None where it holds none of that name.
+
+    Args:
+      path: Any file.
+      name: Of the array.
+
+    Raises:
+      FileNotFoundError: There is no such file.
+      OSError: It cannot be read.
+      ValueError: The array is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if f"{name}.npy" not in archive.namelist():
+                return None
+            return _read_member(archive, archive.getinfo(f"{name}.npy"))
+    except zipfile.BadZipFile:
+        return None
 
 
 def foreign_format(head: bytes) -> str:

@@ -6,6 +6,7 @@ A new family is one function that returns a `Family`, and one line in `FAMILIES`
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -121,7 +122,7 @@ def family_of(model_config: Any) -> Family:
     """
     for make in FAMILIES.values():
         family = make()
-        if isinstance(model_config, family.config_class):
+        if type(model_config) is family.config_class:
             return family
     raise ValueError(f"{type(model_config).__name__}: no family has this configuration")
 
@@ -134,6 +135,9 @@ def recognise(path: pathlib.Path) -> str:
     """
     from weatherlib import checkpoint
 
+    said = checkpoint.read_text(path, "architecture")
+    if said in FAMILIES:
+        return said
     for name, make in FAMILIES.items():
         family = make()
         if family.read and family.mark and checkpoint.holds(path, family.mark):
@@ -268,8 +272,38 @@ def _climax() -> Family:
     )
 
 
+def _frame_model(name: str) -> Family:
+    """Returns a model of several frames."""
+    from weatherlib import baselines, checkpoint
+    from weatherlib.baselines import registry
+
+    model, kind = registry.find(name), registry.checkpoint_type(name)
+
+    def network(model_config: Any, task_config: TaskConfig, remat: bool) -> Any:
+        return baselines.create(name, model_config, task_config, remat=remat)
+
+    def read(path: pathlib.Path) -> Any:
+        return checkpoint.open_checkpoint(path, kind)
+
+    return Family(
+        title=model.title,
+        config_class=model.config_class,
+        network=network,
+        save=_saver(kind, name),
+        load=lambda path: read(path).params,
+        read=read,
+    )
+
+
+def _frame_models() -> dict[str, Callable[[], Family]]:
+    from weatherlib.baselines import registry
+
+    return {name: functools.partial(_frame_model, name) for name in registry.MODELS}
+
+
 FAMILIES: dict[str, Callable[[], Family]] = {
     "graphcast": _graphcast,
     "residual_cnn": _residual_cnn,
     "climax": _climax,
+    **_frame_models(),
 }

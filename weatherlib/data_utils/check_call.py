@@ -20,25 +20,29 @@ def check_call(
     inputs: xr.Dataset,
     targets_template: xr.Dataset | Mapping[Hashable, xr.DataArray],
     forcings: xr.Dataset,
-    task: TaskConfig,
+    task: TaskConfig | None,
     resolution: float,
+    *,
+    frames: int = 1,
 ) -> None:
-    """Checks what a predictor of one step, which is one frame, is called with.
+    """Checks what a predictor of one step is called with.
 
     Args:
       inputs: Past frames and static fields.
       targets_template: What to predict.
-      forcings: What is known at the predicted time.
-      task: Names variables and levels.
+      forcings: What is known at the predicted times.
+      task: Names variables and levels; None accepts any.
       resolution: Grid spacing the model was made for, degrees; 0 accepts any.
+      frames: How many target times one step fills.
 
     Raises:
       ValueError: Variables, levels, times or the grid are not those of the task and of
         the architecture; the message names them and what would fit.
     """
-    _check_variables("inputs", inputs, task.input_variables)
-    _check_variables("targets_template", targets_template, task.target_variables)
-    _check_variables("forcings", forcings, task.forcing_variables)
+    if task is not None:
+        _check_variables("inputs", inputs, task.input_variables)
+        _check_variables("targets_template", targets_template, task.target_variables)
+        _check_variables("forcings", forcings, task.forcing_variables)
     _check_grid(inputs, resolution)
     sizes = {dim: inputs.sizes[dim] for dim in _HORIZONTAL}
     for label, dataset in (
@@ -48,13 +52,14 @@ def check_call(
     ):
         for name in dataset:
             _check_sizes(label, dataset[name], sizes)
-            _check_levels(label, dataset[name], task.pressure_levels)
+            if task is not None:
+                _check_levels(label, dataset[name], task.pressure_levels)
     for label, dataset in (
         ("targets_template", targets_template),
         ("forcings", forcings),
     ):
         for name in dataset:
-            _check_one_time(label, dataset[name])
+            _check_times(label, dataset[name], frames)
 
 
 def _check_variables(
@@ -121,12 +126,13 @@ def _check_levels(label: str, array: xr.DataArray, expected: tuple[int, ...]) ->
     )
 
 
-def _check_one_time(label: str, array: xr.DataArray) -> None:
-    times = array.sizes.get("time", 1)
-    if times != 1:
+def _check_times(label: str, array: xr.DataArray, frames: int) -> None:
+    times = array.sizes.get("time", frames)
+    if times != frames:
+        step = "one step at a time" if frames == 1 else f"{frames} frames in one step"
         raise ValueError(
-            f"{label}: {array.name} has {times} times, but the model predicts one step "
-            "at a time; wrap it in autoregressive.Predictor for more"
+            f"{label}: {array.name} has {times} times, but the model predicts {step}; "
+            "wrap it in autoregressive.Predictor for more"
         )
 
 

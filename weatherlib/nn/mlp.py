@@ -180,12 +180,20 @@ def normalize(
     weights: NormWeights, x: Float[Array, "*rows channel"]
 ) -> Float[Array, "*rows channel"]:
     """Returns `x` with mean 0 and variance 1 over channels, scaled and moved."""
-    mean = x.mean(-1, keepdims=True)
-    centred = x - mean
-    variance = jnp.square(centred).mean(-1, keepdims=True)
+    centred = x - _channel_mean(x)
+    variance = _channel_mean(jnp.square(centred))
     inverse = jax.lax.rsqrt(variance + jnp.asarray(_EPSILON, x.dtype))
     scale = _to_rank(weights.scale, x.ndim)
     return centred * inverse * scale + _to_rank(weights.offset, x.ndim)
+
+
+def _channel_mean(x: Array) -> Array:
+    """Returns the mean over channels, which stay as an axis of 1."""
+    if x.dtype != jnp.float32 or jax.default_backend() != "cpu":
+        return x.mean(-1, keepdims=True)
+    # A product with ones takes half the time of a sum there.
+    share = jnp.full((x.shape[-1], 1), 1 / x.shape[-1], x.dtype)
+    return jnp.matmul(x, share, precision=jax.lax.Precision.HIGHEST)
 
 
 def _to_rank(x: Array, rank: int) -> Array:

@@ -30,7 +30,7 @@ import numpy as np
 
 # A script finds only what lies beside it.
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-from benchmarks import turns  # noqa: E402
+from benchmarks import turns
 
 CONFIGS = ("small", "5.625deg", "1.40625deg")
 KINDS = ("forward", "train")

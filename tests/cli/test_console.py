@@ -112,3 +112,15 @@ class TestTrainingDisplay:
             display.begin(0, 8)
             display.update({"step": 1, "loss": 0.25, "steps_per_second": None})
         assert made.export_text() == "update 1 of 8  loss 0.25\n"
+
+
+def test_long_facts_are_folded_and_nothing_of_them_is_lost(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    names = [f"variable_number_{i}" for i in range(12)]
+    console.Console().facts([("inputs", ", ".join(names)), ("license", "CC0-1.0")])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert lines[0].startswith("  inputs   variable_number_0,")
+    assert lines[1].startswith("           variable_number_")
+    assert lines[-1] == "  license  CC0-1.0"
+    assert " ".join(" ".join(lines[:-1]).split()) == f"inputs {', '.join(names)}"

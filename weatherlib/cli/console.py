@@ -6,6 +6,8 @@ On a terminal the progress bar moves; in a log file it becomes a line now and th
 from __future__ import annotations
 
 import contextlib
+import shutil
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -48,10 +50,16 @@ class Console:
         self._rich.print(text, style="bold", markup=False)
 
     def facts(self, facts: Sequence[tuple[str, str]]) -> None:
-        """Prints names and values in two columns."""
+        """Prints names and values in two columns, the second folded where long."""
         width = max((len(name) for name, _ in facts), default=0)
+        room = max(shutil.get_terminal_size((100, 24)).columns - width - 4, 40)
         for name, value in facts:
-            self.print(f"  {name:{width}}  {value}")
+            lines = textwrap.wrap(
+                value, room, break_long_words=False, break_on_hyphens=False
+            )
+            self.print(f"  {name:{width}}  {lines[0] if lines else ''}")
+            for line in lines[1:]:
+                self.print(f"  {'':{width}}  {line}")
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["dataset_facts", "model_facts", "setup_facts", "variable_rows"]
 
+# Longer lists of a configuration are counted.
+_MOST_LISTED = 8
+
 Facts = list[tuple[str, str]]
 
 
@@ -32,7 +35,7 @@ def model_facts(model: models.Model, *, variables: bool = True) -> Facts:
     settings = ", ".join(
         f"{name} {_setting(value)}"
         for name, value in dataclasses.asdict(model.model_config).items()
-        if value is not None
+        if value not in (None, ())
     )
     facts = [
         ("checkpoint", str(model.path) if model.path else "random parameters"),
@@ -156,6 +159,8 @@ def _hours(step: str | None) -> str:
 
 def _setting(value: object) -> str:
     if isinstance(value, tuple):
+        if len(value) > _MOST_LISTED:
+            return f"({len(value)} of them)"
         return " ".join(map(_setting, value))
     if isinstance(value, float) or type(value) is int:
         return f"{value:g}"

@@ -42,6 +42,7 @@ _EXTRAS = {
     "train": ["orbax-checkpoint>=0.11,<1", "tensorboardX>=2.6", "grain>=0.2.10"],
     "plot": ["cartopy>=0.23", "imageio-ffmpeg>=0.5"],
     "sim": ["dinosaur>=1.5"],
+    "nowcast": ["pysteps>=1.14"],
     "docs": [
         "mkdocs-material>=9.5",
         "mkdocstrings[python]>=0.26",

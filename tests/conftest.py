@@ -17,6 +17,7 @@ jaxtyping.install_import_hook(
     [
         "weatherlib.nn",
         "weatherlib.geometry",
+        "weatherlib.baselines.linear_network",
         "weatherlib.baselines.network",
         "weatherlib.climax.aggregation",
         "weatherlib.climax.network",

@@ -36,3 +36,7 @@ CLIMAX_TABLE_ATOL = 1e-6
 TORCH_OUTPUT = 1e-5
 TORCH_LOSS = 2e-6
 TORCH_GRADIENT = 3e-5
+
+# Ridge regression, of the standard deviation of the targets.
+RIDGE_F64 = 1e-8
+RIDGE_F32 = 1e-3

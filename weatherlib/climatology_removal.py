@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from weatherlib import predictor_base
-from weatherlib.data_utils import harmonics
+from weatherlib.data_utils import harmonics, places
 from weatherlib.task import TaskConfig
 
 __all__ = ["WithoutClimatology", "check_task"]
-
-# Part of the grid spacing by which coordinates of the same place may differ.
-_SAME_PLACE = 1e-2
 
 
 class WithoutClimatology(predictor_base.Predictor):
@@ -124,38 +120,20 @@ class WithoutClimatology(predictor_base.Predictor):
         amplitudes = self._amplitudes
         if any(field.sizes[dim] != amplitudes.sizes[dim] for dim in ("lat", "lon")):
             amplitudes = self.crop(amplitudes)
-            places = self._amplitudes.indexes["lon"].get_indexer(
+            columns = self._amplitudes.indexes["lon"].get_indexer(
                 amplitudes.indexes["lon"]
             )
-            when = when.isel(lon=places, missing_dims="ignore")
-        return self._on_levels(field, amplitudes), when
-
-    def _on_levels(self, field: xr.DataArray, amplitudes: xr.Dataset) -> xr.Dataset:
-        """Returns amplitudes on the levels of a field."""
-        if "level" not in field.dims or "level" not in field.coords:
-            return amplitudes
-        wanted = field["level"].values
-        held = amplitudes["level"].values
-        lacking = sorted(set(wanted.tolist()) - set(held.tolist()))
-        if lacking:
-            raise ValueError(
-                f"{field.name}: the climatology lacks the levels {lacking} hPa"
-            )
-        return amplitudes.sel(level=wanted)
+            when = when.isel(lon=columns, missing_dims="ignore")
+        return places.on_levels(amplitudes, field, "the climatology"), when
 
     def _check(self, inputs: xr.Dataset, forcings: xr.Dataset) -> None:
         amplitudes = self._amplitudes
-        for axis in ("lat", "lon"):
-            ours, theirs = amplitudes[axis].values, inputs[axis].values
-            spacing = np.abs(np.diff(ours)).min() if ours.size > 1 else 1.0
-            if ours.shape != theirs.shape or (
-                np.abs(ours - theirs).max() > _SAME_PLACE * spacing
-            ):
-                raise ValueError(
-                    f"{axis}: the climatology was fitted on {ours.size} values from "
-                    f"{ours[0]:g} to {ours[-1]:g}, the data have {theirs.size} from "
-                    f"{theirs[0]:g} to {theirs[-1]:g}; use data on the grid of training"
-                )
+        places.require_same_grid(
+            amplitudes,
+            inputs,
+            "the climatology was fitted",
+            "use data on the grid of training",
+        )
         for label, dataset in (("inputs", inputs), ("forcings", forcings)):
             missing = [n for n in _names(amplitudes) if n not in dataset]
             if missing:
@@ -182,8 +160,4 @@ def check_task(task: TaskConfig, settings: harmonics.HarmonicsConfig) -> None:
 
 
 def _names(amplitudes: xr.Dataset) -> tuple[str, ...]:
-    return harmonics.progress_names(
-        harmonics.HarmonicsConfig(
-            years=int(amplitudes.attrs["years"]), days=int(amplitudes.attrs["days"])
-        )
-    )
+    return harmonics.progress_names(harmonics.settings_of(amplitudes))

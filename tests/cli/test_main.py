@@ -64,6 +64,7 @@ def test_a_wrong_option_is_refused(name, capsys):
     needed = {"completion": ["bash"], "predict": [], "info": [], "weights": ["list"]}
     needed["evaluate"] = ["x.nc", "--truth", "y.nc"]
     needed["shards"] = ["x.nc", "shards"]
+    needed["sevir-lr"] = ["sevir", "sevirlr"]
     words = needed.get(name, ["x.nc"])
     assert main.main([name, *words, "--frobnicate", "3"]) == 2
     said = capsys.readouterr().err

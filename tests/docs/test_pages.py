@@ -9,6 +9,8 @@ import jax
 import numpy as np
 import pytest
 
+from weatherlib.data import radar, synthetic
+
 _ROOT = pathlib.Path(__file__).parent.parent.parent
 _PAGES = [*sorted((_ROOT / "docs").rglob("*.md")), _ROOT / "README.md"]
 
@@ -109,3 +111,23 @@ def test_every_make_target_that_the_pages_name_exists():
     for page in [*_PAGES, _ROOT / "CONTRIBUTING.md"]:
         named = re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text("utf8"), re.M)
         assert set(named) <= targets, page
+
+
+def test_the_radar_page_leads_from_a_file_to_scores_and_pictures(tmp_path):
+    page = _run("docs/how-to/radar.md")
+    made = synthetic.synthetic_radar(frames=26, rows=80, columns=80)
+    rain = radar.as_quantity(made, "rain_rate")
+    rain.rename("rain").to_netcdf(tmp_path / "rain.nc")
+    series, rate = page["open_series"](tmp_path / "rain.nc")
+    assert dict(series.sizes) == {"time": 26, "lat": 64, "lon": 64}
+    np.testing.assert_allclose(rate, rain[:, 8:-8, 8:-8], rtol=0.05)
+    samples = page["cut"](series, str(series["time"].values[20]))
+    assert samples.shape == (32, 32)
+    batch = page["feed"](samples)[0][0]
+    assert batch.frames.shape == (4, 13, 32, 32, 1)
+    scores = page["judge"](samples)
+    assert scores["model"].values.tolist() == ["persistence", "extrapolation"]
+    page["draw"](scores, tmp_path)
+    assert {"csi.png", "spectra.png"} <= {p.name for p in tmp_path.iterdir()}
+    test = page["open_test"](_ROOT / "tests" / "goldens" / "prediff" / "sevirlr")
+    assert len(test) == 9

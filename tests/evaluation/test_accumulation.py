@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.evaluation import samples
 from weatherlib import data, evaluation
-from weatherlib.evaluation import deterministic, ensemble, events
+from weatherlib.evaluation import deterministic, ensemble, events, spectra
 
 _ALL = ("rmse", "mse", "mae", "bias", "acc", "activity", "power_spectrum",
         "zonal_spectrum", "crps")  # fmt: skip
@@ -295,7 +295,10 @@ def test_a_plane_without_degrees_can_be_scored():
     found = evaluation.evaluate(
         forecast,
         rain,
-        metrics=("csi", "pod", "sucr", "fss", "rmse"),
+        metrics=(
+            *("csi", "pod", "sucr", "fss", "rmse"),
+            *("hss", "sevir_bias", "radial_spectrum"),
+        ),
         thresholds={"rain": (evaluation.parse_threshold(0.5),)},
         references=("persistence",),
     )
@@ -304,6 +307,14 @@ def test_a_plane_without_degrees_can_be_scored():
     assert ((csi > 0) & (csi < 1)).all()
     same = csi.sel(model="forecast", drop=True)
     xarray.testing.assert_equal(same, csi.sel(model="persistence", drop=True))
+    assert ((found["hss.rain"] > -0.5) & (found["hss.rain"] < 1)).all()
+    assert (found["sevir_bias.rain"] > 0).all()
+    spectrum = found["truth_radial_spectrum.rain"].sel(model="forecast")
+    valid = rain["rain"].values[1:6]
+    np.testing.assert_allclose(
+        spectrum.isel(lead_time=0), spectra.radial_power(valid).mean(0)
+    )
+    np.testing.assert_array_equal(spectrum["radial_wavenumber"], np.arange(1, 11))
 
 
 @pytest.mark.parametrize(
@@ -322,6 +333,7 @@ def test_a_plane_without_degrees_can_be_scored():
         (lambda d: d, {"metrics": ("rsme",)}, "no metric 'rsme'"),
         (lambda d: d, {"metrics": ("crps_fair",)}, "needs an ensemble"),
         (lambda d: d, {"metrics": ("csi",)}, "needs thresholds"),
+        (lambda d: d, {"metrics": ("radial_spectrum",)}, "needs a plane"),
         (lambda d: d, {"references": ("magic",)}, "no reference 'magic'"),
         (lambda d: d, {"regions": ("mars",)}, "not known"),
         (lambda d: d, {"confidence": 2.0}, "below 1"),

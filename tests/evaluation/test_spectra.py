@@ -75,3 +75,34 @@ def test_zonal_power_adds_up_to_the_mean_square_of_each_row(seed, columns):
 def test_a_truncation_that_the_grid_cannot_hold_is_refused():
     with pytest.raises(ValueError, match="wavenumbers 0 to 31"):
         spectra.spherical_power(np.zeros((32, 64)), _CELLS, 40)
+
+
+def test_radial_power_of_white_noise_is_its_variance():
+    noise = 3 * np.random.default_rng(0).standard_normal((20, 64, 48))
+    power = spectra.radial_power(noise)
+    assert power.shape == (20, 24)
+    np.testing.assert_array_equal(spectra.radial_wavenumbers(64, 48), np.arange(1, 25))
+    np.testing.assert_allclose(power.mean(0)[3:], 9, rtol=0.2)
+    np.testing.assert_allclose(power.mean(), 9, rtol=0.03)
+
+
+@pytest.mark.parametrize("direction", [0, 30, 90])
+def test_radial_power_does_not_mind_the_direction_of_waves(direction):
+    rows, columns = np.mgrid[:64, :64]
+    angle = np.deg2rad(direction)
+    phase = rows * np.sin(angle) + columns * np.cos(angle)
+    power = spectra.radial_power(5 + np.sin(2 * np.pi * 8 * phase / 64))
+    assert np.argmax(power) + 1 == 8
+    # A mean or a ramp over the picture is no wave of its own.
+    assert power[0] < 1e-3 * power[7]
+
+
+def test_radial_power_of_a_blurred_field_falls():
+    noise = np.random.default_rng(1).standard_normal((64, 64))
+    near = (noise + np.roll(noise, 1, 0) + np.roll(noise, 1, 1)) / 3
+    ratio = spectra.radial_power(near) / spectra.radial_power(noise)
+    assert ratio[1] > 0.8
+    assert ratio[-3:].max() < 0.3
+    holed = noise.copy()
+    holed[3, 4] = np.nan
+    assert np.isnan(spectra.radial_power(holed)).all()

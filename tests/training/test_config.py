@@ -36,7 +36,6 @@ def test_a_path_as_init_takes_the_whole_checkpoint():
             {"optimizer": {"weight_deca": 1}},
             "optimizer: unknown key 'weight_deca'.*'weight_decay'",
         ),
-        ({"stages": []}, "stages is empty"),
         ({"stages": [{"steps": 1}]}, "schedule: missing"),
         (
             {"stages": [{"schedule": {}}]},

@@ -9,24 +9,35 @@ from typing import TYPE_CHECKING, Any
 
 from weatherlib.baselines.common import FrameModelConfig
 from weatherlib.baselines.config import RESIDUAL_CNN, CheckPoint, ResidualCnnConfig
+from weatherlib.baselines.linear_config import LinearConfig, MultiLinearConfig
 from weatherlib.baselines.registry import MODELS, create
 
 if TYPE_CHECKING:
     from weatherlib.baselines.grid_predictor import GridPredictor
     from weatherlib.baselines.predictor import ResidualCnn
+    from weatherlib.baselines.references import Climatology, Persistence
 
 __all__ = [
     "MODELS",
     "RESIDUAL_CNN",
     "CheckPoint",
+    "Climatology",
     "FrameModelConfig",
     "GridPredictor",
+    "LinearConfig",
+    "MultiLinearConfig",
+    "Persistence",
     "ResidualCnn",
     "ResidualCnnConfig",
     "create",
 ]
 
-_LAZY = {"GridPredictor": "grid_predictor", "ResidualCnn": "predictor"}
+_LAZY = {
+    "Climatology": "references",
+    "GridPredictor": "grid_predictor",
+    "Persistence": "references",
+    "ResidualCnn": "predictor",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from weatherlib.data_utils import check_call
 from weatherlib.nn import partition
 from weatherlib.task import TaskConfig
 
-__all__ = ["GridPredictor"]
+__all__ = ["GridPredictor", "Order"]
 
 _PLACED = (partition.BATCH, None, partition.LAT, partition.LON, None)
 
@@ -172,18 +173,44 @@ class GridPredictor(predictor_base.Predictor):
                 )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Order:
+    """Names of the variables in the order of a network's channels.
+
+    Attributes:
+      frames: Those with time; the predicted ones come first.
+      known: Forcings.
+      static: Those without time.
+    """
+
+    frames: tuple[Hashable, ...]
+    known: tuple[Hashable, ...]
+    static: tuple[Hashable, ...]
+
+    @classmethod
+    def of(
+        cls, inputs: xr.Dataset, template: xr.Dataset, forcings: xr.Dataset
+    ) -> Order:
+        """Returns the order for a call. Values are not read."""
+        predicted = sorted(template, key=str)
+        others = sorted((n for n in inputs if n not in template), key=str)
+        moving = [name for name in others if "time" in inputs[name].dims]
+        return cls(
+            frames=(*predicted, *moving),
+            known=tuple(sorted(forcings, key=str)),
+            static=tuple(name for name in others if name not in moving),
+        )
+
+
 def _read(
     inputs: xr.Dataset, template: xr.Dataset, forcings: xr.Dataset
 ) -> fields.Fields:
     """Returns the channels of a call, those to predict first."""
-    predicted = sorted(template, key=str)
-    others = sorted((n for n in inputs if n not in template), key=str)
-    moving = [name for name in others if "time" in inputs[name].dims]
-    static = [name for name in others if name not in moving]
+    order = Order.of(inputs, template, forcings)
     steps = {**inputs.sizes, "time": template.sizes["time"]}
-    frames = _stacked(inputs, [*predicted, *moving], inputs.sizes)
-    known = _stacked(forcings, sorted(forcings, key=str), steps, frames.dtype)
-    once = _stacked(inputs, static, {**inputs.sizes, "time": 1}, frames.dtype)
+    frames = _stacked(inputs, order.frames, inputs.sizes)
+    known = _stacked(forcings, order.known, steps, frames.dtype)
+    once = _stacked(inputs, order.static, {**inputs.sizes, "time": 1}, frames.dtype)
     return fields.Fields(frames=frames, known=known, static=once[:, 0])
 
 

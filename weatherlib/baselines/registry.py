@@ -26,12 +26,14 @@ class Model:
       original: Name of the class that it is known by, by which `find` knows it too.
       config: Module below this package and name of the configuration's class.
       network: Module and name of the network's class.
+      closed_form: Whether `linear_fit` finds its weights, without gradients.
     """
 
     title: str
     original: str
     config: tuple[str, str]
     network: tuple[str, str]
+    closed_form: bool = False
 
     @property
     def config_class(self) -> type[FrameModelConfig]:
@@ -52,7 +54,22 @@ def _model(title: str, module: str, name: str, original: str = "") -> Model:
     )
 
 
-MODELS: dict[str, Model] = {}
+MODELS: dict[str, Model] = {
+    "lr": Model(
+        title="linear regression",
+        original="lr",
+        config=("linear_config", "LinearConfig"),
+        network=("linear_network", "LinearNetwork"),
+        closed_form=True,
+    ),
+    "lr_multi": Model(
+        title="linear regression by variable",
+        original="MultiOutputLinearRegression",
+        config=("linear_config", "MultiLinearConfig"),
+        network=("linear_network", "LinearNetwork"),
+        closed_form=True,
+    ),
+}
 """By the name that configurations and `create` use."""
 
 

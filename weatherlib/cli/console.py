@@ -15,7 +15,14 @@ from typing import Any
 import rich.console
 import rich.progress
 
-__all__ = ["Console", "Progress", "TrainingDisplay", "format_seconds"]
+__all__ = [
+    "Console",
+    "Progress",
+    "TrainingDisplay",
+    "error_lines",
+    "format_seconds",
+    "what_next",
+]
 
 Progress = Callable[[int, int, float], None]
 
@@ -211,6 +218,32 @@ class TrainingDisplay:
         """Prints lines that stay."""
         for line in lines:
             self._console.print(line, markup=False, highlight=False)
+
+
+def error_lines(record: Mapping[str, Any]) -> list[str]:
+    """Returns the errors of a validation, a line for each variable."""
+    lines = []
+    for name, values in record.get("rmse", {}).items():
+        parts = [
+            f"{error:.4g}/{record['persistence'][name][lead]:.4g}"
+            for lead, error in values.items()
+        ]
+        leads = ", ".join(values)
+        lines.append(f"  {name:34s} {'  '.join(parts)}  (lead {leads}, / persistence)")
+    return lines
+
+
+def what_next(folder: Any, data: str) -> str:
+    """Returns the command that forecasts with what a run has written.
+
+    Args:
+      folder: Of the run.
+      data: Path of its data.
+    """
+    return (
+        f"try: weatherlib predict --pretrained {folder}/checkpoint.npz "
+        f"--dataset {data} --conform"
+    )
 
 
 def format_seconds(seconds: float) -> str:

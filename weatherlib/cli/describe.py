@@ -35,7 +35,7 @@ def model_facts(model: models.Model, *, variables: bool = True) -> Facts:
     settings = ", ".join(
         f"{name} {_setting(value)}"
         for name, value in dataclasses.asdict(model.model_config).items()
-        if value not in (None, ())
+        if value not in (None, (), {})
     )
     facts = [
         ("checkpoint", str(model.path) if model.path else "random parameters"),
@@ -158,6 +158,9 @@ def _hours(step: str | None) -> str:
 
 
 def _setting(value: object) -> str:
+    if isinstance(value, dict):
+        parts = [f"{n} {_setting(v)}" for n, v in value.items() if v not in (None, ())]
+        return f"({', '.join(parts)})"
     if isinstance(value, tuple):
         if len(value) > _MOST_LISTED:
             return f"({len(value)} of them)"

@@ -33,6 +33,12 @@ class Grid:
     lon: np.ndarray
     step: np.timedelta64
 
+    @classmethod
+    def of(cls, frames: Any) -> Grid:
+        """Returns that of a series, `training.Frames`."""
+        lat, lon = (frames.dataset[name].values for name in ("lat", "lon"))
+        return cls(lat=lat, lon=lon, step=frames.step)
+
     @property
     def extras(self) -> dict[str, Any]:
         """What every published file keeps beside what its family does."""
@@ -70,6 +76,8 @@ class Family:
       start: Reads weights to start from, also those of another architecture: from path,
         configuration, fresh parameters and `training.InitConfig` to parameters and
         lines that say what was changed. None takes files as `load` gives them.
+      closed_form: Whether training without stages finds the weights in one pass, by
+        `baselines.linear_fit`.
     """
 
     title: str
@@ -85,6 +93,7 @@ class Family:
     parameter_axes: Sequence[tuple[str, tuple[str | None, ...]]] = ()
     takes_lead_time: bool = False
     start: Callable[..., tuple[Any, list[str]]] | None = None
+    closed_form: bool = False
 
     def layers_of(self, model_config: Any) -> tuple[str, ...]:
         """Returns patterns of the parameters of a model from input to output."""
@@ -292,6 +301,7 @@ def _frame_model(name: str) -> Family:
         save=_saver(kind, name),
         load=lambda path: read(path).params,
         read=read,
+        closed_form=model.closed_form,
     )
 
 

@@ -176,14 +176,15 @@ def run(
         writer = data.open_writer(
             output, attrs=origin_attrs(model), overwrite=overwrite, derive=derive
         )
+    frames = forecaster.frames_per_step
     with files.partial_noted(writer, output, setup.steps), writer:
         summary = forecaster.run(
             setup.start,
             writer,
             setup.forcings,
-            steps=setup.steps,
+            steps=setup.steps // frames,
             guard=guard or rollout.Guard(),
-            progress=progress,
+            progress=_of_frames(progress, frames),
         )
     if isinstance(writer, data.MemoryWriter):
         predictions = writer.dataset.assign_attrs(origin_attrs(model))
@@ -202,6 +203,15 @@ def run(
         compile_seconds=summary.compile_seconds,
         path=None if output is None else pathlib.Path(output),
     )
+
+
+def _of_frames(
+    progress: rollout.Progress | None, frames: int
+) -> rollout.Progress | None:
+    """Returns what steps of several frames are told to, and frames are counted by."""
+    if progress is None or frames == 1:
+        return progress
+    return lambda step, total, spent: progress(step * frames, total * frames, spent)
 
 
 def _counted_alike(

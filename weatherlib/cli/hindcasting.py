@@ -69,7 +69,7 @@ def make_set(options: Options) -> pathlib.Path:
     out = console.Console()
     output = _output(options)
     with out.stage("load"), sources.conform_noted():
-        work = _gather(options)
+        work = _gather(options, out)
     _print_setup(out, options, work)
     with out.stage("forecast"):
         batch_size = start_blocks.batch_size(
@@ -102,11 +102,11 @@ def make_set(options: Options) -> pathlib.Path:
     return output
 
 
-def _gather(options: Options) -> Work:
+def _gather(options: Options, out: console.Console) -> Work:
     """Opens model and data, and prepares the first forecast."""
     start_blocks.require_size(options.batch_size)
     model, statistics = sources.load_model(options)
-    steps = sources.steps(options)
+    steps = sources.steps(options, model, out.print)
     ensemble = None
     if options.members is not None:
         ensemble = ensembles.Ensemble(options, options.members, statistics)
@@ -172,7 +172,7 @@ def run_set(
       ValueError: A state is missing or does not suit the model.
       OSError: A forecast cannot be written.
     """
-    ensemble = work.ensemble
+    ensemble, frames = work.ensemble, forecaster.frames_per_step
     meter = _Meter(progress, _missing(writer, ensemble) * work.steps)
     if ensemble is None and forecaster.members_per_batch > 1:
         parts = _blocks(work, writer, forecaster.members_per_batch)
@@ -183,11 +183,11 @@ def run_set(
             part.inputs,
             part.slot,
             part.forcings,
-            steps=work.steps,
+            steps=work.steps // frames,
             rng=part.rng,
             members=part.members,
             guard=guard,
-            progress=meter.begin(part.width),
+            progress=meter.begin(part.width * frames),
         )
         part.slot.finish()
         meter.finish(work.steps * part.width)

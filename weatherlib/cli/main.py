@@ -67,6 +67,10 @@ COMMANDS = {
         module="weatherlib.cli.shards",
         summary="Cut an archive into the NumPy shards that ClimaX is trained on.",
     ),
+    "sevir-lr": Command(
+        module="weatherlib.cli.sevir_lr",
+        summary="Make SEVIR-LR, which PreDiff is trained on, of SEVIR.",
+    ),
     "completion": Command(
         module="weatherlib.cli.completion",
         summary="Print what lets a shell complete commands, options and files.",

@@ -94,6 +94,11 @@ class Model:
     digest: str = ""
 
     @property
+    def frames_per_step(self) -> int:
+        """How many frames one step of it predicts."""
+        return getattr(self.model_config, "output_length", 1)
+
+    @property
     def is_bundled(self) -> bool:
         """Whether this is the checkpoint inside the package."""
         return self.path is not None and self.path == bundled.checkpoint_path()

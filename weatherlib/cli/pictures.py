@@ -22,6 +22,8 @@ __all__ = [
     "step_suffixes",
 ]
 
+_USUAL, _USUAL_LEVEL = "2m_temperature", 500
+
 StepDrawer = Callable[
     [xarray.Dataset | None, xarray.Dataset, str, pathlib.Path], pathlib.Path
 ]
@@ -30,7 +32,7 @@ StepDrawer = Callable[
 
 def select(
     dataset: xarray.Dataset,
-    variable: str,
+    variable: str | None,
     level: float | None = None,
     *,
     members: bool = False,
@@ -39,14 +41,19 @@ def select(
 
     Args:
       dataset: Weather.
-      variable: Name.
-      level: Pressure level, hPa. Ignored for a variable without levels.
+      variable: Name; None for 2m_temperature, or the first there is.
+      level: Pressure level, hPa. Ignored for a variable without levels. Where no
+        variable is named, the one nearest to 500 stands for 500.
       members: Whether to keep all members of an ensemble, and not the first alone.
 
     Raises:
       ValueError: The dataset lacks the variable or the level; the message names what it
         has.
     """
+    named = variable is not None
+    if variable is None:
+        names = map(str, dataset)
+        variable = _USUAL if _USUAL in dataset else next(names, _USUAL)
     if variable not in dataset:
         names = ", ".join(sorted(map(str, dataset.data_vars)))
         raise ValueError(f"there is no variable {variable!r} to draw; there is {names}")
@@ -56,6 +63,8 @@ def select(
             field = field.isel({dim: 0})
     if level is not None and "level" in field.coords:
         held = np.atleast_1d(field["level"].values)
+        if not named and level == _USUAL_LEVEL:
+            level = held[np.abs(held - level).argmin()]
         if level not in held:
             known = ", ".join(f"{value:g}" for value in held)
             raise ValueError(
@@ -123,7 +132,7 @@ def draw_steps(
 
 
 def save_comparison(
-    variable: str, level: float | None, view: views.View | None = None
+    variable: str | None, level: float | None, view: views.View | None = None
 ) -> StepDrawer:
     """Returns a function that draws one time beside its truth, where there is one."""
 

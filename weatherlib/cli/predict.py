@@ -131,7 +131,7 @@ def _load(
     from weatherlib.cli import files, pictures, setups, sources
 
     model, statistics = sources.load_model(options)
-    steps = sources.steps(options)
+    steps = sources.steps(options, model, out.print)
     with sources.conform_noted():
         if options.init is None and options.lead is None:
             dataset = files.open_weather(options.dataset)

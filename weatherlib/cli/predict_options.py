@@ -56,8 +56,8 @@ class Options:
     steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Steps to forecast. Default: 1; 40 with neither --dataset nor --pretrained."""
 
-    var: str = "2m_temperature"
-    """Variable to draw."""
+    var: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """Variable to draw. Default: 2m_temperature, or the first that is predicted."""
 
     level: int = 500
     """Pressure level to draw, hPa."""

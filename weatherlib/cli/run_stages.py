@@ -186,7 +186,9 @@ def validator(
             period=period,
             placement=placement,
         )
-    longest = max((judging.rollout, *judging.leads)) * objective.frames_per_step
+    frames = objective.frames_per_step
+    steps = max(judging.rollout, -(-max(judging.leads, default=1) // frames))
+    longest = steps * frames
     return training.Validator(
         objective,
         source.frames.loader,

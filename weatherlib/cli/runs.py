@@ -69,6 +69,8 @@ class Run:
         self._placement = placement or training.Placement()
         self._say = out.print if out is not None else (lambda text: None)
         self.family, self._model = families.find_family(config.model)
+        if not config.stages:
+            raise ValueError("stages is empty; a run needs at least one")
         self._task = config.data.task_config()
         run_data.warn_overlaps(config.data)
         self.sources = run_data.open_sources(config, self._placement, say=self._say)
@@ -148,11 +150,7 @@ class Run:
           step: The update, for the description.
         """
         del model_state
-        grid = families.Grid(
-            lat=self.frames.dataset["lat"].values,
-            lon=self.frames.dataset["lon"].values,
-            step=self.frames.step,
-        )
+        grid = families.Grid.of(self.frames)
         name = self.settings.model["family"]
         description = self.settings.description or f"{name} trained by weatherlib train"
         self.family.save(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -67,11 +67,22 @@ def _with_lead(model: models.Model, options: Options) -> models.Model:
     return dataclasses.replace(model, task_config=task, time_step=length)
 
 
-def steps(options: Options) -> int:
-    """Returns how many steps to forecast."""
-    if options.steps is not None:
-        return options.steps
-    return forecasting.DEFAULT_STEPS if options.is_bare else 1
+def steps(options: Options, model: models.Model, say: Callable[[str], None]) -> int:
+    """Returns how many frames to forecast.
+
+    Args:
+      options: With the number asked for; by default one step of the model.
+      model: Predicts some frames at a time, so that a whole number of steps is made.
+      say: Is told where that is more than was asked for.
+    """
+    together = model.frames_per_step
+    asked = options.steps
+    if asked is None:
+        asked = forecasting.DEFAULT_STEPS if options.is_bare else together
+    whole = -(-asked // together) * together
+    if whole != asked:
+        say(f"Steps: {whole} for {asked}, as the model predicts {together} at a time")
+    return whole
 
 
 def open_states(options: Options, model: models.Model) -> data.InitialStates:

@@ -7,6 +7,9 @@ curves.png and report.html. Ctrl-C and SIGTERM keep the state first; --resume co
 from there, or from the last checkpoint of a killed run. Needs the `train` extra:
 pip install 'weatherlib[train]'.
 
+Linear models (family lr or lr_multi) without stages are fitted in one pass over the
+training period, which needs no extra; a fit that was stopped begins anew.
+
 Several processes, as SLURM starts them or by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES
 and JAX_PROCESS_ID, train together when all are given the same command.
 """
@@ -70,12 +73,23 @@ def run(options: Options) -> None:
       LostWorkerError: Another process of the run is gone.
     """
     from weatherlib import training
-    from weatherlib.cli import reporting, settings
+    from weatherlib.cli import families, reporting, settings
     from weatherlib.training import distributed
 
     config = settings.read(training.TrainConfig, options.config, options.set)
+    family, _ = families.find_family(config.model)
     with distributed.start(config.distributed, reporting.report) as processes:
-        _train(options, config, processes)
+        if config.stages or not family.closed_form:
+            _train(options, config, processes)
+            return
+        from weatherlib.cli import fitting
+
+        fitting.run(
+            config,
+            resume=options.resume,
+            dry_run=options.dry_run,
+            processes=processes.num_processes,
+        )
 
 
 def _train(options: Options, config: Any, processes: Any) -> None:
@@ -122,8 +136,7 @@ def _summarise(out: Any, config: Any, result: Any) -> None:
     if result.best_step is not None:
         out.print(f"  best at update {result.best_step}: {result.best_metric:.5g}")
     out.print(f"{config.output}/checkpoint.npz, report.html, curves.png, metrics.jsonl")
-    out.print(f"try: weatherlib predict --pretrained {config.output}/checkpoint.npz "
-              f"--dataset {config.data.path} --conform")  # fmt: skip
+    out.print(console.what_next(config.output, config.data.path))
     out.print_times()
 
 
@@ -145,23 +158,13 @@ class _Display:
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Shows a record."""
+        from weatherlib.cli import console
+
         if record["kind"] == "train":
             self._display.update(record)
         elif record["kind"] == "validation":
-            self._display.note(_validation_lines(record))
+            first = f"update {record['step']}: validation loss {record['loss']:.5g}"
+            self._display.note([first, *console.error_lines(record)])
 
     def close(self) -> None:
         """Does nothing: the console closes the bar."""
-
-
-def _validation_lines(record: Mapping[str, Any]) -> list[str]:
-    lines = [f"update {record['step']}: validation loss {record['loss']:.5g}"]
-    errors = record.get("rmse", {})
-    for name, values in errors.items():
-        parts = [
-            f"{error:.4g}/{record['persistence'][name][lead]:.4g}"
-            for lead, error in values.items()
-        ]
-        leads = ", ".join(values)
-        lines.append(f"  {name:34s} {'  '.join(parts)}  (lead {leads}, / persistence)")
-    return lines

@@ -15,6 +15,9 @@ from weatherlib.data.hindcasts import (
 from weatherlib.data.inputs import InitialStates
 from weatherlib.data.open import open_dataset
 from weatherlib.data.open_data import open_latest_analysis
+from weatherlib.data.radar import open_radar
+from weatherlib.data.radar_sequences import SequenceConfig, Sequences
+from weatherlib.data.radar_series import series_sequences
 from weatherlib.data.regrid import interpolate_levels, regrid, select_levels
 from weatherlib.data.sampling import (
     accumulate_precipitation,
@@ -22,6 +25,7 @@ from weatherlib.data.sampling import (
     subsample,
 )
 from weatherlib.data.starts import StartRule, parse_starts
+from weatherlib.data.synthetic import SyntheticRadarConfig, synthetic_radar
 from weatherlib.data.writers import (
     Compression,
     ForecastWriter,
@@ -39,7 +43,10 @@ __all__ = [
     "HindcastWriter",
     "InitialStates",
     "MemoryWriter",
+    "SequenceConfig",
+    "Sequences",
     "StartRule",
+    "SyntheticRadarConfig",
     "accumulate_precipitation",
     "add_derived",
     "canonical",
@@ -51,9 +58,12 @@ __all__ = [
     "open_dataset",
     "open_hindcasts",
     "open_latest_analysis",
+    "open_radar",
     "open_writer",
     "parse_starts",
     "regrid",
     "select_levels",
+    "series_sequences",
     "subsample",
+    "synthetic_radar",
 ]

@@ -21,6 +21,7 @@ from weatherlib import config
 from weatherlib.data_utils import progress
 
 __all__ = [
+    "DIMS",
     "FILE",
     "HarmonicsConfig",
     "departure",
@@ -29,11 +30,14 @@ __all__ = [
     "read",
     "remove",
     "save",
+    "settings_of",
 ]
 
 FILE = "climatology_harmonics.nc"
 
-_YEAR, _DAY = "year_wave", "day_wave"
+DIMS = _YEAR, _DAY = "year_wave", "day_wave"
+"""Dimensions of amplitudes that number the waves."""
+
 # Frames whose values are held at a time while waves are fitted.
 _FRAMES = 256
 # Waves that the frames cannot tell apart, such as both phases of a half-daily wave in
@@ -71,6 +75,17 @@ def progress_names(settings: HarmonicsConfig) -> tuple[str, ...]:
     if settings.days:
         names += [f"{progress.DAY_PROGRESS}_sin", f"{progress.DAY_PROGRESS}_cos"]
     return tuple(names)
+
+
+def settings_of(amplitudes: xarray.Dataset) -> HarmonicsConfig:
+    """Returns which waves amplitudes are of.
+
+    Args:
+      amplitudes: From `fit_departures`.
+    """
+    return HarmonicsConfig(
+        years=int(amplitudes.attrs["years"]), days=int(amplitudes.attrs["days"])
+    )
 
 
 def fit_departures(
@@ -183,9 +198,7 @@ def departure(
     Returns:
       The dimensions of `when` and those of the variable, without coordinates.
     """
-    settings = HarmonicsConfig(
-        years=int(amplitudes.attrs["years"]), days=int(amplitudes.attrs["days"])
-    )
+    settings = settings_of(amplitudes)
     field = amplitudes[name].reset_coords(drop=True)
     field = field.drop_vars([c for c in field.coords if c in field.dims])
     total: Any = 0.0

@@ -19,6 +19,7 @@ from weatherlib.evaluation import (
     results,
     running,
     settings,
+    spectra,
     statistics,
     totals,
 )
@@ -211,6 +212,7 @@ def _wanted_metrics(
         "thresholds": (bool(chosen.thresholds), "thresholds"),
         "global": (aligned.grid.is_global, "a global grid"),
         "periodic": (aligned.grid.is_periodic, "a grid around the globe"),
+        "plane": (aligned.grid.lat is None, "a plane, without degrees of latitude"),
     }
     for metric in found:
         for need in metric.needs:
@@ -376,11 +378,8 @@ def _statistics(
 
 
 def _coords(aligned: alignment.Aligned, names: list[str]) -> dict[str, Any]:
-    coords: dict[str, Any] = {
-        "init_time": aligned.inits,
-        "lead_time": aligned.leads,
-        "region": names,
-    }
+    coords: dict[str, Any] = {"init_time": aligned.inits, "lead_time": aligned.leads}
+    coords["region"] = names
     if aligned.levels is not None:
         coords["level"] = aligned.levels
     return coords
@@ -388,13 +387,12 @@ def _coords(aligned: alignment.Aligned, names: list[str]) -> dict[str, Any]:
 
 def _sizes(plan: running.Plan, variable: str, members: int) -> dict[str, Any]:
     """Returns the coordinates of dimensions that some statistics add."""
-    bins = statistics.PROBABILITY_BINS
     return {
-        # Counted from 1, as in published rank histograms.
-        "rank": np.arange(1, members + 2),
+        "rank": statistics.ranks_of(members),
         "threshold": [t.label for t, _ in plan.limits.get(variable, ())],
         "neighbourhood": list(plan.neighbourhoods),
-        "probability": np.arange(bins) / (bins - 1),
+        "probability": statistics.probabilities(),
         "total_wavenumber": np.arange(plan.truncation + 1),
         "zonal_wavenumber": np.arange(plan.grid.shape[1] // 2 + 1),
+        "radial_wavenumber": spectra.radial_wavenumbers(*plan.grid.shape),
     }

@@ -7,7 +7,16 @@ import dataclasses
 import numpy as np
 import scipy.ndimage
 
-__all__ = ["Threshold", "contingency_scores", "fractions", "fss", "parse_threshold"]
+__all__ = [
+    "Threshold",
+    "contingency_scores",
+    "fractions",
+    "fss",
+    "heidke_skill",
+    "parse_threshold",
+    "pool_highest",
+    "sevir_bias",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,6 +104,80 @@ def contingency_scores(
             "far": false_alarms / (hits + false_alarms),
             "frequency_bias": (hits + false_alarms) / (hits + misses),
         }
+
+
+def heidke_skill(
+    hits: np.ndarray,
+    misses: np.ndarray,
+    false_alarms: np.ndarray,
+    correct_negatives: np.ndarray,
+) -> np.ndarray:
+    """Returns the share of right forecasts beyond those right by chance.
+
+    2 (h c - m f) / ((h + m) (m + c) + (h + f) (f + c)): 1 is perfect, 0 is chance. NaN
+    where it is not defined.
+
+    Args:
+      hits: As for `contingency_scores`, as those below.
+      misses: Observed only.
+      false_alarms: Forecast only.
+      correct_negatives: Neither.
+
+    Source: Heidke 1926; Wilks, chapter 9.
+    """
+    h, m, f, c = hits, misses, false_alarms, correct_negatives
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return 2 * (h * c - m * f) / ((h + m) * (m + c) + (h + f) * (f + c))
+
+
+def sevir_bias(
+    hits: np.ndarray, misses: np.ndarray, false_alarms: np.ndarray, eps: float = 0.0
+) -> np.ndarray:
+    """Returns what the published scores of SEVIR nowcasts call BIAS.
+
+    ((h + f) / (h + m + eps) / ln 2)^2, 2.08 for a forecast without bias. The usual
+    frequency bias is in `contingency_scores`; the logarithm to base 2 that the name
+    promises is not taken.
+
+    Args:
+      hits: As for `contingency_scores`, as those below.
+      misses: Observed only.
+      false_alarms: Forecast only.
+      eps: Added to the divisor.
+
+    Source: evaluation code of Earthformer and PreDiff, after the challenges of SEVIR.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return ((hits + false_alarms) / (hits + misses + eps) / np.log(2)) ** 2
+
+
+def pool_highest(field: np.ndarray, size: int) -> np.ndarray:
+    """Returns the largest value of each square, NaN where one in it is missing.
+
+    A forecast that is right but for a few points is right after pooling. Rows and
+    columns beyond the last whole square are left out.
+
+    Args:
+      field: Shape [..., row, column].
+      size: Points on a side of a square.
+
+    Returns:
+      Shape [..., row // size, column // size].
+
+    Raises:
+      ValueError: The field is smaller than a square.
+    """
+    rows, columns = (n // size for n in field.shape[-2:])
+    if size < 1 or not rows or not columns:
+        raise ValueError(
+            f"squares of {size} x {size} points do not fit into a field of "
+            f"{field.shape[-2]} x {field.shape[-1]}"
+        )
+    if size == 1:
+        return field
+    cut = field[..., : rows * size, : columns * size]
+    parts = cut.reshape(*field.shape[:-2], rows, size, columns, size)
+    return parts.max(axis=(-3, -1))
 
 
 def fractions(events: np.ndarray, size: int, *, periodic: bool) -> np.ndarray:

@@ -145,3 +145,31 @@ class Fields:
         return tuple(
             x.threshold.events(self.members, x.values).mean(0) for x in self.limits
         )
+
+    @functools.cached_property
+    def fss_sums(self) -> tuple[Sums, Sums]:
+        """Sums of (Pf - Po)^2 and of Pf^2 + Po^2, P the share of events round a point.
+
+        Both are needed, and the shares of events are what takes time. Their last axes
+        are [..., threshold, neighbourhood].
+        """
+        found: list[tuple[Sums, Sums]] = []
+        for ours, theirs in zip(self.forecast_events, self.truth_events):
+            missing = np.isnan(ours + theirs)
+            filled = [np.where(missing, 0.0, x) for x in (ours, theirs)]
+            for size in self.neighbourhoods:
+                near, true = (
+                    events.fractions(x, size, periodic=self.grid.is_periodic)
+                    for x in filled
+                )
+                values = ((near - true) ** 2, near**2 + true**2)
+                for value in values:
+                    value[missing] = np.nan
+                found.append((self.reduce(values[0]), self.reduce(values[1])))
+        shape = (len(self.limits), len(self.neighbourhoods))
+
+        def joined(part: int, kind: int) -> np.ndarray:
+            stacked = np.stack([pair[part][kind] for pair in found], -1)
+            return stacked.reshape(*stacked.shape[:-1], *shape)
+
+        return (joined(0, 0), joined(0, 1)), (joined(1, 0), joined(1, 1))

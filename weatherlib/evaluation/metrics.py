@@ -129,6 +129,15 @@ def _event_score(name: str) -> Callable[[Means], np.ndarray]:
     return finish
 
 
+def _heidke(means: Means) -> np.ndarray:
+    return events.heidke_skill(*(means[name] for name in _WHOLE_TABLE))
+
+
+def _sevir_bias(means: Means) -> np.ndarray:
+    hits, misses, false_alarms = (means[name] for name in _TABLE)
+    return events.sevir_bias(hits, misses, false_alarms)
+
+
 def _fair_brier(means: Means) -> np.ndarray:
     if means.members == 1:
         return means["brier"]
@@ -148,6 +157,7 @@ _EVENT_SCORES: tuple[tuple[str, Better, str], ...] = (
     ("frequency_bias", "one", "frequency bias"),
 )
 _TABLE = ("hits", "misses", "false_alarms")
+_WHOLE_TABLE = (*_TABLE, "correct_negatives")
 _ACTIVITY = "activity, the spatial standard deviation of the anomaly, of the"
 
 METRICS: Mapping[str, Metric] = {
@@ -216,6 +226,10 @@ METRICS: Mapping[str, Metric] = {
             Metric(name, _TABLE, _event_score(name), better, long_name=title, scale=0)
             for name, better, title in _EVENT_SCORES
         ),
+        Metric("hss", _WHOLE_TABLE, _heidke, "higher",
+               long_name="Heidke skill score", scale=0),
+        Metric("sevir_bias", _TABLE, _sevir_bias, "none",
+               long_name="squared ratio that SEVIR nowcasts call BIAS", scale=0),
         Metric("fss", ("fss_error", "fss_reference"), _fss, "higher",
                long_name="fractions skill score", scale=0),
         Metric("forecast_power_spectrum", ("forecast_power",),
@@ -229,6 +243,12 @@ METRICS: Mapping[str, Metric] = {
         Metric("truth_zonal_spectrum", ("truth_zonal_power",),
                _plain("truth_zonal_power"), "none",
                long_name="power by zonal wavenumber of the truth", scale=2),
+        *(
+            Metric(f"{of}_radial_spectrum", (f"{of}_radial_power",),
+                   _plain(f"{of}_radial_power"), "none",
+                   long_name=f"power by wavenumber on a plane of the {of}", scale=2)
+            for of in ("forecast", "mean", "truth")
+        ),
     )
 }  # fmt: skip
 
@@ -237,6 +257,9 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     "activity": ("forecast_activity", "truth_activity"),
     "power_spectrum": ("forecast_power_spectrum", "truth_power_spectrum"),
     "zonal_spectrum": ("forecast_zonal_spectrum", "truth_zonal_spectrum"),
+    "radial_spectrum": (
+        "forecast_radial_spectrum", "mean_radial_spectrum", "truth_radial_spectrum",
+    ),
     "reliability_diagram": (
         "reliability", "reliability_forecast", "reliability_share",
     ),

@@ -323,7 +323,7 @@ def _parts(label: str) -> tuple[str, str | None, float | None]:
 
 
 _LONG = {"rank", "threshold", "neighbourhood", "probability", "total_wavenumber",
-         "zonal_wavenumber"}  # fmt: skip
+         "zonal_wavenumber", "radial_wavenumber"}  # fmt: skip
 
 
 def _is_long(array: xarray.DataArray) -> bool:

@@ -1,4 +1,4 @@
-"""Power of global fields by scale, on arrays."""
+"""Power of fields by scale, global ones and those on a plane, on arrays."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ import functools
 
 import numpy as np
 
-__all__ = ["default_truncation", "spherical_power", "zonal_power"]
+__all__ = [
+    "default_truncation",
+    "radial_power",
+    "radial_wavenumbers",
+    "spherical_power",
+    "zonal_power",
+]
 
 
 def default_truncation(rows: int, columns: int) -> int:
@@ -79,6 +85,57 @@ def zonal_power(field: np.ndarray) -> np.ndarray:
     power = np.abs(waves) ** 2
     power[..., 1 : (columns + 1) // 2] *= 2
     return power
+
+
+def radial_wavenumbers(rows: int, columns: int) -> np.ndarray:
+    """Returns the wavenumbers of `radial_power`, waves along the shorter side."""
+    return np.arange(1, max(2, min(rows, columns) // 2 + 1))
+
+
+def radial_power(field: np.ndarray) -> np.ndarray:
+    """Returns the power of waves on a plane by their number, whatever their direction.
+
+    The mean over a ring of wavenumbers, as nowcasts are compared: a field whose power
+    falls too fast is blurred. The mean of the field is taken off, and a Hann window
+    laid over it, so that its edges are no waves. White noise has its variance
+    everywhere.
+
+    Args:
+      field: Square cells. Shape [..., row, column].
+
+    Returns:
+      In squared units of the field, shape [..., wavenumber], those of
+      `radial_wavenumbers`; NaN where a value is missing.
+
+    Source: radially averaged power spectral density, as in Ruzanski and Chandrasekar
+    2011, doi:10.1016/j.jhydrol.2011.08.031.
+    """
+    rows, columns = field.shape[-2:]
+    window = _hann(rows)[:, np.newaxis] * _hann(columns)
+    values = np.asarray(field, np.float64)
+    values = (values - values.mean(axis=(-2, -1), keepdims=True)) * window
+    waves = np.fft.fft2(values)
+    power = np.abs(waves) ** 2 / (window**2).sum()
+    numbers = radial_wavenumbers(rows, columns)
+    ring, counts = _rings(rows, columns)
+    flat = power.reshape(-1, rows * columns)
+    sums = np.stack([np.bincount(ring, one, len(counts)) for one in flat])
+    found = sums[:, numbers] / np.maximum(counts[numbers], 1)
+    return found.reshape(*field.shape[:-2], len(numbers))
+
+
+def _hann(length: int) -> np.ndarray:
+    """Returns a window that is nowhere zero, shape [length]."""
+    return np.sin(np.pi * (np.arange(length) + 0.5) / length) ** 2
+
+
+@functools.lru_cache(maxsize=8)
+def _rings(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the nearest wavenumber of each wave, and how many waves have it."""
+    side = min(rows, columns)
+    down, across = np.fft.fftfreq(rows) * side, np.fft.fftfreq(columns) * side
+    number = np.rint(np.hypot(down[:, np.newaxis], across)).astype(np.int64).ravel()
+    return number, np.bincount(number)
 
 
 @functools.lru_cache(maxsize=8)

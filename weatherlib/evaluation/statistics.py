@@ -11,14 +11,26 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from weatherlib.evaluation import ensemble, events, fields, spectra
+from weatherlib.evaluation import ensemble, fields, spectra
 
-__all__ = ["PROBABILITY_BINS", "STATISTICS", "Statistic"]
+__all__ = [
+    "PROBABILITY_BINS",
+    "STATISTICS",
+    "Statistic",
+    "probabilities",
+    "ranks_of",
+]
 
 # Bins of forecast probability of the reliability diagram: 0 to 0.05, 0.05 to 0.15, ...
 PROBABILITY_BINS = 11
 
-_LONG = {"rank", "probability", "total_wavenumber", "zonal_wavenumber"}
+_LONG = {
+    "rank",
+    "probability",
+    "total_wavenumber",
+    "zonal_wavenumber",
+    "radial_wavenumber",
+}
 
 Compute = Callable[[fields.Fields], fields.Sums]
 
@@ -32,7 +44,7 @@ class Statistic:
       dims: Dimensions after the regions, such as "rank".
       regional: Whether there is an axis of regions.
       needs: What must be there: "climatology", "members", "thresholds", "global",
-        "periodic".
+        "periodic", "plane".
     """
 
     compute: Compute
@@ -44,6 +56,16 @@ class Statistic:
     def per_start(self) -> bool:
         """Whether each start is kept; long vectors are summed over starts at once."""
         return not _LONG & set(self.dims)
+
+
+def ranks_of(members: int) -> np.ndarray:
+    """Returns the ranks of truth, counted from 1 as in published histograms."""
+    return np.arange(1, members + 2)
+
+
+def probabilities() -> np.ndarray:
+    """Returns the middles of the bins of forecast probability."""
+    return np.arange(PROBABILITY_BINS) / (PROBABILITY_BINS - 1)
 
 
 def _gridded(compute: Callable[[fields.Fields], np.ndarray]) -> Compute:
@@ -176,30 +198,9 @@ def _reliability(kind: str) -> Compute:
     return compute
 
 
-def _fss(reference: bool) -> Compute:
+def _fss(part: int) -> Compute:
     """Returns squares of the difference, or of both, of shares of events."""
-
-    def compute(block: fields.Fields) -> fields.Sums:
-        sums, weights = [], []
-        for ours, theirs in zip(block.forecast_events, block.truth_events):
-            missing = np.isnan(ours + theirs)
-            for size in block.neighbourhoods:
-                near, true = (
-                    events.fractions(
-                        np.where(missing, 0, x), size, periodic=block.grid.is_periodic
-                    )
-                    for x in (ours, theirs)
-                )
-                value = near**2 + true**2 if reference else (near - true) ** 2
-                total, weight = block.reduce(np.where(missing, np.nan, value))
-                sums.append(total)
-                weights.append(weight)
-        shape = (len(block.limits), len(block.neighbourhoods))
-        return tuple(  # type: ignore[return-value]
-            np.stack(x, -1).reshape(*x[0].shape, *shape) for x in (sums, weights)
-        )
-
-    return compute
+    return lambda block: block.fss_sums[part]
 
 
 def _spherical(of_truth: bool) -> Compute:
@@ -227,6 +228,22 @@ def _zonal(of_truth: bool) -> Compute:
             total = total + np.einsum(
                 "...yk,y->...k", spectra.zonal_power(filled), rows
             )
+        return _complete(block, np.asarray(total / len(sources)))
+
+    return compute
+
+
+def _radial(of: str) -> Compute:
+    """Returns spectra of the truth, the members, or the mean of the members."""
+
+    def compute(block: fields.Fields) -> fields.Sums:
+        sources = {"truth": [block.truth], "mean": [block.mean]}.get(
+            of, list(block.members)
+        )
+        total: np.ndarray | float = 0.0
+        for source in sources:
+            filled = np.where(np.isfinite(source), source, 0.0)
+            total = total + spectra.radial_power(filled)
         return _complete(block, np.asarray(total / len(sources)))
 
     return compute
@@ -261,6 +278,7 @@ STATISTICS: Mapping[str, Statistic] = {
     "hits": Statistic(_table(True, True), ("threshold",), needs=_EVENTS),
     "misses": Statistic(_table(False, True), ("threshold",), needs=_EVENTS),
     "false_alarms": Statistic(_table(True, False), ("threshold",), needs=_EVENTS),
+    "correct_negatives": Statistic(_table(False, False), ("threshold",), needs=_EVENTS),
     "brier": Statistic(_for_limits(_brier), ("threshold",), needs=_EVENTS),
     "brier_noise": Statistic(_for_limits(_brier_noise), ("threshold",), needs=_EVENTS),
     **{
@@ -269,10 +287,8 @@ STATISTICS: Mapping[str, Statistic] = {
         )
         for kind in ("event", "chance", "share")
     },
-    "fss_error": Statistic(_fss(False), ("threshold", "neighbourhood"), needs=_EVENTS),
-    "fss_reference": Statistic(
-        _fss(True), ("threshold", "neighbourhood"), needs=_EVENTS
-    ),
+    "fss_error": Statistic(_fss(0), ("threshold", "neighbourhood"), needs=_EVENTS),
+    "fss_reference": Statistic(_fss(1), ("threshold", "neighbourhood"), needs=_EVENTS),
     "forecast_power": Statistic(
         _spherical(False), ("total_wavenumber",), False, frozenset({"global"})
     ),
@@ -285,4 +301,10 @@ STATISTICS: Mapping[str, Statistic] = {
     "truth_zonal_power": Statistic(
         _zonal(True), ("zonal_wavenumber",), False, frozenset({"periodic"})
     ),
+    **{
+        f"{of}_radial_power": Statistic(
+            _radial(of), ("radial_wavenumber",), False, frozenset({"plane"})
+        )
+        for of in ("forecast", "mean", "truth")
+    },
 }

@@ -10,6 +10,13 @@ from weatherlib.plotting.maps import (
     draw_map,
     save_figure,
 )
+from weatherlib.plotting.nowcasts import (
+    draw_nowcast,
+    draw_nowcast_scores,
+    draw_radial_spectra,
+    save_nowcast_animation,
+    vil_colormap,
+)
 from weatherlib.plotting.profiles import draw_section, draw_spectra, zonal_spectrum
 from weatherlib.plotting.projections import NAMES as PROJECTIONS
 from weatherlib.plotting.scorecards import draw_scorecard
@@ -25,7 +32,10 @@ __all__ = [
     "draw_field",
     "draw_leads",
     "draw_map",
+    "draw_nowcast",
+    "draw_nowcast_scores",
     "draw_plume",
+    "draw_radial_spectra",
     "draw_score_curves",
     "draw_scorecard",
     "draw_section",
@@ -36,5 +46,7 @@ __all__ = [
     "relative_error",
     "save_animation",
     "save_figure",
+    "save_nowcast_animation",
+    "vil_colormap",
     "zonal_spectrum",
 ]

@@ -6,7 +6,7 @@ import contextlib
 import os
 import pathlib
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import matplotlib.backends.backend_agg
 import matplotlib.figure
@@ -17,7 +17,7 @@ import xarray
 from weatherlib import optional
 from weatherlib.plotting import maps, sheets, styles, views
 
-__all__ = ["save_animation"]
+__all__ = ["save_animation", "save_frames"]
 
 _WIDTH = 6.0
 _DPI = 80
@@ -49,14 +49,38 @@ def save_animation(
       ImportError: MP4 without its package, saying what to install.
       OSError: The folder is missing or not writable, or the disk is full.
     """
-    path = pathlib.Path(path)
-    if path.suffix.lower() not in _WRITERS:
-        raise ValueError(f"{path.name}: animations are written as .gif or .mp4")
+    path = _checked(path)
     times = {name: field.sizes.get("time", 0) for name, field in panels.items()}
     if len(set(times.values())) != 1 or not min(times.values()):
         raise ValueError(f"panels of an animation need the same times, found {times}")
-    frames = _frames(dict(panels), title, view)
+    figures = _figures(dict(panels), title, view)
+    return save_frames(path, figures, frames_per_second=frames_per_second)
+
+
+def save_frames(
+    path: str | os.PathLike[str],
+    figures: Iterable[matplotlib.figure.Figure],
+    *,
+    frames_per_second: float = 4.0,
+) -> pathlib.Path:
+    """Writes figures of one size as a moving picture, whole or not at all.
+
+    Args:
+      path: Ends in `.gif` or `.mp4`; the latter needs the `plot` extra.
+      figures: One for each frame, drawn one after the other.
+      frames_per_second: Speed. The last frame stays for a second.
+
+    Returns:
+      The path.
+
+    Raises:
+      ValueError: Another suffix.
+      ImportError: MP4 without its package, saying what to install.
+      OSError: The folder is missing or not writable, or the disk is full.
+    """
+    path = _checked(path)
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    frames = (_render(figure) for figure in figures)
     try:
         _WRITERS[path.suffix.lower()](partial, frames, frames_per_second)
         partial.replace(path)
@@ -66,10 +90,22 @@ def save_animation(
     return path
 
 
-def _frames(
+def _checked(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns the path of a moving picture.
+
+    Raises:
+      ValueError: It has another suffix.
+    """
+    path = pathlib.Path(path)
+    if path.suffix.lower() not in _WRITERS:
+        raise ValueError(f"{path.name}: animations are written as .gif or .mp4")
+    return path
+
+
+def _figures(
     panels: dict[str, xarray.DataArray], title: str, view: views.View | None
-) -> Iterator[np.ndarray]:
-    """Yields pictures of all panels, time by time. Each uint8 [row, column, 3]."""
+) -> Iterator[matplotlib.figure.Figure]:
+    """Yields pictures of all panels, time by time."""
     first = next(iter(panels.values()))
     style = styles.find(first)
     shown = {n: style.show(f, difference=False) for n, f in panels.items()}
@@ -92,11 +128,11 @@ def _frames(
         name = title or styles.label(first)
         when = styles.valid_label(first.isel(time=index))
         figure.suptitle(", ".join(filter(None, [name, when])), fontsize=12)
-        yield _render(figure)
+        yield figure
 
 
 def _render(figure: matplotlib.figure.Figure) -> np.ndarray:
-    """Returns the picture of a figure, with even numbers of rows and columns."""
+    """Returns the picture of a figure, uint8 of even shape [row, column, 3]."""
     figure.set_dpi(_DPI)
     canvas = matplotlib.backends.backend_agg.FigureCanvasAgg(figure)
     canvas.draw()

@@ -249,7 +249,8 @@ class ValidationConfig(config.Mapping):
       samples: Forecasts judged, spread evenly over the validation period.
       batch_size: Forecasts at a time.
       rollout: Steps of the loss that decides which weights are best.
-      leads: Steps at which errors are given beside those of persistence; none if empty.
+      leads: Predicted frames whose errors are given beside those of persistence,
+        counted from 1; none if empty.
       lead: Lead times judged in one step each, in place of `rollout` and `leads`, such
         as ["6h", "24h", "72h"]. None takes those of the last stage that has any: of a
         range the shortest, the middle and the longest.
@@ -291,7 +292,7 @@ class TrainConfig(config.Mapping):
       output: Folder of the results.
       data: What is learnt from.
       model: `family` and the fields of that family's configuration.
-      stages: One after the other.
+      stages: One after the other. Models that have a solution in closed form need none.
       schedule: Learning rate over all stages that have none of their own.
       optimizer: How weights change.
       loss: Weights of the loss.
@@ -316,7 +317,7 @@ class TrainConfig(config.Mapping):
     output: pathlib.Path
     data: DataConfig
     model: dict[str, Any]
-    stages: tuple[StageConfig, ...]
+    stages: tuple[StageConfig, ...] = ()
     schedule: Schedule | None = None
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
@@ -339,8 +340,6 @@ class TrainConfig(config.Mapping):
 
     def __post_init__(self) -> None:
         require_positive(self, "checkpoint_every", "keep", "log_every")
-        if not self.stages:
-            raise ValueError("stages is empty; a run needs at least one")
         if self.schedule is None and any(s.schedule is None for s in self.stages):
             raise ValueError(
                 "schedule: missing for the run, and for at least one stage"

@@ -104,14 +104,15 @@ class Validator(_Judge):
             lambda: np.zeros((2, len(leads)))
         )
         batches = 0
-        for index, batch in enumerate(self._batches(max(leads) * steps)):
+        whole = -(-max(leads) // steps) * steps
+        for index, batch in enumerate(self._batches(whole)):
             inputs, targets, forcings = batch
             blank = targets.map(np.zeros_like)
             key = jax.random.fold_in(self._key, index)
             placed = self._placement.place_shared((inputs, blank, forcings))
             found = self._forecast(params, model_state, key, placed)
             found = self._placement.fetch(found)
-            frames = np.asarray(leads) * steps - 1
+            frames = np.asarray(leads) - 1
             place = {dim: found[dim].values for dim in ("lat", "lon")}
             for name, whole in targets.items():
                 truth, last = whole.sel(place), 0.0

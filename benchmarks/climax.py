@@ -19,20 +19,18 @@ computing the inside of blocks again.
 """
 
 import argparse
-import contextlib
 import functools
-import json
 import os
 import pathlib
-import resource
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+# A script finds only what lies beside it.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+from benchmarks import turns
 
 CONFIGS = ("small", "5.625deg", "1.40625deg")
 KINDS = ("forward", "train")
@@ -46,101 +44,21 @@ def main() -> None:
     parser.add_argument("--config", choices=CONFIGS, default="5.625deg")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
-    parser.add_argument("--steps", type=int, default=5, help="timed steps of each")
-    parser.add_argument("--torch-python", default=sys.executable, metavar="PATH")
     parser.add_argument("--memory", action="store_true", help="memory at 1.40625 deg")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    turns.add_options(parser)
     options = parser.parse_args()
     if options.worker:
-        _serve(json.loads(options.worker))
+        turns.serve(options.worker, {"weatherlib": _our_step, "torch": _torch_step})
         return
     if options.memory:
         _print_memory()
         return
-    names = ["weatherlib"]
-    if _has_torch(options.torch_python):
-        names.append("torch")
-    else:
-        print(f"no torch in {options.torch_python}: only weatherlib is timed")
     print(f"{options.config}, {len(os.sched_getaffinity(0))} core(s)")
-    head = ("compile s", "s/step", "CPU s", "adds MB")
-    print(f"{'':<26}" + "".join(f"{c:>11}" for c in head))
+    print(turns.HEAD)
     for kind in options.kinds:
         for batch in options.batch:
-            _compare(options, names, kind, batch)
-
-
-def _has_torch(python: str) -> bool:
-    found = subprocess.run(
-        [python, "-c", "import torch"], capture_output=True, check=False
-    )
-    return found.returncode == 0
-
-
-def _compare(
-    options: argparse.Namespace, names: list[str], kind: str, batch: int
-) -> None:
-    """Times one kind of step at one batch size and prints a line for each network."""
-    with tempfile.TemporaryDirectory() as folder:
-        workers, results = {}, {}
-        for name in names:
-            job = {**_job(options.config), "kind": kind, "batch": batch, "name": name}
-            job["output"] = str(pathlib.Path(folder, f"{name}.npy"))
-            python = options.torch_python if name == "torch" else sys.executable
-            workers[name] = _start(python, job)
-            results[name] = {"steps": [], **_ask(workers[name], "")}
-        for _ in range(options.steps):
-            for name in names:
-                results[name]["steps"].append(_ask(workers[name], "step\n"))
-        for name in names:
-            results[name].update(_ask(workers[name], "end\n"))
-            workers[name].wait()
-        outputs = [np.load(pathlib.Path(folder, f"{name}.npy")) for name in names]
-    _print(results, names, f"{kind} batch {batch}", outputs)
-
-
-def _print(
-    results: dict[str, Any], names: list[str], label: str, outputs: list[np.ndarray]
-) -> None:
-    best = {
-        name: [min(step[key] for step in results[name]["steps"])
-               for key in ("seconds", "cpu")]
-        for name in names
-    }  # fmt: skip
-    for name in names:
-        numbers = (results[name]["compile"], *best[name], results[name]["added_mb"])
-        print(f"{label + ' ' + name:<26}" + "".join(f"{n:>11.4g}" for n in numbers))
-    if len(names) == 2:
-        ours, other = names
-        speed = [b / a for a, b in zip(best[ours], best[other])]
-        memory = results[ours]["added_mb"] / results[other]["added_mb"]
-        scale = np.abs(outputs[1]).max()
-        apart = np.abs(outputs[0] - outputs[1]).max() / scale
-        what = "outputs" if outputs[0].ndim > 1 else "losses of steps"
-        print(
-            f"{'':<26}  ours {speed[0]:.2f}x speed, {speed[1]:.2f}x CPU, "
-            f"{memory:.2f} of memory; {what} differ by {apart:.1e} of the largest"
-        )
-
-
-def _start(python: str, job: dict[str, Any]) -> subprocess.Popen:
-    # As a module: files of this folder must not stand in for those of the language.
-    return subprocess.Popen(
-        [python, "-m", "benchmarks.climax", "--worker", json.dumps(job)],
-        cwd=pathlib.Path(__file__).parents[1],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def _ask(worker: subprocess.Popen, message: str) -> dict[str, Any]:
-    worker.stdin.write(message)
-    worker.stdin.flush()
-    line = worker.stdout.readline()
-    if not line:
-        raise SystemExit("a worker failed")
-    return json.loads(line)
+            job = {**_job(options.config), "kind": kind, "batch": batch}
+            turns.compare("benchmarks.climax", job, f"{kind} batch {batch}", options)
 
 
 def _sizes(name: str) -> Any:
@@ -194,48 +112,6 @@ def _data(job: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows = (rows / rows.mean()).astype(np.float32)[:, np.newaxis]
     inputs, targets = (rng.standard_normal(shape, np.float32) for _ in range(2))
     return inputs, targets, rows
-
-
-def _serve(job: dict[str, Any]) -> None:
-    """Makes one network ready, then runs a step for each line that is read."""
-    make = _torch_step if job["name"] == "torch" else _our_step
-    prepare = make(job)
-    # Making the weights takes more for a while than keeping them.
-    with contextlib.suppress(OSError):
-        pathlib.Path("/proc/self/clear_refs").write_text("5", "ascii")
-    before = _peak_mb()
-    started = time.perf_counter()
-    step = prepare()
-    seconds = time.perf_counter() - started
-    results = [step()]
-    _answer(compile=seconds)
-    for line in sys.stdin:
-        if line == "end\n":
-            break
-        started, processor = time.perf_counter(), time.process_time()
-        result = step()
-        seconds = time.perf_counter() - started
-        cpu = time.process_time() - processor
-        if job["kind"] == "train":
-            results.append(result)
-        _answer(seconds=seconds, cpu=cpu)
-    added = _peak_mb() - before
-    is_loss = job["kind"] == "train"
-    np.save(job["output"], np.array(results) if is_loss else results[0])
-    _answer(added_mb=added)
-
-
-def _answer(**values: float) -> None:
-    print(json.dumps(values), flush=True)
-
-
-def _peak_mb() -> float:
-    with contextlib.suppress(OSError):
-        status = pathlib.Path("/proc/self/status").read_text("ascii")
-        (line,) = [x for x in status.splitlines() if x.startswith("VmHWM")]
-        return float(line.split()[1]) / 1e3
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
 
 
 def _network(sizes: Any, remat: bool = False) -> Any:

@@ -30,6 +30,13 @@ CLIMAX_LOSS_RTOL = 1e-5
 CLIMAX_METRIC_RTOL = 1e-4
 CLIMAX_TABLE_ATOL = 1e-6
 
+# Small models on grids beside PyTorch: of the standard deviation of the outputs, of the
+# loss, and of the largest entry of each gradient. Recomputing in float64 moves the
+# numbers of PyTorch by up to 4e-6.
+TORCH_OUTPUT = 1e-5
+TORCH_LOSS = 2e-6
+TORCH_GRADIENT = 3e-5
+
 # Ridge regression, of the standard deviation of the targets.
 RIDGE_F64 = 1e-8
 RIDGE_F32 = 1e-3

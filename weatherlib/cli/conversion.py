@@ -81,10 +81,11 @@ def describe(out: console.Console, path: pathlib.Path) -> None:
 
 def _model(arrays: dict[str, np.ndarray]) -> str:
     """Returns which family the arrays belong to, as far as we know them."""
-    from weatherlib.weights import climax_files
+    from weatherlib.weights import climax_files, grid_sizes
 
     if not climax_files.looks_like(arrays):
-        return "unknown"
+        name = grid_sizes.recognise(arrays)
+        return "unknown" if name is None else f"{name}, by its names"
     known = climax_files.present_names(arrays)
     embedding, positions = known["var_embed"], known["pos_embed"]
     return (
@@ -102,23 +103,28 @@ def convert(out: console.Console, options: weights.Options) -> None:
       ValueError: The options do not go together, or the file is of another kind, is
         damaged or would run something.
     """
-    from weatherlib.weights import climax_checkpoint, climax_files, flat
+    from weatherlib.weights import climax_files, flat
 
     source = _source(str(options.name))
     target = _target(options, source)
-    held = climax_checkpoint.open_checkpoint(source) if _is_npz(source) else None
-    if held is not None:
-        _export(out, held, source, target, options)
+    if _is_npz(source) and _export(out, source, target, options):
+        return
+    kind = options.format or ("safetensors" if _is_safe(target) else None)
+    if options.family not in (None, "climax"):
+        from weatherlib.cli import grid_conversion
+
+        grid = None if options.grid is None else _grid(options.grid)
+        kind = kind or "weatherlib"
+        grid_conversion.convert(out, source, target, kind, options, grid)
         return
     file = flat.read(source, verify=not options.unchecked)
-    kind = options.format or ("safetensors" if _is_safe(target) else None)
     is_climax = climax_files.looks_like(file.arrays)
     kind = kind or ("weatherlib" if is_climax else "npz")
     through_model = kind == "weatherlib" or options.grid is not None or options.strict
     if through_model and not is_climax:
         raise ValueError(
-            f"{source}: no ClimaX, the only model that is known here; leave --grid and "
-            "--strict out, and write --format npz or safetensors"
+            f"{source}: no ClimaX; say with --family which model it is, or leave "
+            "--grid and --strict out, and write --format npz or safetensors"
         )
     if through_model:
         _convert_climax(out, source, target, kind, options)
@@ -190,7 +196,7 @@ def _convert_climax(
     arrays = climax_files.read(source, verify=not options.unchecked)
     try:
         sizes = climax_files.infer_config(
-            arrays, variables=options.variables, num_heads=options.num_heads
+            arrays, variables=options.variables, num_heads=options.num_heads or 16
         )
     except ValueError as error:
         raise ValueError(f"{source}: {error} (option --variables)") from error
@@ -234,23 +240,44 @@ def _write_climax(target: pathlib.Path, kind: str, loaded: climax.Loaded) -> Non
 
 def _export(
     out: console.Console,
-    held: CheckPoint,
     source: pathlib.Path,
     target: pathlib.Path,
     options: weights.Options,
-) -> None:
-    """Writes a checkpoint of ours under the published names."""
-    from weatherlib.weights import climax, flat
+) -> bool:
+    """Writes a checkpoint of ours under the published names; returns if it is one.
 
+    Raises:
+      OSError: A file cannot be read or written.
+      ValueError: Something is asked for that an export cannot do.
+    """
+    from weatherlib.cli import grid_conversion
+    from weatherlib.weights import climax_checkpoint
+
+    held = climax_checkpoint.open_checkpoint(source)
+    on_grid = held is None and grid_conversion.held_model(source) is not None
+    if held is None and not on_grid:
+        return False
     kind = options.format or ("safetensors" if _is_safe(target) else "npz")
     if kind == "weatherlib":
         raise ValueError(f"{source}: is a checkpoint of weatherlib already")
-    sizes: ClimaXConfig = held.model_config
     if options.grid is not None:
         raise ValueError(
             "--grid: convert the published file, or export this one first and convert "
             "that"
         )
+    if held is None:
+        grid_conversion.export(out, source, target, kind)
+    else:
+        _export_climax(out, held, target, kind)
+    return True
+
+
+def _export_climax(
+    out: console.Console, held: CheckPoint, target: pathlib.Path, kind: str
+) -> None:
+    from weatherlib.weights import climax, flat
+
+    sizes: ClimaXConfig = held.model_config
     arrays = climax.export(held.params, sizes)
     settings = {"format": "np", **_texts(sizes)} if kind == "safetensors" else None
     flat.write(target, arrays, format=flat.as_format(kind), metadata=settings)

@@ -3,7 +3,8 @@
 `list` shows what there is, `fetch NAME` downloads it, `path NAME` prints where it lies.
 `convert IN OUT` reads a file of torch (.ckpt, .pt, .pth), safetensors or npz, without
 torch and without running anything of it, and writes its arrays as safetensors, as npz,
-or as a checkpoint of weatherlib; for ClimaX also for another grid or other variables.
+or as a checkpoint of weatherlib: of ClimaX, also for another grid or other variables,
+and with --family of the models on grids (convlstm, pixel_unet, ...).
 Nothing is downloaded without --yes: without it, `fetch` says what would be, under which
 licence and where to. A download that broke off is continued by the same command, and
 its hash is checked before the file gets its name.
@@ -31,6 +32,8 @@ EXAMPLES = (
     "weatherlib weights path graphcast-small",
     "weatherlib weights convert climax-5.625deg climax.npz",
     "weatherlib weights convert 5.625deg.ckpt climax.safetensors --grid 64x128",
+    "weatherlib weights convert convlstm.pt convlstm.npz --family convlstm "
+    "--variables 2m_temperature geopotential_500",
     "weatherlib weights convert sevirlr_vae.pt vae.npz --format npz",
 )
 
@@ -56,7 +59,8 @@ class Options:
     """convert: the file to write."""
 
     family: str | None = None
-    """List those of one family only, such as graphcast."""
+    """list: those of one family only, such as graphcast. convert: which model on grids
+    the arrays are of, such as convlstm."""
 
     kind: Literal["weights", "statistics", "data"] | None = None
     """List those of one kind only."""
@@ -74,14 +78,24 @@ class Options:
 
     grid: Annotated[str | None, tyro.conf.arg(metavar="ROWSxCOLUMNS")] = None
     """convert: carry the position embedding of ClimaX over to another grid, such as
-    64x128."""
+    64x128; of a model on grids, the one that it was trained on, by default 32x64."""
 
     variables: tuple[str, ...] = ()
-    """convert: names of the variables of ClimaX weights, in the order of their
-    embeddings, where they are not the 48 published ones."""
+    """convert: names of the variables, in the order of the file; for ClimaX where they
+    are not the 48 published ones."""
 
-    num_heads: int = 16
-    """convert: attention heads of ClimaX weights, which do not follow from the file."""
+    frames: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="PAST AHEAD")] = (
+        None
+    )
+    """convert: frames that a model on grids reads and predicts, as far as they do not
+    follow from the file. Default: 12 4."""
+
+    time_step: str = "6h"
+    """convert: time between the frames of a model on grids."""
+
+    num_heads: int | None = None
+    """convert: attention heads, which do not follow from the file. Default: those of
+    the published sizes, 16 for ClimaX."""
 
     strict: bool = False
     """convert: refuse ClimaX weights that do not fit exactly, in place of reporting

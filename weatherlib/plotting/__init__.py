@@ -20,6 +20,7 @@ from weatherlib.plotting.nowcasts import (
 from weatherlib.plotting.profiles import draw_section, draw_spectra, zonal_spectrum
 from weatherlib.plotting.projections import NAMES as PROJECTIONS
 from weatherlib.plotting.scorecards import draw_scorecard
+from weatherlib.plotting.tradeoffs import draw_skill_and_cost, relative_error
 from weatherlib.plotting.views import REGIONS, View
 from weatherlib.plotting.views import find as find_view
 
@@ -38,9 +39,11 @@ __all__ = [
     "draw_score_curves",
     "draw_scorecard",
     "draw_section",
+    "draw_skill_and_cost",
     "draw_spaghetti",
     "draw_spectra",
     "find_view",
+    "relative_error",
     "save_animation",
     "save_figure",
     "save_nowcast_animation",

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from weatherlib import checkpoint, task
 from weatherlib.climax import config as climax_config
 from weatherlib.typing import PathLike
+from weatherlib.weights import variable_names
 
 __all__ = ["CONSTANTS", "open_checkpoint", "published_task", "save"]
 
 CONSTANTS = ("land_sea_mask", "orography", "lattitude")
 """What never changes, and is not predicted."""
-
-_LEVEL = re.compile(r"(.+)_(\d+)")
 
 
 def published_task(sizes: climax_config.ClimaXConfig) -> task.TaskConfig:
@@ -26,32 +24,20 @@ def published_task(sizes: climax_config.ClimaXConfig) -> task.TaskConfig:
     Raises:
       ValueError: The variables lie on different levels.
     """
-    levels: dict[str, list[int]] = {}
-    names: list[str] = []
-    for variable in sizes.default_vars:
-        match = _LEVEL.fullmatch(variable)
-        name = match[1] if match else variable
-        if name not in names:
-            names.append(name)
-        if match:
-            levels.setdefault(name, []).append(int(match[2]))
-    held = {tuple(found) for found in levels.values()}
-    if len(held) > 1:
-        shown = "; ".join(f"{n}: {', '.join(map(str, ls))}" for n, ls in levels.items())
-        raise ValueError(
-            "the variables lie on different levels, so no checkpoint can say what the "
-            f"model reads; keep the weights as npz or safetensors ({shown})"
-        )
+    names, found = variable_names.split_levels(sizes.default_vars)
+    levels = variable_names.shared_levels(
+        found, "keep the weights as npz or safetensors"
+    )
     targets = [name for name in names if name not in CONSTANTS]
     if sizes.head == "projection":
         targets = list(sizes.out_variables)
     # A frame a year, and years of ClimateBench have no leap days.
     past = f"{365 * sizes.time_history}D" if sizes.head == "projection" else "6h"
     return task.TaskConfig(
-        input_variables=tuple(names),
+        input_variables=names,
         target_variables=tuple(targets),
         forcing_variables=(),
-        pressure_levels=held.pop() if held else (),
+        pressure_levels=levels,
         input_duration=past,
     )
 

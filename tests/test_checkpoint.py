@@ -511,7 +511,7 @@ def test_a_name_that_occurs_twice_is_refused():
 
 def test_types_that_cannot_be_read_are_a_type_error():
     data = dumped({"a": 1})
-    with pytest.raises(TypeError, match="of unions only Optional can be read"):
+    with pytest.raises(TypeError, match="of unions only those of None, one scalar"):
         loaded(data, dict[str, int | str])
     with pytest.raises(TypeError, match=r"keys of type .*bytes.* cannot be read"):
         loaded(data, dict[bytes, int])
@@ -594,3 +594,16 @@ def test_the_hash_is_that_of_the_bytes(tmp_path):
     path.write_bytes(b"weather")
     expected = hashlib.sha256(b"weather").hexdigest()
     assert checkpoint.file_sha256(path) == expected
+
+
+@dataclasses.dataclass
+class OneOrMany:
+    width: int | tuple[int, ...]
+
+
+@pytest.mark.parametrize("width", [3, (3,), (4, 5)])
+def test_a_field_may_hold_one_number_or_several(width):
+    file = io.BytesIO()
+    checkpoint.dump(file, OneOrMany(width=width))
+    file.seek(0)
+    assert checkpoint.load(file, OneOrMany).width == width

@@ -115,10 +115,7 @@ def convert(typ: Any, value: Any, path: str = "", *, strict: bool = False) -> An
     origin = typing.get_origin(typ) or typ
     arguments = typing.get_args(typ)
     if origin in (typing.Union, types.UnionType):
-        options = [option for option in arguments if option is not types.NoneType]
-        if len(options) != 1:
-            raise TypeError(f"{path}: of unions only Optional can be read, not {typ}")
-        return convert(options[0], value, path, strict=strict)
+        return convert(_option(typ, value, path), value, path, strict=strict)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         key_type, value_type = arguments or (Any, Any)
         return {
@@ -142,6 +139,20 @@ def convert(typ: Any, value: Any, path: str = "", *, strict: bool = False) -> An
         raise TypeError(
             f"{path}: {typ} cannot be made from {_described(value)}"
         ) from error
+
+
+def _option(union: Any, value: Any, path: str) -> Any:
+    """Returns the type of a union that a value has: Optional, or one and several."""
+    options = [o for o in typing.get_args(union) if o is not types.NoneType]
+    if len(options) > 1:
+        several = isinstance(value, Mapping)
+        options = [o for o in options if (o not in _SCALARS) == several]
+    if len(options) != 1:
+        raise TypeError(
+            f"{path}: of unions only those of None, one scalar and one container can "
+            f"be read, not {union}"
+        )
+    return options[0]
 
 
 def _convert_dataclass(typ: Any, group: dict[str, Any], path: str, strict: bool) -> Any:

@@ -23,6 +23,7 @@ from weatherlib import config, data, training
 from weatherlib.cli import (
     console,
     families,
+    fitting,
     forecasting,
     hindcasting,
     predict_options,
@@ -55,6 +56,8 @@ _COSTS = {
     "forecast_seconds": ("one forecast", "s"),
     "memory_mb": ("memory added by training", "MB"),
 }
+# Of linear models, which choose the best by the last fifth of the training period.
+_PENALTIES = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
 # Updates by which the speed of training is measured.
 _TRIAL = 16
 
@@ -77,14 +80,15 @@ def configure(
     if name not in families.FAMILIES:
         # Says so, with the closest name.
         families.find_family({"family": name})
-    kind = families.FAMILIES[name]().config_class
-    fields = {field.name for field in dataclasses.fields(kind)}
+    family = families.FAMILIES[name]()
+    fields = {field.name for field in dataclasses.fields(family.config_class)}
     common: dict[str, Any] = {
         "input_length": request.input_length,
         "output_length": request.output_length,
     }
     if not request.as_published:
         common |= {"edges": "auto", "predicts": "change"}
+        common |= {"fit": {"candidates": list(_PENALTIES), "held_out": 0.2}}
     model = {"family": name, **{k: v for k, v in common.items() if k in fields}}
     for change in request.changes:
         place, _, text = change.partition("=")
@@ -92,14 +96,24 @@ def configure(
         if owner == name:
             model[key] = settings.parse(text, change)
     families.find_family(model)
-    attends = "transformer" in name
-    rate = _RATES.get(name, _ATTENTION_RATE if attends else _RATE)
-    values = {
+    values: dict[str, Any] = {
         "output": folder,
         "data": {
             "path": request.data, "task": plan.task, "train": {"end": plan.train_end},
         },
         "model": model,
+        "wrappers": {} if plan.waves is None else {"climatology": plan.waves},
+        "seed": request.seed,
+    }  # fmt: skip
+    if not family.closed_form:
+        values |= _descent(name, request, updates)
+    return config.from_dict(training.TrainConfig, values)
+
+
+def _descent(name: str, request: Request, updates: int) -> dict[str, Any]:
+    """Returns how a model is trained that has no solution in closed form."""
+    rate = _RATES.get(name, _ATTENTION_RATE if "transformer" in name else _RATE)
+    return {
         # The last weights count, so that nothing is chosen by what is scored.
         "stages": [{"steps": updates, "batch_size": request.batch_size}],
         "schedule": {
@@ -112,10 +126,7 @@ def configure(
             "ema": 1 - 1 / max(2.0, updates / 50),
         },
         "loss": {"kind": "mse"},
-        "wrappers": {} if plan.waves is None else {"climatology": plan.waves},
-        "seed": request.seed,
     }  # fmt: skip
-    return config.from_dict(training.TrainConfig, values)
 
 
 def keep_request(name: str, request: Request, plan: Plan, folder: pathlib.Path) -> bool:
@@ -166,20 +177,11 @@ def measure(name: str, request: Request, plan: Plan, folder: pathlib.Path) -> No
     Raises:
       As `training.Trainer.run` and `weatherlib predict`.
     """
-    out = console.Console()
-    length = updates(name, request, plan, folder)
-    settled = configure(name, request, plan, updates=length, folder=folder)
-    run = runs.Run(settled, out=out)
-    out.facts(run.plan())
-    before = _forget_peak()
-    result = run.train(resume=True)
-    found = {
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.abstract_params)),
-        "updates": result.step,
-        "training_seconds": result.seconds - result.compiling,
-        "compiling_seconds": result.compiling,
-        "memory_mb": _peak() - before,
-    }
+    folder.mkdir(parents=True, exist_ok=True)
+    if families.FAMILIES[name]().closed_form:
+        found = _fit(name, request, plan, folder)
+    else:
+        found = _train(name, request, plan, folder)
     options = predict_options.Options(
         pretrained=str(folder / "checkpoint.npz"),
         dataset=request.data,
@@ -193,6 +195,43 @@ def measure(name: str, request: Request, plan: Plan, folder: pathlib.Path) -> No
     found["forecast_seconds"] = _time_forecast(options)
     text = json.dumps(found, indent=1)
     (folder / _RESULT).write_text(text + "\n", encoding="utf8")
+
+
+def _train(
+    name: str, request: Request, plan: Plan, folder: pathlib.Path
+) -> dict[str, float]:
+    """Returns what it took to train a model."""
+    out = console.Console()
+    length = updates(name, request, plan, folder)
+    settled = configure(name, request, plan, updates=length, folder=folder)
+    run = runs.Run(settled, out=out)
+    out.facts(run.plan())
+    before = _forget_peak()
+    result = run.train(resume=True)
+    return {
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.abstract_params)),
+        "updates": result.step,
+        "training_seconds": result.seconds - result.compiling,
+        "compiling_seconds": result.compiling,
+        "memory_mb": _peak() - before,
+    }
+
+
+def _fit(
+    name: str, request: Request, plan: Plan, folder: pathlib.Path
+) -> dict[str, float]:
+    """Returns what it took to fit a model that has a solution in closed form."""
+    out = console.Console()
+    settled = configure(name, request, plan, updates=1, folder=folder)
+    prepared = fitting.Fitting(settled, say=out.print)
+    out.facts(prepared.plan())
+    before, began = _forget_peak(), time.perf_counter()
+    found = prepared.fit()
+    return {
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(found.params)),
+        "training_seconds": time.perf_counter() - began,
+        "memory_mb": _peak() - before,
+    }
 
 
 def updates(name: str, request: Request, plan: Plan, folder: pathlib.Path) -> int:
@@ -228,7 +267,7 @@ def _time_forecast(options: predict_options.Options) -> float:
     model, statistics = sources.load_model(options)
     states = sources.open_states(options, model)
     start = data.parse_starts(str(options.init)).resolve(states.starts)[0]
-    steps = sources.steps(options)
+    steps = sources.steps(options, model, lambda text: None)
     setup = setups.prepare_start(model, statistics, states, start, steps=steps)
     forecaster = forecasting.build_forecaster(model, statistics)
     spent = []

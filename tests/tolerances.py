@@ -29,3 +29,22 @@ CLIMAX_RTOL = 1e-4
 CLIMAX_LOSS_RTOL = 1e-5
 CLIMAX_METRIC_RTOL = 1e-4
 CLIMAX_TABLE_ATOL = 1e-6
+
+# Diffusion: tables relative to the published float32 ones; steps and trajectories of
+# samplers relative to the largest number, or 1. The published ancestral steps form
+# 1 - alpha in float32, which moves those at t <= 2.
+DIFFUSION_TABLE_RTOL = 1e-5
+DIFFUSION_SAMPLER = 2e-5
+DIFFUSION_ANCESTRAL = 1e-5
+DIFFUSION_ANCESTRAL_LAST_STEPS = 5e-4
+DIFFUSION_FAR_X0_RTOL = 1e-4
+EMA_RTOL = 1e-6
+
+# PreDiff, relative to the largest number: networks and autoencoder; whole samples and
+# gradients of guidance. Losses are relative.
+PREDIFF_NETWORK = 2e-5
+PREDIFF_LOOP = 1e-4
+PREDIFF_LOSS_RTOL = 1e-5
+
+# The Stable Diffusion autoencoder.
+AUTOENCODER_ATOL = 2e-4

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests import tolerances
-from tests.prediff import published
+from tests.prediff import latent_cases as published
 from weatherlib import diffusion
 from weatherlib.diffusion import ema, forward, losses
 

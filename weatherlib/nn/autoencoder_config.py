@@ -7,12 +7,23 @@ import math
 
 from weatherlib import config
 
-__all__ = ["PREDIFF_VAE", "SD_VAE", "AutoencoderConfig", "parameter_shapes"]
+__all__ = [
+    "DECODER",
+    "ENCODER",
+    "PREDIFF_VAE",
+    "SD_VAE",
+    "AutoencoderConfig",
+    "AutoencoderLossConfig",
+    "parameter_shapes",
+]
 
 Shapes = dict[str, dict[str, tuple[int, ...]]]
 
 ENCODER = "vae_encoder"
+"""First part of the Haiku paths of the encoder."""
+
 DECODER = "vae_decoder"
+"""First part of the Haiku paths of the decoder."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,6 +111,56 @@ PREDIFF_VAE = AutoencoderConfig(
     sample_size=128,
 )
 """The autoencoder of PreDiff for SEVIR-LR: 84,499,393 parameters."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AutoencoderLossConfig(config.Mapping):
+    """What counts when an autoencoder is trained. Weights of 0 leave a part out.
+
+    Errors are summed over the points of a field, as published, which the weights of
+    the other parts go by.
+
+    Attributes:
+      reconstruction: "l1" or "l2", the error at a point.
+      learn_log_variance: Whether the expected error at a point is trained, by which
+        errors are divided.
+      kl_weight: Of the divergence of the latent distributions from the standard one.
+      gradient_weight: Of the difference of slopes, per unit of error at a point.
+      spectral_weight: Of the difference of log-spectra, per unit of error at a point.
+      scales: Resolutions at which slopes are compared.
+      adversarial_weight: Of the discriminator, beside the weight that makes its
+        gradient as long as that of the error.
+      adversarial_start: Steps before it begins to count and to learn.
+
+    Raises:
+      ValueError: A weight is negative or a name is unknown.
+    """
+
+    reconstruction: str = "l1"
+    learn_log_variance: bool = True
+    kl_weight: float = 1e-6
+    gradient_weight: float = 0.0
+    spectral_weight: float = 0.0
+    scales: int = 3
+    adversarial_weight: float = 0.0
+    adversarial_start: int = 50001
+
+    def __post_init__(self) -> None:
+        if self.reconstruction not in ("l1", "l2"):
+            raise ValueError(
+                f"reconstruction {self.reconstruction!r} is neither l1 nor l2"
+            )
+        for name in (
+            "kl_weight",
+            "gradient_weight",
+            "spectral_weight",
+            "adversarial_weight",
+            "adversarial_start",
+        ):
+            if not self[name] >= 0:
+                raise ValueError(f"{name} must not be negative, found {self[name]!r}")
+        if self.scales < 1:
+            raise ValueError(f"scales must be at least 1, found {self.scales!r}")
 
 
 def parameter_shapes(sizes: AutoencoderConfig) -> Shapes:

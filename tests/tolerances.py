@@ -29,3 +29,8 @@ CLIMAX_RTOL = 1e-4
 CLIMAX_LOSS_RTOL = 1e-5
 CLIMAX_METRIC_RTOL = 1e-4
 CLIMAX_TABLE_ATOL = 1e-6
+
+# PreDiff: recomputing in float64 moves the published numbers by 2e-6 of the largest,
+# and the gradient of the guidance by 4e-6.
+PREDIFF_NETWORK = 2e-5
+PREDIFF_GRADIENT = 1e-4

@@ -21,7 +21,6 @@ jaxtyping.install_import_hook(
         "weatherlib.climax.aggregation",
         "weatherlib.climax.network",
         "weatherlib.diffusion.ema",
-        "weatherlib.diffusion.embedding",
         "weatherlib.diffusion.forward",
         "weatherlib.diffusion.losses",
         "weatherlib.diffusion.sampling",

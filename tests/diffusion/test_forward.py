@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests import tolerances
 from tests.diffusion import cases
 from weatherlib import diffusion
-from weatherlib.diffusion import embedding, forward, losses
+from weatherlib.diffusion import forward, losses
 
 SHAPE = (3, 2, 4, 5)
 
@@ -132,25 +132,3 @@ def test_drawn_steps_cover_the_schedule():
     schedule = cases.prediff(steps=7)
     drawn = losses.draw_timesteps(jax.random.key(0), 500, schedule)
     assert set(np.asarray(drawn).tolist()) == set(range(7))
-
-
-@pytest.mark.parametrize("width", [6, 7])
-@pytest.mark.parametrize("cosines_first", [False, True])
-def test_steps_of_noise_are_told_as_sines_and_cosines(width, cosines_first):
-    t = jnp.asarray([0, 7, 999])
-    found = embedding.timestep_embedding(t, width, cosines_first=cosines_first)
-    angles = np.array([0, 7, 999])[:, None] * 10000.0 ** -(np.arange(3) / 3)
-    parts = [np.sin(angles), np.cos(angles)]
-    if cosines_first:
-        parts.reverse()
-    expected = np.pad(np.concatenate(parts, 1), ((0, 0), (0, width - 6)))
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-
-
-def test_the_last_frequency_can_be_the_slowest():
-    found = embedding.timestep_embedding(jnp.asarray([10000]), 8, last_included=True)
-    np.testing.assert_allclose(found[0, 3], np.sin(1.0), rtol=1e-3)
-    with pytest.raises(ValueError, match="a width of 1 has no room"):
-        embedding.timestep_embedding(jnp.asarray([1]), 1)
-    with pytest.raises(ValueError, match="a width of 2 has no room"):
-        embedding.timestep_embedding(jnp.asarray([1]), 2, last_included=True)

@@ -2,9 +2,8 @@
 
 `schedules` holds tables of noise, `forward` adds it and converts predictions, `losses`
 compares them, `samplers` are tables of steps that `sampling.sample` runs, `guidance`
-draws samples towards a constraint, `embedding` tells a network the step of noise, and
-`ema` averages its weights. Nothing here knows a network. Modules that need JAX are
-loaded when they are first asked for.
+draws samples towards a constraint, and `ema` averages weights. Nothing here knows a
+network. Modules that need JAX are loaded when they are first asked for.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ __all__ = [
 
 _MODULES = (
     "ema",
-    "embedding",
     "forward",
     "guidance",
     "losses",

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from weatherlib.diffusion import schedules
+from weatherlib.diffusion import forward, schedules
 from weatherlib.typing import PyTree
 
 __all__ = ["Guidance", "energy_gradient", "shift_of_x0"]
@@ -40,7 +40,8 @@ class Guidance:
       on: Which field the energy takes: the "noisy" one, with networks that were trained
         on such, or the "denoised" one that the denoiser predicts from it.
       through_denoiser: With "denoised", whether the gradient goes on to the noisy field
-        through the denoiser, which costs its backward pass; or is taken as it is.
+        through the denoiser, which costs its backward pass. If not, the denoiser is
+        taken for the best one of independent numbers of unit variance.
       strength: "deviation" moves x_{t-1} by its standard deviation times the gradient,
         as PreDiff does. "variance" moves it by its variance, as is right where the
         energy is the negative logarithm of a likelihood.
@@ -88,6 +89,7 @@ def shift_of_x0(
 
 
 def energy_gradient(
+    schedule: schedules.NoiseSchedule,
     guidance: Guidance,
     estimate: Callable[[Array], tuple[Array, Array]],
     x: Float[Array, "batch *place channel"],
@@ -96,6 +98,7 @@ def energy_gradient(
     """Returns `scale` times the gradient of the energy, and what the denoiser says.
 
     Args:
+      schedule: How much noise there is.
       guidance: The constraint.
       estimate: Returns the predicted field and the output of the denoiser for a noisy
         field.
@@ -118,5 +121,6 @@ def energy_gradient(
         gradient, output = jax.grad(through, has_aux=True)(x)
     else:
         x0, output = estimate(x)
-        gradient = jax.grad(energy)(x0)
+        slope = forward.lookup(schedule.sqrt_alphas_cumprod, t, x0)
+        gradient = slope.astype(x0.dtype) * jax.grad(energy)(x0)
     return jnp.asarray(guidance.scale, gradient.dtype) * gradient, output

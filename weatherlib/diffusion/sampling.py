@@ -238,7 +238,9 @@ def _predict(
     if guidance is None:
         x0, output = estimate(x)
     else:
-        gradient, output = guidance_lib.energy_gradient(guidance, estimate, x, t)
+        gradient, output = guidance_lib.energy_gradient(
+            sampler.schedule, guidance, estimate, x, t
+        )
         finite = jnp.isfinite(gradient).all()
         gradient = jnp.where(finite, gradient, jnp.zeros_like(gradient))
         x0 = forward.to_x0(sampler.schedule, output, x, t, sampler.prediction)

@@ -142,13 +142,13 @@ class Autoencoder:
         self, function: Callable[[Array], Array], x: Array, shrink: int, grow: int
     ) -> Array:
         """Returns what a function of frames makes of all of them."""
-        single = function
-        if self.tiles is not None:
-            tiles = self.tiles
+        tiles = self.tiles
+        inner = jax.checkpoint(function) if self.remat and tiles else function
 
-            def single(fields: Array) -> Array:
-                inner = jax.checkpoint(function) if self.remat else function
-                return tiling.map_tiles(inner, fields, tiles, shrink=shrink, grow=grow)
+        def single(fields: Array) -> Array:
+            if tiles is None:
+                return function(fields)
+            return tiling.map_tiles(inner, fields, tiles, shrink=shrink, grow=grow)
 
         frames = x.reshape(-1, *x.shape[-3:])
         looped = self.batch_size is not None and len(frames) > self.batch_size

@@ -8,14 +8,12 @@ from __future__ import annotations
 import haiku as hk
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Num
 
 from weatherlib.nn import convolutions_3d, projections, vit
+from weatherlib.nn import step_embedding as step_embedding_lib
 
 __all__ = ["AttentionPool", "TimeEmbed", "TimeResidual", "step_embedding"]
-
-_LONGEST = 10000.0
 
 
 def step_embedding(
@@ -33,15 +31,7 @@ def step_embedding(
     Returns:
       float32, whatever the steps are.
     """
-    half = width // 2
-    # A frequency of another rounding moves the angle of a late step by 1e-4, so the
-    # exponent is rounded to float32 as in the published code.
-    exponents = np.float32(-np.log(_LONGEST)) * np.arange(half, dtype=np.float32)
-    exponents = (exponents / np.float32(max(half, 1))).astype(np.float64)
-    frequencies = jnp.asarray(np.exp(exponents).astype(np.float32))
-    angles = steps.astype(jnp.float32)[:, jnp.newaxis] * frequencies[jnp.newaxis]
-    found = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
-    return jnp.pad(found, ((0, 0), (0, width % 2)))
+    return step_embedding_lib.timestep_embedding(steps, width, cosines_first=True)
 
 
 class TimeEmbed(hk.Module):

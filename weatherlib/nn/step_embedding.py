@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Real
 
 __all__ = ["timestep_embedding"]
@@ -40,8 +41,11 @@ def timestep_embedding(
     gaps = half - 1 if last_included else half
     if gaps < 1:
         raise ValueError(f"a width of {width} has no room for sines and cosines")
-    fall = -math.log(longest_period) / gaps
-    frequencies = jnp.exp(jnp.float32(fall) * jnp.arange(half, dtype=jnp.float32))
+    # A frequency of another rounding moves the angle of a late step by 1e-4, so the
+    # exponent is rounded to float32 as in published code.
+    exponents = np.float32(-math.log(longest_period)) * np.arange(half, dtype="f4")
+    exponents = (exponents / np.float32(gaps)).astype(np.float64)
+    frequencies = jnp.asarray(np.exp(exponents).astype(np.float32))
     angles = t.astype(jnp.float32)[:, None] * frequencies[None]
     parts = [jnp.sin(angles), jnp.cos(angles)]
     if cosines_first:

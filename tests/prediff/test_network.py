@@ -72,11 +72,12 @@ OTHERS = {
         scale_alpha=0.0,
         upsample_kernel_size=5,
     ),
-    "32 channels, other growth, attention without places and projection": TINY.replace(
+    # The published code has no way back up from coarser times.
+    "32 channels, coarser times, no places and projections": TINY.replace(
         base_units=32,
         block_units=(32, 48),
         depth=(1, 1),
-        downsample=3,
+        downsample=(2, 3, 3),
         use_relative_pos=False,
         self_attn_use_final_proj=False,
     ),
@@ -149,17 +150,6 @@ def test_other_settings_give_what_a_plain_network_does(name, strict_numerics):
     published.close(found, plain.unet(arrays, sizes, *map(np.asarray, inputs)))
 
 
-def test_time_can_be_made_coarser_too():
-    """The published code has no way back up from that."""
-    sizes = TINY.replace(downsample=(2, 2, 2), depth=(1, 1), input_shape=(3, 3, 4, 3))
-    run, inputs = networks.make(sizes), networks.inputs_of(sizes)
-    made = jax.eval_shape(run.init, jax.random.key(0), *inputs)
-    assert networks.shapes_of(made) == networks.named_shapes(sizes)
-    found = run.apply(networks.params_of(sizes, networks.sources(sizes)), None, *inputs)
-    assert found.shape == inputs[0].shape
-    assert sizes.levels == ((5, 3, 4), (3, 2, 2))
-
-
 def test_the_published_model_has_our_parameters():
     sizes = settings.PUBLISHED_UNET
     inputs = (
@@ -175,48 +165,45 @@ def test_the_published_model_has_our_parameters():
 def test_nothing_is_predicted_before_training():
     run, inputs = networks.make(TINY), networks.inputs_of(TINY)
     params = run.init(jax.random.key(0), *inputs)
-    assert not run.apply(params, None, *inputs).any()
+    assert not any(x.any() for x in params["earthformer_unet/final_proj"].values())
     spread = jnp.std(params["earthformer_unet/positions"]["time"])
     assert 0.005 < spread < 0.05
 
 
-def test_it_runs_under_jit_grad_and_vmap(strict_numerics):
-    sizes = VECTORS.replace(padding_type="ignore", time_embed_use_scale_shift_norm=True)
-    run, inputs = networks.make(sizes), networks.inputs_of(sizes)
-    params = networks.params_of(sizes, networks.sources(sizes))
-    together = run.apply(params, None, *inputs)
+def test_it_runs_under_vmap(strict_numerics):
+    run, inputs = networks.make(VECTORS), networks.inputs_of(VECTORS)
+    arrays = networks.sources(VECTORS)
+    params = networks.params_of(VECTORS, arrays)
     single = lambda *each: run.apply(params, None, *(x[None] for x in each))[0]  # noqa: E731
-    published.close(jax.jit(jax.vmap(single))(*inputs), np.asarray(together), 1e-5)
+    expected = plain.unet(arrays, VECTORS, *map(np.asarray, inputs))
+    published.close(jax.jit(jax.vmap(single))(*inputs), expected)
 
-    def loss(p):
-        return (run.apply(p, None, *inputs) ** 2).sum()
 
-    gradient = jax.jit(jax.grad(loss))(params)
+def test_every_weight_that_is_used_has_a_gradient_and_memory_changes_none(
+    strict_numerics,
+):
+    sizes = VECTORS.replace(padding_type="ignore", time_embed_use_scale_shift_norm=True)
+    inputs = networks.inputs_of(sizes, batch=1)
+    params = networks.params_of(sizes, networks.sources(sizes))
+    first, second = (
+        jax.jit(jax.grad(lambda p, r=run: (r.apply(p, None, *inputs) ** 2).sum()))(
+            params
+        )
+        for run in (networks.make(sizes), networks.make(sizes, remat=True))
+    )
     # What the last block tells global vectors is not used any more.
     unused = ("up_0/block_0/attn_0/global_proj", "up_0/block_0/global_ffn_0")
-    for module, entries in gradient.items():
+    for module, entries in first.items():
         for name, value in entries.items():
+            other = second[module][name]
+            np.testing.assert_allclose(other, value, rtol=1e-3, atol=1e-5)
             assert jnp.isfinite(value).all()
             # A norm of single channels removes what is added to them before.
-            dead = any(part in module for part in unused)
             if module.endswith("conv_in") and name == "b":
-                assert jnp.abs(value).max() < 1e-5
+                assert jnp.abs(value).max() < 1e-4
                 continue
+            dead = any(part in module for part in unused)
             assert (jnp.abs(value).max() > 0) != dead, (module, name)
-
-
-def test_computing_again_changes_no_gradient():
-    inputs = networks.inputs_of(VECTORS, batch=1)
-    params = networks.params_of(VECTORS, networks.sources(VECTORS))
-    found = []
-    for remat in (False, True):
-        run = networks.make(VECTORS, remat=remat)
-        loss = lambda p, r=run: (r.apply(p, None, *inputs) ** 2).sum()  # noqa: E731
-        found.append(jax.jit(jax.grad(loss))(params))
-    for module, entries in found[0].items():
-        for name, value in entries.items():
-            other = found[1][module][name]
-            np.testing.assert_allclose(other, value, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("level", [0, 1])
@@ -231,13 +218,12 @@ def test_the_published_setting_for_memory_is_followed(level):
 
 
 def test_bfloat16_comes_close_to_float32():
-    inputs = networks.inputs_of(VECTORS)
-    params = networks.params_of(VECTORS, networks.sources(VECTORS))
-    run = networks.make(VECTORS)
-    expected = np.asarray(run.apply(params, None, *inputs))
+    noisy, steps, context = inputs = networks.inputs_of(TINY)
+    arrays = networks.sources(TINY)
+    expected = plain.unet(arrays, TINY, *map(np.asarray, inputs))
     cast = lambda tree: jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), tree)  # noqa: E731
-    noisy, steps, context = inputs
-    found = run.apply(cast(params), None, cast(noisy), steps, cast(context))
+    params = cast(networks.params_of(TINY, arrays))
+    found = networks.make(TINY).apply(params, None, cast(noisy), steps, cast(context))
     assert found.dtype == jnp.bfloat16
     published.close(found.astype(jnp.float32), expected, 0.1)
 
@@ -248,17 +234,14 @@ def test_dropout_acts_in_training_only():
     )
     inputs = networks.inputs_of(sizes)
     params = networks.params_of(sizes, networks.sources(sizes))
-    calm = networks.make(sizes).apply(params, None, *inputs)
-    np.testing.assert_array_equal(
-        calm, networks.make(VECTORS).apply(params, None, *inputs)
-    )
+    calm = jax.make_jaxpr(networks.make(sizes).apply)(params, None, *inputs)
+    assert "random_bits" not in str(calm)
     run = networks.make(sizes, training=True)
     first, again, other = (
         run.apply(params, jax.random.key(i), *inputs) for i in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
-    assert (first != calm).any()
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,8 @@ def describe(arrays: Mapping[str, np.ndarray]) -> str:
     """
     found, _ = network_arrays(arrays, "the file")
     kind = prediff_sizes.kind_of(found)
-    title = "denoiser" if kind == prediff_config.EARTHFORMER_UNET else "alignment"
+    is_unet = kind == prediff_config.EARTHFORMER_UNET
+    title = "denoiser" if is_unet else "alignment network"
     frames, width = found["pos_embed.T_embed.weight"].shape
     return f"PreDiff {title} of {frames} frames, width {width}"
 

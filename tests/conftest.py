@@ -25,6 +25,10 @@ jaxtyping.install_import_hook(
         "weatherlib.diffusion.losses",
         "weatherlib.diffusion.sampling",
         "weatherlib.graphcast.network",
+        "weatherlib.prediff.alignment",
+        "weatherlib.prediff.latent_diffusion",
+        "weatherlib.prediff.levels",
+        "weatherlib.prediff.network",
     ],
     "beartype.beartype",
 )

@@ -229,13 +229,10 @@ def test_attention_is_what_a_plain_one_gives(name, strict_numerics):
             published.close(answer[i], told)
 
 
-@pytest.mark.parametrize("separate", [False, True])
-def test_global_vectors_do_not_see_padding_when_counted_by_cuboids(separate):
+def test_global_vectors_do_not_see_padding_when_counted_by_cuboids():
     """Unlike in the published order, which hides some data and shows some padding."""
     cuboid = Cuboid((2, 2, 2), shift=(0, 1, 1))
-    right = GlobalSettings(
-        self_attention=True, separate=separate, published_order=False
-    )
+    right = GlobalSettings(self_attention=True, separate=True, published_order=False)
     rng = np.random.default_rng(4)
     x = jnp.asarray(rng.standard_normal((1, 3, 5, 4, 8)), "f4")
     g = jnp.asarray(rng.standard_normal((1, 2, 8)), "f4")
@@ -257,8 +254,8 @@ def test_global_vectors_do_not_see_padding_when_counted_by_cuboids(separate):
     assert np.abs(other - answer).max() > 1e-3
 
 
-@pytest.mark.parametrize("vectors", [None, GlobalSettings(self_attention=True)])
-def test_long_cuboids_are_worked_on_in_blocks(monkeypatch, vectors, strict_numerics):
+def test_long_cuboids_are_worked_on_in_blocks(monkeypatch, strict_numerics):
+    vectors = GlobalSettings(self_attention=True)
     cuboid = Cuboid((3, 5, 4), shift=(1, 2, 2))
     settings = Settings(heads=2, padding="ignore", global_vectors=vectors)
     rng = np.random.default_rng(5)

@@ -46,7 +46,7 @@ def test_a_folder_is_loaded_strictly_and_exported_bit_by_bit(folder):
 def test_a_torch_file_is_loaded_strictly_and_exported_bit_by_bit(torch_file):
     loaded = autoencoder_kl.load(torch_file, norm_num_groups=4)
     assert loaded.naming == "legacy"
-    assert loaded.beside == ()
+    assert loaded.outside == loaded.beside == ()
     assert loaded.config == autoencoder_config.AutoencoderConfig(
         in_channels=1,
         out_channels=1,
@@ -85,6 +85,9 @@ def test_the_published_model_of_stable_diffusion_is_inferred(goldens):
     }
     assert autoencoder_kl.infer_config(outline) == autoencoder_config.SD_VAE
     assert autoencoder_kl.looks_like(outline)
+    assert autoencoder_kl.describe(outline) == (
+        "KL autoencoder of 3 channels to 4, 8 times smaller, 83,653,863 parameters"
+    )
     found = autoencoder_kl.read_config(held["config"])
     assert found == autoencoder_config.SD_VAE
 
@@ -130,7 +133,7 @@ def test_the_autoencoder_is_found_in_a_file_of_a_whole_model(
     held |= {"betas": np.zeros(3, np.float32)}
     flat.write(tmp_path / "x.npz", held, format="npz")
     loaded = autoencoder_kl.load(tmp_path / "x.npz", norm_num_groups=4)
-    assert loaded.beside == ("outside of the autoencoder: betas",)
+    assert loaded.outside == ("betas",)
     _assert_same(
         autoencoder_kl.export(loaded.params, loaded.config, naming="legacy"), arrays
     )

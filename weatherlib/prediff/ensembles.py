@@ -62,7 +62,7 @@ class EnsembleSampler:
     def __call__(
         self,
         params: Params,
-        context: Float[Array, "batch past lat lon channel"],
+        context: Float[np.ndarray, "batch past lat lon channel"] | Array,
         key: Array,
         members: int,
         *,

@@ -23,6 +23,7 @@ from weatherlib.weights import errors, flat, folders, name_map
 __all__ = [
     "Loaded",
     "Naming",
+    "describe",
     "export",
     "infer_config",
     "load",
@@ -43,6 +44,8 @@ _ATTENTION = {
 }
 # Where whole models and training programs keep the autoencoder.
 _PREFIXES = ("first_stage_model.", "torch_nn_module.", "vae.", "module.")
+_LAST = "decoder.conv_out.weight"
+_LEVELS = "encoder.down_blocks."
 _DOWN, _UP = "DownEncoderBlock2D", "UpDecoderBlock2D"
 
 
@@ -55,6 +58,7 @@ class Loaded:
       config: The architecture they are for.
       source: Where they are from.
       naming: How the file names the attention.
+      outside: Names of arrays of the file that belong to other networks.
       beside: What else the file holds, one text each.
     """
 
@@ -62,6 +66,7 @@ class Loaded:
     config: AutoencoderConfig
     source: str
     naming: Naming
+    outside: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
 
 
@@ -133,13 +138,27 @@ _WORDS = {
 def looks_like(arrays: Mapping[str, np.ndarray]) -> bool:
     """Whether arrays by published name seem to be those of a KL autoencoder."""
     found, _ = _without_prefix(arrays)
-    return all(
-        name in found
-        for name in ("encoder.down_blocks.0.resnets.0.conv1.weight", _LAST)
+    wanted = ("encoder.conv_in.weight", "decoder.conv_in.weight", _LAST)
+    return all(name in found and found[name].ndim == 4 for name in wanted) and any(
+        name.startswith(_LEVELS) for name in found
     )
 
 
-_LAST = "decoder.conv_out.weight"
+def describe(arrays: Mapping[str, np.ndarray]) -> str:
+    """Returns what a KL autoencoder is like, in a few words.
+
+    Args:
+      arrays: By published name, such that `looks_like` is true of them.
+    """
+    found, _ = _without_prefix(arrays)
+    inputs = found["encoder.conv_in.weight"].shape[1]
+    latent = found["decoder.conv_in.weight"].shape[1]
+    levels = len({n.split(".")[2] for n in found if n.startswith(_LEVELS)})
+    count = sum(array.size for array in found.values())
+    return (
+        f"KL autoencoder of {inputs} channels to {latent}, {2 ** (levels - 1)} times "
+        f"smaller, {count:,} parameters"
+    )
 
 
 def load(
@@ -197,7 +216,8 @@ def load(
         config=sizes,
         source=source,
         naming=naming,
-        beside=beside + tuple(f"outside of the autoencoder: {n}" for n in others),
+        outside=tuple(others),
+        beside=beside,
     )
 
 

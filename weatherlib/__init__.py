@@ -30,6 +30,7 @@ _LAZY = frozenset(
         "config",
         "data",
         "data_utils",
+        "diffusion",
         "geometry",
         "graphcast",
         "hub",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 from weatherlib.baselines.common import FrameModelConfig
 
@@ -106,4 +106,9 @@ class ConvLSTMSeq2SeqConfig(RecurrentConfig):
 
     `RecurrentConfig` describes the fields; the decoder is one more cell, as wide as the
     last layer.
+
+    Attributes:
+      takes_teacher_forcing: Tells that in training it can read true frames.
     """
+
+    takes_teacher_forcing: ClassVar[bool] = True

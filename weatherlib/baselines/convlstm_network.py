@@ -75,7 +75,7 @@ class ConvLSTMNetwork(hk.Module):
             embed = hk.Linear(x.shape[-1], name="known_embed")
             known = grid.embedded(_merged(fields.known), embed)
             x = jnp.concatenate([x, known], axis=-1)
-        check_reach(*x.shape[1:3], 1, grid.edges)
+        check_reach(x.shape[1], x.shape[2], 1, grid.edges)
         x = surround(x, 1, grid.edges)
         x = convolutions.Conv2D(max(config.widths[-1] // 2, 1), 3, name="head")(x)
         output = grid.output(config.output_length * output_size)

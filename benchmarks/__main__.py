@@ -17,6 +17,7 @@ _QUICK = {
     "training": ["training.py", "--updates", "20", "--blocks", "4"],
     "rollout": ["rollout.py", "--steps", "10", "40"],
     "climax": ["climax.py", "--config", "small"],
+    "grid_models": ["grid_models.py", "--batch", "1", "--steps", "3"],
     "evaluation": ["evaluation.py", "--starts", "120"],
 }
 

@@ -56,7 +56,9 @@ def _group_mean(points: Array, groups: int) -> Array:
 class GroupNorm(hk.Module):
     """A layer of `group_norm`, whose scale begins at 1 and its offset at 0."""
 
-    def __init__(self, groups: int, name: str, epsilon: float = 1e-5) -> None:
+    def __init__(
+        self, groups: int, name: str = "group_norm", epsilon: float = 1e-5
+    ) -> None:
         """Takes the number of groups, and what is added to the variance."""
         super().__init__(name=name)
         self._groups = groups

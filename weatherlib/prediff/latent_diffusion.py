@@ -104,7 +104,7 @@ class LatentDiffusion:
 
     def decode_target(
         self, params: PyTree, latents: Float[Array, "batch time lat lon channel"]
-    ) -> Float[Array, "batch time rows columns channel"]:
+    ) -> Float[Array, "batch time rows columns output"]:
         """Returns frames of latent fields in the units of the denoiser."""
         scale = jnp.asarray(self.scale_factor, latents.dtype)
         return self.decode(params, latents / scale)

@@ -13,12 +13,10 @@ from jaxtyping import Array, Float
 from weatherlib.baselines import flattened
 from weatherlib.baselines.fields import Fields
 from weatherlib.baselines.weather_transformer_config import WeatherTransformerConfig
-from weatherlib.nn import attention, embedding, mlp, patching, transformer
+from weatherlib.nn import attention, embedding, initial, mlp, patching, transformer
 from weatherlib.nn.edges import Edges
 
 __all__ = ["WeatherTransformerNetwork"]
-
-_NARROW = hk.initializers.TruncatedNormal(0.02)
 
 
 class WeatherTransformerNetwork(hk.Module):
@@ -119,8 +117,10 @@ class WeatherTransformerNetwork(hk.Module):
             known=None
             if known is None
             else _linear("known_embedding", known.shape[-1], width, dtype),
-            space=hk.get_parameter("spatial_embedding", queries[1:], dtype, _NARROW),
-            queries=hk.get_parameter("query_tokens", queries, dtype, _NARROW),
+            space=hk.get_parameter(
+                "spatial_embedding", queries[1:], dtype, initial.NARROW
+            ),
+            queries=hk.get_parameter("query_tokens", queries, dtype, initial.NARROW),
             encoder=layers("encoder", config.n_layers, "spatial_attn", "temporal_attn"),
             decoder=layers("decoder", config.decoder_layers, "self_attn", "cross_attn"),
             head=_linear("head", width, size, dtype),
@@ -175,7 +175,7 @@ def _tokens(
 
 
 def _linear(name: str, size: int, outputs: int, dtype: Any) -> mlp.LinearWeights:
-    return mlp.Linear(outputs, name=name, w_init=_NARROW).weights(size, dtype)
+    return mlp.Linear(outputs, name=name, w_init=initial.NARROW).weights(size, dtype)
 
 
 def _require_room(patch_size: tuple[int, int], rows: int, columns: int) -> None:

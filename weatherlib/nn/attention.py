@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from weatherlib.nn import mlp, partition
+from weatherlib.nn import dropout, mlp, partition
 
 __all__ = [
     "QueryAttention",
@@ -92,8 +92,7 @@ def _attend(
     largest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
     weights = jnp.exp(scores - largest)
     total = weights.sum(-1, keepdims=True)
-    if drop_key is not None and drop_rate:
-        weights = hk.dropout(drop_key, drop_rate, weights)
+    weights = dropout.silence(weights, drop_rate, drop_key)
     found = jnp.einsum(
         "bhqk,bkhc->bqhc",
         weights.astype(value.dtype),

@@ -1,10 +1,16 @@
-"""How the layers of PyTorch begin, for networks that were published with it."""
+"""How weights begin, for networks that were published with PyTorch."""
 
 from __future__ import annotations
 
 import haiku as hk
 
-__all__ = ["fan_in_uniform"]
+__all__ = ["NARROW", "fan_in_uniform"]
+
+# Cut off at two standard deviations, a normal distribution is narrower by this.
+_CUT_OFF = 0.87962566103423978
+
+NARROW = hk.initializers.TruncatedNormal(0.02 / _CUT_OFF)
+"""A truncated normal distribution of standard deviation 0.02."""
 
 
 def fan_in_uniform(size: int) -> hk.initializers.Initializer:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from weatherlib.nn import initial, mlp
+from weatherlib.nn import dropout, initial, mlp
 
 __all__ = [
     "CellState",
@@ -246,9 +246,8 @@ def _advance(w_hidden: Array, gates: Array, state: CellState) -> CellState:
 
 
 def _dropped(x: Array, rate: float, key: Array | None, place: int) -> Array:
-    if key is None or not rate:
-        return x
-    return hk.dropout(jax.random.fold_in(key, place), rate, x)
+    own = None if key is None else jax.random.fold_in(key, place)
+    return dropout.silence(x, rate, own)
 
 
 def _joined(parts: Sequence[Array]) -> Array:

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from weatherlib.nn import attention, initial, mlp
+from weatherlib.nn import attention, dropout, initial, mlp
 
 __all__ = [
     "KEEP",
@@ -36,8 +36,6 @@ __all__ = [
     "normalize",
     "through",
 ]
-
-_NARROW = hk.initializers.TruncatedNormal(0.02)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +62,9 @@ TORCH = Start(
 """As PyTorch does, but with other numbers in each of several layers."""
 
 NARROW = Start(
-    joint=lambda _: _NARROW, matrix=lambda _: _NARROW, bias=lambda _: jnp.zeros
+    joint=lambda _: initial.NARROW,
+    matrix=lambda _: initial.NARROW,
+    bias=lambda _: jnp.zeros,
 )
 """Truncated normal of standard deviation 0.02, and zero biases."""
 
@@ -181,9 +181,7 @@ class Drop:
         self, x: Float[Array, "*axes"], place: int = 0
     ) -> Float[Array, "*axes"]:
         """Returns `x` with elements silenced by the numbers of a place."""
-        if self.key is None or not self.rate:
-            return x
-        return hk.dropout(jax.random.fold_in(self.key, place), self.rate, x)
+        return dropout.silence(x, self.rate, self.at(place).key)
 
     def attend(self, query: Array, key: Array, value: Array) -> Array:
         """Returns `attention.attend` with weights silenced."""

@@ -24,6 +24,7 @@ _JAX_FREE = [
     "weatherlib.graphcast.config",
     "weatherlib.hub",
     "weatherlib.plotting",
+    "weatherlib.prediff",
     "weatherlib.task",
     "weatherlib.training.config",
     "weatherlib.typing",
@@ -62,7 +63,14 @@ def test_data_geometry_and_configuration_do_not_load_jax(module):
 
 @pytest.mark.parametrize(
     "module",
-    ["weatherlib.diffusion.sampling", "weatherlib.nn.graph_net", "weatherlib.task"],
+    [
+        "weatherlib.diffusion.sampling",
+        "weatherlib.nn.graph_net",
+        "weatherlib.prediff.alignment",
+        "weatherlib.prediff.ensembles",
+        "weatherlib.prediff.network",
+        "weatherlib.task",
+    ],
 )
 def test_networks_and_tasks_do_not_load_xarray(module):
     assert "xarray" not in _modules_after(f"import {module}")

@@ -38,6 +38,7 @@ _LAZY = frozenset(
         "nan_cleaning",
         "normalization",
         "plotting",
+        "prediff",
         "predictor_base",
         "rollout",
         "simulation",

@@ -87,6 +87,26 @@ def test_the_first_result_of_a_block_is_its_input():
     assert params["it/conv_in"]["b"].any()
 
 
+@pytest.mark.parametrize(
+    ("width", "scale_shift", "seen"),
+    [(8, False, False), (32, False, False), (64, False, True), (8, True, True)],
+)
+def test_a_step_that_is_added_is_lost_in_groups_of_one_channel(
+    width, scale_shift, seen
+):
+    """As in the published code; configurations say so."""
+    run = module(lambda: time_blocks.TimeResidual(width, "it", scale_shift=scale_shift))
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, 2, 3, 3, width)).astype("f4")
+    vectors = rng.standard_normal((2, 1, 4)).astype("f4")
+    made = jax.eval_shape(run.init, jax.random.key(0), x, vectors[0])
+    params = jax.tree.map(
+        lambda a: 0.1 * rng.standard_normal(a.shape).astype("f4"), made
+    )
+    first, second = (run.apply(params, None, x, vector) for vector in vectors)
+    assert (np.abs(first - second).max() > 1e-3) == seen
+
+
 def test_dropout_acts_in_training_only():
     x, vector = jnp.ones((1, 2, 3, 3, 8)), jnp.ones((1, 4))
     make = lambda: time_blocks.TimeResidual(8, "it", drop_rate=0.5)  # noqa: E731

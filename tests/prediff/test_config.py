@@ -80,6 +80,16 @@ def test_levels_and_channels_follow_from_the_sizes():
     )  # fmt: skip
 
 
+def test_networks_that_do_not_see_the_step_say_so():
+    sizes = EarthformerUNetConfig(**UNET)
+    assert sizes.is_blind_to_steps
+    assert sizes.replace(base_units=32, depth=(1,)).is_blind_to_steps
+    assert not sizes.replace(base_units=32).is_blind_to_steps
+    assert not sizes.replace(time_embed_use_scale_shift_norm=True).is_blind_to_steps
+    assert not settings.PUBLISHED_UNET.is_blind_to_steps
+    assert not settings.PUBLISHED_ALIGNMENT.is_blind_to_steps
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

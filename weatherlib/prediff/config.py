@@ -83,7 +83,8 @@ class CuboidNetworkConfig(config.Mapping):
       global_proj_linear_init_mode: Without effect, as in the published code.
       norm_init_mode: Norms begin with scale 1 and offset 0.
       time_embed_channels_mult: Channels of a diffusion step's vector per `base_units`.
-      time_embed_use_scale_shift_norm: Whether it scales and moves, or is added.
+      time_embed_use_scale_shift_norm: Whether it scales and moves, or is added; see
+        `is_blind_to_steps`.
       time_embed_dropout: Dropout of residual blocks.
       published_quirks: Whether global vectors act as in the published code, also where
         it confuses points or batch members; see `GlobalSettings.published_order` of
@@ -177,17 +178,29 @@ class CuboidNetworkConfig(config.Mapping):
     @property
     def levels(self) -> tuple[Sizes, ...]:
         """Points of every level in time, rows and columns."""
-        shape = (self.frames, *self.input_shape[1:3])
-        found = [shape]
+        found: list[Sizes] = [(self.frames, *self.input_shape[1:3])]
         for _ in self.depth[1:]:
-            shape = tuple(-(-n // k) for n, k in zip(shape, self.factor))
-            found.append(shape)
+            times, rows, columns = (-(-n // k) for n, k in zip(found[-1], self.factor))
+            found.append((times, rows, columns))
         return tuple(found)
 
     @property
     def time_channels(self) -> int:
         """Channels of the vector of a diffusion step."""
         return self.units[0] * self.time_embed_channels_mult
+
+    @property
+    def is_blind_to_steps(self) -> bool:
+        """Whether nothing tells the network how noisy its input is.
+
+        The vector of a step is added to channels before a norm, which removes what is
+        added to all of a group alike; and unless channels are 64, 96, 128, ..., each
+        is a group of its own. Such a network runs as published, and cannot be trained
+        to denoise well; with `time_embed_use_scale_shift_norm` any channels will do.
+        """
+        if self.time_embed_use_scale_shift_norm:
+            return False
+        return all(width % 32 or width == 32 for width in self.units)
 
     def cuboids(self, level: int) -> tuple[cuboid_patterns.Cuboid, ...]:
         """Returns the cuboids of the layers of a block at a level.

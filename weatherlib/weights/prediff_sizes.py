@@ -79,9 +79,9 @@ def infer_config(arrays: Arrays, **given: Any) -> Config:
         _add_pattern(base, found, given, arrays)
         sizes = base.replace(**found)
         if not is_unet:
-            fields = {"readout_seq": _reads_frames(sizes, arrays)}
-            fields["out_len"] = sizes.levels[-1][0]
-            sizes = sizes.replace(**fields | given)
+            told: dict[str, Any] = {"readout_seq": _reads_frames(sizes, arrays)}
+            told["out_len"] = sizes.levels[-1][0]
+            sizes = sizes.replace(**told | given)
     except KeyError as error:
         raise ValueError(f"the arrays of {kind} are incomplete: {error}") from error
     return sizes
@@ -123,8 +123,8 @@ def _common(arrays: Arrays, is_unet: bool) -> dict[str, Any]:
         found["num_heads"] = table.shape[1]
     if levels > 1:
         joined = arrays["downsample_layers.0.reduction.weight"].shape[1]
-        found["downsample"] = math.isqrt(joined // base)
-        growth = found["downsample"]
+        growth = math.isqrt(joined // base)
+        found["downsample"] = growth
         if units != [base * growth**i for i in range(levels)]:
             found["block_units"] = tuple(units)
     if is_unet and levels > 1:

@@ -65,8 +65,10 @@ def test_data_geometry_and_configuration_do_not_load_jax(module):
     "module",
     ["weatherlib.diffusion.sampling", "weatherlib.nn.graph_net", "weatherlib.task"],
     [
+        "weatherlib.diffusion.sampling",
         "weatherlib.nn.graph_net",
         "weatherlib.prediff.alignment",
+        "weatherlib.prediff.ensembles",
         "weatherlib.prediff.network",
         "weatherlib.task",
     ],

@@ -12,10 +12,10 @@ from tests import tolerances
 from tests.prediff import latent_cases
 from tests.prediff.latent_cases import held, near
 from tests.training import toys
-from weatherlib import diffusion
+from weatherlib import diffusion, prediff
 from weatherlib.diffusion import forward, guidance, samplers
 from weatherlib.nn import autoencoder
-from weatherlib.prediff import alignment, guides, latent_diffusion
+from weatherlib.prediff import alignment, ensembles, guides, latent_diffusion
 
 
 @pytest.fixture(autouse=True)
@@ -266,6 +266,11 @@ def test_the_denoiser_may_compute_narrow(strict_numerics):
     x, t = jnp.ones((1, 1, 2, 2, 1)), jnp.zeros(1, jnp.int32)
     assert model.denoiser(held, x)(x, t).dtype == jnp.float32
     assert seen == [[jnp.bfloat16, jnp.int32, jnp.bfloat16, jnp.bfloat16, jnp.int32]]
+
+
+def test_the_short_names_of_the_family_lead_to_it():
+    assert prediff.LatentDiffusion is latent_diffusion.LatentDiffusion
+    assert prediff.EnsembleSampler is ensembles.EnsembleSampler
 
 
 def test_what_does_not_fit_is_refused():

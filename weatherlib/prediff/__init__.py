@@ -22,6 +22,8 @@ from weatherlib.prediff.published import (
 
 if TYPE_CHECKING:
     from weatherlib.prediff.alignment import AlignmentNetwork
+    from weatherlib.prediff.ensembles import EnsembleSampler
+    from weatherlib.prediff.latent_diffusion import LatentDiffusion
     from weatherlib.prediff.network import EarthformerUNet
 
 __all__ = [
@@ -33,15 +35,22 @@ __all__ = [
     "AlignmentNetwork",
     "EarthformerUNet",
     "EarthformerUNetConfig",
+    "EnsembleSampler",
+    "LatentDiffusion",
     "alignment_from_published",
     "unet_from_published",
 ]
 
-_LATER = {"AlignmentNetwork": "alignment", "EarthformerUNet": "network"}
+_LATER = {
+    "AlignmentNetwork": "alignment",
+    "EarthformerUNet": "network",
+    "EnsembleSampler": "ensembles",
+    "LatentDiffusion": "latent_diffusion",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a network when it is first asked for."""
+    """Imports a class when it is first asked for."""
     if name in _LATER:
         module = importlib.import_module(f"weatherlib.prediff.{_LATER[name]}")
         return getattr(module, name)

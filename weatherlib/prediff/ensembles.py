@@ -84,6 +84,7 @@ class EnsembleSampler:
         if members < 1:
             raise ValueError(f"members must be at least 1, found {members}")
         _check_context(context)
+        params = jax.device_put(params)
         given = self._encode(params.autoencoder, jnp.asarray(context))
         batch, at_once = given.shape[0], min(self._at_once, members)
         given = jnp.tile(given, (at_once, 1, 1, 1, 1))

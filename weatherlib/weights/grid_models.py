@@ -9,15 +9,13 @@ batches a norm has seen.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from weatherlib.baselines import common, fields, registry
-from weatherlib.nn import edges
+from weatherlib.baselines import common, registry
 from weatherlib.typing import PathLike
 from weatherlib.weights import (
     errors,
@@ -76,40 +74,20 @@ def map_of(
       grid: Rows and columns.
 
     Raises:
-      ValueError: The grid does not suit the architecture, or there is no map for it.
+      ValueError: There is no map for the architecture.
     """
     name = registry.name_of(config)
     if name not in grid_rules.RULES:
         raise ValueError(
             f"{name}: has no names of PyTorch; those with are {', '.join(FAMILIES)}"
         )
-    shapes = _shapes(config, channels, grid)
     rules = grid_rules.RULES[name](config, channels, grid)
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {}
+    for rule in rules:
+        outline = np.broadcast_to(np.zeros((), np.bool_), rule.source_shape)
+        held = shapes.setdefault(rule.module, {})
+        held[rule.name] = rule.transform.forward(outline).shape
     return name_map.NameMap(rules, shapes)
-
-
-@functools.lru_cache(maxsize=16)
-def _shapes(
-    config: common.FrameModelConfig, channels: int, grid: tuple[int, int]
-) -> dict[str, dict[str, tuple[int, ...]]]:
-    """Returns the shapes of all parameters of a model, computing nothing."""
-    import haiku as hk
-    import jax
-    import jax.numpy as jnp
-
-    model = registry.find(registry.name_of(config))
-
-    def run(frames: Any) -> Any:
-        known = jnp.zeros((1, config.output_length, *grid, 0))
-        seen = fields.Fields(frames=frames, known=known, static=known[:, 0])
-        return model.make_network(config)(seen, edges.ZERO, channels)
-
-    frames = jax.ShapeDtypeStruct((1, config.input_length, *grid, channels), np.float32)
-    params = jax.eval_shape(hk.transform(run).init, jax.random.PRNGKey(0), frames)
-    return {
-        module: {name: tuple(array.shape) for name, array in held.items()}
-        for module, held in params.items()
-    }
 
 
 def load(

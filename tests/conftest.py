@@ -17,8 +17,11 @@ jaxtyping.install_import_hook(
     [
         "weatherlib.nn",
         "weatherlib.geometry",
+        "weatherlib.baselines.flattened",
         "weatherlib.baselines.linear_network",
         "weatherlib.baselines.network",
+        "weatherlib.baselines.sequence_network",
+        "weatherlib.baselines.weather_transformer_network",
         "weatherlib.climax.aggregation",
         "weatherlib.climax.network",
         "weatherlib.graphcast.network",

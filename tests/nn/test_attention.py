@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from weatherlib.nn import attention
+from weatherlib.nn import attention, mlp, partition
 
 
 def draw(targets, sources, channels=4):
@@ -47,3 +47,55 @@ def test_blocks_change_neither_results_nor_gradients(
         gradients(*arrays),
         expected,
     )
+
+
+@pytest.mark.parametrize("most", [2**22, 24])
+def test_dropped_weights_are_those_of_the_key_and_the_rest_is_scaled(
+    most, monkeypatch, strict_numerics
+):
+    """With values that name their source, what is found shows which were dropped."""
+    targets, sources = 12, 6
+    query, key, _ = draw(targets, sources, channels=sources)
+    shape = (2, sources, 3, sources)
+    value = jnp.broadcast_to(jnp.eye(sources)[None, :, None], shape)
+    monkeypatch.setattr(attention, "_BLOCK_SCORES", most)
+    plain_weights = attention.attend(query, key, value)
+    drop_key = jax.random.PRNGKey(0)
+    found = attention.attend(query, key, value, drop_rate=0.25, drop_key=drop_key)
+    ratio = np.asarray(found / plain_weights)
+    near = np.minimum(np.abs(ratio), np.abs(ratio - 1 / 0.75))
+    assert near.max() < 1e-5
+    assert 0.15 < (ratio < 0.5).mean() < 0.35
+    # No block draws the numbers of another.
+    blocks = (ratio[:, :4] < 0.5, ratio[:, 4:8] < 0.5, ratio[:, 8:] < 0.5)
+    assert (blocks[0] != blocks[1]).any() and (blocks[1] != blocks[2]).any()
+    still = attention.attend(query, key, value, drop_rate=0.25)
+    np.testing.assert_array_equal(still, plain_weights)
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 5), (3, 2, 5), (0, 4, 5)])
+def test_layers_act_on_the_last_axis(shape, strict_numerics):
+    rng = np.random.default_rng(0)
+    w, b, x = (rng.standard_normal(s).astype("f4") for s in ((5, 4), (4,), shape))
+    weights = mlp.LinearWeights(jnp.asarray(w), jnp.asarray(b))
+    found = attention.linear(jnp.asarray(x), weights)
+    np.testing.assert_allclose(found, x @ w + b, rtol=1e-5, atol=1e-6)
+
+
+def test_rows_that_are_cut_among_devices_are_not_merged():
+    class Cut:
+        def constrain(self, array, axes):
+            return array
+
+        def parts(self, axis):
+            return 2 if axis == partition.LAT else 1
+
+    weights = mlp.LinearWeights(jnp.ones((5, 4)), jnp.ones((4,)))
+
+    def program():
+        x = jnp.ones((3, 2, 5))
+        return str(jax.make_jaxpr(lambda x: attention.linear(x, weights))(x))
+
+    assert "6,4" in program()
+    with partition.use(Cut()):
+        assert "6,4" not in program()

@@ -38,3 +38,14 @@ def test_widths_that_cannot_be_halved_are_refused():
         embedding.sincos_1d(3, np.arange(2))
     with pytest.raises(ValueError, match="multiple of 4, not 6"):
         embedding.sincos_2d(6, 2, 2)
+
+
+def test_alternating_tables_have_sines_on_even_and_cosines_on_odd_columns():
+    found = embedding.alternating_1d(6, np.arange(5))
+    for place in range(5):
+        for column in range(6):
+            angle = place / 10000 ** (2 * (column // 2) / 6)
+            expected = np.cos(angle) if column % 2 else np.sin(angle)
+            assert found[place, column] == pytest.approx(expected, abs=1e-12)
+    with pytest.raises(ValueError, match="even width, not 3"):
+        embedding.alternating_1d(3, np.arange(2))

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from weatherlib.nn import mlp
+from weatherlib.nn import dropout, mlp, partition
 
 __all__ = [
     "QueryAttention",
@@ -32,13 +32,25 @@ def linear(
     x: Float[Array, "*rows input"], weights: mlp.LinearWeights
 ) -> Float[Array, "*rows output"]:
     """Returns `x @ w + b`."""
-    return mlp.add_bias(x @ weights.w, weights.b)
+    if (
+        x.ndim == 2
+        or partition.parts(partition.LAT) * partition.parts(partition.LON) > 1
+    ):
+        return mlp.add_bias(x @ weights.w, weights.b)
+    # As a product of two matrices: XLA for CPUs takes up to three times as long for the
+    # gradient of one over several axes. Rows that are cut among devices stay apart.
+    *axes, width = x.shape
+    rows = mlp.add_bias(x.reshape(math.prod(axes), width) @ weights.w, weights.b)
+    return rows.reshape(*axes, weights.w.shape[1])
 
 
 def attend(
     query: Float[Array, "batch target head channel"],
     key: Float[Array, "batch source head channel"],
     value: Float[Array, "batch source head channel"],
+    *,
+    drop_rate: float = 0.0,
+    drop_key: Array | None = None,
 ) -> Float[Array, "batch target head channel"]:
     """Returns for each query the mean of the values, weighted by how keys fit.
 
@@ -50,27 +62,45 @@ def attend(
       query: What is looked for.
       key: What there is to find.
       value: What is found.
+      drop_rate: Share of the weights that are silenced, the others scaled up.
+      drop_key: For them; None silences nothing.
     """
     targets, sources = query.shape[1], key.shape[1]
     query = query * jnp.asarray(1 / math.sqrt(query.shape[-1]), query.dtype)
     if targets * sources <= _BLOCK_SCORES:
-        return _attend(query, key, value)
+        return _attend(query, key, value, drop_rate, drop_key)
     count = min(math.ceil(targets * sources / _BLOCK_SCORES), targets)
     while targets % count:
         count += 1
     blocks = query.reshape(query.shape[0], count, -1, *query.shape[2:])
-    found = jax.lax.map(
-        jax.checkpoint(lambda block: _attend(block, key, value)),
-        blocks.swapaxes(0, 1),
-    )
+
+    @jax.checkpoint
+    def of_block(item: tuple[Array, Array]) -> Array:
+        block, number = item
+        own = None if drop_key is None else jax.random.fold_in(drop_key, number)
+        return _attend(block, key, value, drop_rate, own)
+
+    found = jax.lax.map(of_block, (blocks.swapaxes(0, 1), jnp.arange(count)))
     return found.swapaxes(0, 1).reshape(query.shape)
 
 
-def _attend(query: Array, key: Array, value: Array) -> Array:
+def _attend(
+    query: Array, key: Array, value: Array, drop_rate: float, drop_key: Array | None
+) -> Array:
     """Returns attention for queries that are scaled already."""
     scores = jnp.einsum("bqhc,bkhc->bhqk", query, key).astype(jnp.float32)
-    weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
-    return jnp.einsum("bhqk,bkhc->bqhc", weights, value)
+    largest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
+    weights = jnp.exp(scores - largest)
+    total = weights.sum(-1, keepdims=True)
+    weights = dropout.silence(weights, drop_rate, drop_key)
+    found = jnp.einsum(
+        "bhqk,bkhc->bqhc",
+        weights.astype(value.dtype),
+        value,
+        preferred_element_type=jnp.float32,
+    )
+    # Dividing what was found, rather than the weights, is a pass less over the scores.
+    return (found / total.swapaxes(1, 2)).astype(value.dtype)
 
 
 class SelfAttention(hk.Module):

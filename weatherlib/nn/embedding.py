@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Real
 
-__all__ = ["sincos_1d", "sincos_2d"]
+__all__ = ["alternating_1d", "sincos_1d", "sincos_2d"]
 
 
 def sincos_1d(
@@ -30,6 +30,24 @@ def sincos_1d(
     frequencies = 10000.0 ** -(np.arange(half, dtype=np.float64) / half)
     angles = np.asarray(positions, np.float64)[:, np.newaxis] * frequencies
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+
+
+def alternating_1d(
+    width: int, positions: Real[np.ndarray, " position"]
+) -> Float[np.ndarray, "position width"]:
+    """Returns the table of `sincos_1d` with sines on even and cosines on odd columns.
+
+    Args:
+      width: Channels, an even number.
+      positions: Any numbers.
+
+    Raises:
+      ValueError: `width` is odd.
+
+    Source: Vaswani et al. (2017), arXiv 1706.03762, section 3.5.
+    """
+    table = sincos_1d(width, positions)
+    return table.reshape(-1, 2, width // 2).swapaxes(1, 2).reshape(table.shape)
 
 
 def sincos_2d(

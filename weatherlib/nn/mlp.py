@@ -61,10 +61,12 @@ class Linear(hk.Module):
         output_size: int,
         name: str | None = None,
         w_init: hk.initializers.Initializer | None = None,
+        b_init: hk.initializers.Initializer | None = None,
     ) -> None:
         super().__init__(name=name)
         self._output_size = output_size
         self._w_init = w_init
+        self._b_init = b_init or jnp.zeros
 
     def weights(self, input_size: int, dtype: Any) -> LinearWeights:
         """Returns the weights for inputs of `input_size` channels."""
@@ -74,7 +76,7 @@ class Linear(hk.Module):
         shape = (input_size, self._output_size)
         return LinearWeights(
             w=hk.get_parameter("w", shape, dtype, init=init),
-            b=hk.get_parameter("b", shape[1:], dtype, init=jnp.zeros),
+            b=hk.get_parameter("b", shape[1:], dtype, init=self._b_init),
         )
 
 

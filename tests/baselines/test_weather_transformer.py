@@ -1,0 +1,133 @@
+"""Tests of patches, positions and queries of the Weather Transformer."""
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.baselines import sequence_cases as cases
+from tests.training import toys
+
+NAME = "WeatherTransformer"
+EXTRA = {"channels": 3, "known": 1, "static": 2}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick():
+    with toys.quick_compilation():
+        yield
+
+
+def make(rows=cases.ROWS, columns=cases.COLUMNS, channels=EXTRA):
+    config = cases.small(NAME)
+    run = cases.transform(config, NAME)
+    params = cases.noisy(cases.shapes(NAME, rows=rows, columns=columns, **channels))
+    given = cases.draw(config, rows=rows, columns=columns, **channels)
+    return jax.jit(run.apply), params, given
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(3, 7), (4, 8), (5, 6), (2, 3)])
+def test_sizes_that_patches_do_not_divide_are_continued_and_cut(rows, columns):
+    apply, params, given = make(rows, columns)
+    found = apply(params, None, *given)
+    assert found.shape[2:4] == (rows, columns)
+    more = [(0, -rows % 2), (0, -columns % 3), (0, 0)]
+    wider = [jnp.pad(a, [(0, 0)] * (a.ndim - 3) + more, mode="edge") for a in given]
+    expected = apply(params, None, *wider)[:, :, :rows, :columns]
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 6), (4, 2)])
+def test_a_patch_larger_than_the_grid_is_refused(rows, columns):
+    message = f"patch_size 2x3 is larger than the {rows}x{columns} grid"
+    with pytest.raises(ValueError, match=message):
+        make(rows, columns)
+
+
+def test_places_without_positions_are_alike():
+    """A shift by whole patches of what is seen shifts what is predicted."""
+    apply, params, given = make(columns=9)
+    top = params["weather_transformer"]
+    queries = jnp.broadcast_to(top["query_tokens"][:, :1], top["query_tokens"].shape)
+    params["weather_transformer"] = {
+        "spatial_embedding": 0 * top["spatial_embedding"],
+        "query_tokens": queries,
+    }
+    found = apply(params, None, *(jnp.roll(a, 3, axis=-2) for a in given))
+    expected = jnp.roll(apply(params, None, *given), 3, axis=-2)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_positions_in_space_and_queries_tell_places_apart():
+    apply, params, given = make(columns=9)
+    found = apply(params, None, *(jnp.roll(a, 3, axis=-2) for a in given))
+    expected = jnp.roll(apply(params, None, *given), 3, axis=-2)
+    assert jnp.abs(found - expected).max() > 1e-2
+
+
+def test_patches_are_embedded_as_a_convolution_would():
+    """With nothing but the embedding and one kept token, its values come through."""
+    config = cases.small(NAME)
+    frames, known, static = cases.draw(config)
+    _, params, _ = make(channels={})
+    w = np.asarray(params["weather_transformer/patch_embedding"]["w"])
+    kernel = w.reshape(2, 3, cases.OUTPUTS, -1)
+    flat = np.asarray(frames).reshape(2, 3, 2, 2, 2, 3, cases.OUTPUTS)
+    by_hand = np.einsum("btrpcqv,pqvd->btrcd", flat, kernel)
+    convolved = jax.lax.conv_general_dilated(
+        frames.reshape(-1, *frames.shape[2:]),
+        jnp.asarray(kernel),
+        (2, 3),
+        "VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    np.testing.assert_allclose(
+        by_hand.reshape(convolved.shape), convolved, rtol=1e-4, atol=1e-4
+    )
+    # The network agrees: a patch that the kernel maps to zero changes nothing.
+    apply, _, _ = make(channels={})
+    null = np.linalg.svd(w.T)[2][-1]
+    patch = jnp.asarray(null.reshape(2, 3, cases.OUTPUTS), jnp.float32)
+    changed = frames.at[:, 1, 2:4, 3:6].add(patch)
+    found = apply(params, None, changed, known, static)
+    np.testing.assert_allclose(
+        found, apply(params, None, frames, known, static), atol=1e-4
+    )
+    moved = frames.at[:, 1, 2:4, 2:5].add(patch)
+    other = apply(params, None, moved, known, static)
+    assert jnp.abs(other - found).max() > 1e-3
+
+
+def test_a_forecast_of_a_fresh_network_is_near_zero():
+    config = cases.small(NAME, d_model=32, decoder_layers=1)
+    run = cases.transform(config, NAME)
+    given = cases.draw(config)
+    params = jax.jit(run.init)(jax.random.PRNGKey(0), *given)
+    for module, entries in params.items():
+        if "b" in entries:
+            np.testing.assert_array_equal(entries["b"], 0)
+        for name in set(entries) & {"w", "spatial_embedding", "query_tokens"}:
+            spread = float(entries[name].std())
+            assert spread == pytest.approx(0.02, rel=0.2), (module, name)
+    assert jnp.abs(run.apply(params, None, *given)).max() < 0.6
+
+
+def test_attention_by_turns_makes_a_tenth_of_the_scores():
+    """With 64 patches and 12 frames: 58 368 against 589 824 for each head."""
+    config = cases.config_class(NAME)()
+    run = hk.without_apply_rng(cases.transform(config, NAME))
+    given = cases.draw(config, rows=32, columns=64)
+    params = jax.eval_shape(
+        run.init,
+        jax.random.PRNGKey(0),
+        *(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in given),
+    )
+    program = jax.make_jaxpr(run.apply)(params, *given)
+    found = [
+        equation.outvars[0].aval.size // 2 // config.n_heads
+        for equation in program.eqns
+        if equation.primitive.name == "exp"
+    ]
+    assert found[0] + found[1] == 12 * 64**2 + 64 * 12**2 == 58_368
+    assert (12 * 64) ** 2 == 589_824

@@ -19,6 +19,7 @@ jaxtyping.install_import_hook(
         "weatherlib.geometry",
         "weatherlib.baselines.flattened",
         "weatherlib.baselines.linear_network",
+        "weatherlib.baselines.convlstm_network",
         "weatherlib.baselines.network",
         "weatherlib.baselines.sequence_network",
         "weatherlib.baselines.weather_transformer_network",

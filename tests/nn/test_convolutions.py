@@ -38,6 +38,23 @@ def test_values_and_gradients_are_those_of_jax(kernel, dilation):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize(("kernel", "padding"), [((3, 3), 1), ((5, 3), 2), ((3, 3), 2)])
+def test_zeros_around_a_field_are_those_of_a_larger_field(kernel, padding):
+    x, w = _draw(2, 6, 7, 4), _draw(*kernel, 4, 5, seed=1)
+    beyond = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+
+    def padded(x, w):
+        return jnp.sum(jnp.sin(convolutions.convolve(x, w, padding=padding)))
+
+    def larger(x, w):
+        return jnp.sum(jnp.sin(_reference(jnp.pad(x, beyond), w, 1)))
+
+    got = jax.value_and_grad(padded, (0, 1))(x, w)
+    expected = jax.value_and_grad(larger, (0, 1))(x, w)
+    for ours, theirs in zip(jax.tree.leaves(got), jax.tree.leaves(expected)):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-4)
+
+
 def test_second_derivatives_are_those_of_jax():
     x, w = _draw(1, 6, 6, 2), _draw(3, 3, 2, 3, seed=1)
 

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from weatherlib.nn.edges import ZERO, Edges, surround
+from weatherlib.nn.edges import ZERO, Edges, check_reach, surround
 
 GLOBE = Edges(columns="around", over_first_row="on_pole", over_last_row="on_pole")
 REGION = Edges()
@@ -52,3 +52,22 @@ def test_zero_columns_go_with_repeated_rows():
     x = jnp.arange(1.0, 3).reshape(1, 1, 2, 1)
     wide = surround(x, 1, Edges(columns="zero"))[0, :, :, 0]
     np.testing.assert_array_equal(wide, [[0, 1, 2, 0]] * 3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "edges", "message"),
+    [
+        (2, 8, GLOBE, "at least 3 rows to go on beyond the edge, found 2"),
+        (8, 1, GLOBE, "at least 2 columns"),
+        (0, 8, ZERO, "at least 1 rows"),
+    ],
+)
+def test_a_grid_too_small_to_go_on_is_refused(rows, columns, edges, message):
+    with pytest.raises(ValueError, match=message):
+        check_reach(rows, columns, 2, edges)
+
+
+def test_a_grid_that_is_large_enough_is_accepted():
+    check_reach(3, 2, 2, GLOBE)
+    check_reach(1, 1, 5, REGION)
+    check_reach(1, 1, 5, ZERO)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from weatherlib import predictor_base, training
 from weatherlib.cli import families, run_data
-from weatherlib.training import mixing
+from weatherlib.training import mixing, schedules
+from weatherlib.training.forcing_config import TEACHER_FORCING_RATIO
 from weatherlib.training.lead_config import LeadRange
 from weatherlib.training.leads import LeadSamples
 
 __all__ = [
     "feed",
     "first_sample",
+    "loss_options",
+    "require_decoder",
     "require_single_steps",
     "starts",
     "trained_leads",
@@ -196,6 +199,40 @@ def validator(
         judging,
         placement=placement,
     )
+
+
+def loss_options(
+    stage: training.StageConfig, updates: int, begin: int
+) -> Callable[[Any], dict[str, Any]] | None:
+    """Returns the options of the loss by updates of the whole run; None for none.
+
+    Args:
+      stage: Says how true frames are read.
+      updates: Of the stage.
+      begin: Updates before it.
+    """
+    if stage.teacher_forcing is None:
+        return None
+    ratio = schedules.make_forcing(stage.teacher_forcing, updates)
+    return lambda count: {TEACHER_FORCING_RATIO: ratio(count - begin)}
+
+
+def require_decoder(stages: Sequence[training.StageConfig], model: Any) -> None:
+    """Checks that a model can read true frames where a stage tells it to.
+
+    Args:
+      stages: Of the run.
+      model: The configuration of the model; one that can says so.
+
+    Raises:
+      ValueError: It cannot.
+    """
+    for number, stage in enumerate(stages):
+        if stage.teacher_forcing and not getattr(model, "takes_teacher_forcing", False):
+            raise ValueError(
+                f"stages[{number}].teacher_forcing: this family does not predict frame "
+                "by frame; leave it out, or take the family convlstm_seq2seq"
+            )
 
 
 def require_single_steps(settings: training.TrainConfig) -> None:

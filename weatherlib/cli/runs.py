@@ -78,6 +78,7 @@ class Run:
         self._model = run_stages.trained_leads(
             config.stages, self.sources, self.family, self._model, list(config.model)
         )
+        run_stages.require_decoder(config.stages, self._model)
         self._objectives = [
             self._objective(source, is_training=True) for source in self.sources
         ]
@@ -181,6 +182,9 @@ class Run:
             what = f"rollout {stage.rollout}"
             if asked.lead is not None:
                 what = f"lead {asked.lead_text}"
+            forced = asked.teacher_forcing
+            if forced is not None:
+                what += f", teacher forcing {forced.start:g} to {forced.end:g}"
             facts.append((f"stage {index}", f"{stage.steps} updates, {what}"))
         return facts
 
@@ -284,6 +288,7 @@ class Run:
                     reset_optimizer=stage.reset_optimizer and index > 0,
                     rate=rate,
                     rollout=rollout,
+                    options=run_stages.loss_options(stage, self._lengths[index], begin),
                 )
             )
             begin += self._lengths[index]

@@ -19,11 +19,12 @@ from jaxtyping import Array, Float
 __all__ = ["Conv2D", "convolve"]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolve(
     x: Float[Array, "batch lat lon channel"],
     w: Float[Array, "kernel_rows kernel_columns channel output"],
     dilation: int = 1,
+    *,
+    padding: int = 0,
 ) -> Float[Array, "batch rows columns output"]:
     """Returns the convolution at those points whose whole neighbourhood is there.
 
@@ -33,29 +34,42 @@ def convolve(
       x: The field.
       w: Weights of the points of the neighbourhood.
       dilation: Distance between these points, in rows and columns.
+      padding: Rows and columns of zeros on each side of the field, at most as many as
+        the kernel reaches.
     """
+    return _convolve(x, w, dilation, (padding, padding))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve(x: Array, w: Array, dilation: int, padding: tuple[int, int]) -> Array:
     return jax.lax.conv_general_dilated(
         x,
         w,
         window_strides=(1, 1),
-        padding="VALID",
+        padding=[(pad, pad) for pad in padding],
         rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 
 
-def _forward(x: Array, w: Array, dilation: int) -> tuple[Array, tuple[Array, Array]]:
-    return convolve(x, w, dilation), (x, w)
+def _forward(
+    x: Array, w: Array, dilation: int, padding: tuple[int, int]
+) -> tuple[Array, tuple[Array, Array]]:
+    return _convolve(x, w, dilation, padding), (x, w)
 
 
 def _backward(
-    dilation: int, saved: tuple[Array, Array], gradient: Array
+    dilation: int,
+    padding: tuple[int, int],
+    saved: tuple[Array, Array],
+    gradient: Array,
 ) -> tuple[Array, Array]:
     x, w = saved
     height, width = w.shape[:2]
-    up, left = dilation * (height - 1), dilation * (width - 1)
-    surrounded = jnp.pad(gradient, ((0, 0), (up, up), (left, left), (0, 0)))
-    of_x = convolve(surrounded, jnp.flip(w, (0, 1)).swapaxes(2, 3), dilation)
+    up, left = padding
+    around = (dilation * (height - 1) - up, dilation * (width - 1) - left)
+    of_x = _convolve(gradient, jnp.flip(w, (0, 1)).swapaxes(2, 3), dilation, around)
+    x = jnp.pad(x, ((0, 0), (up, up), (left, left), (0, 0)))
     rows, columns = gradient.shape[1:3]
 
     def of_point(row: int, column: int) -> Array:
@@ -69,7 +83,7 @@ def _backward(
     return of_x, of_w
 
 
-convolve.defvjp(_forward, _backward)
+_convolve.defvjp(_forward, _backward)
 
 
 class Conv2D(hk.Module):

@@ -7,7 +7,7 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-__all__ = ["ZERO", "Edges", "surround"]
+__all__ = ["ZERO", "Edges", "check_reach", "surround"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,31 @@ class Edges:
 
 ZERO = Edges(columns="zero", over_first_row="zero", over_last_row="zero")
 """Zeros all around, the padding of most published convolutional networks."""
+
+
+def check_reach(rows: int, columns: int, reach: int, edges: Edges) -> None:
+    """Checks that a grid is large enough to go on beyond its edges.
+
+    Args:
+      rows: Of the grid.
+      columns: Of the grid.
+      reach: How many more are needed on each side.
+      edges: What they hold.
+
+    Raises:
+      ValueError: It is not.
+    """
+    needed = (
+        reach + 1 if edges.over_poles else 1,
+        max(reach, 1) if edges.columns == "around" else 1,
+    )
+    for found, least, what in zip((rows, columns), needed, ("rows", "columns")):
+        if found < least:
+            raise ValueError(
+                f"a kernel that reaches {reach} point(s) needs at least {least} "
+                f"{what} to go on beyond the edge, found {found}; take a smaller "
+                "kernel, dilation or patch, or edges zero"
+            )
 
 
 def surround(

@@ -34,6 +34,7 @@ from weatherlib.training.config import (
     ShardingConfig,
     SourceConfig,
     StageConfig,
+    TeacherForcing,
     TrainConfig,
     ValidationConfig,
 )
@@ -99,6 +100,7 @@ __all__ = [
     "Stage",
     "StageConfig",
     "Stopped",
+    "TeacherForcing",
     "TrainConfig",
     "Trainer",
     "ValidationConfig",

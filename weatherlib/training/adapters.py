@@ -64,10 +64,17 @@ class Adapted:
         params, state = self._objective.shapes(batch)
         return jax.eval_shape(self.add, params, jax.random.PRNGKey(0)), state
 
-    def loss(self, params: PyTree, state: PyTree, key: jax.Array, batch: Any) -> Any:
+    def loss(
+        self,
+        params: PyTree,
+        state: PyTree,
+        key: jax.Array,
+        batch: Any,
+        **options: Any,
+    ) -> Any:
         """Returns what the objective does with the changes added to the matrices."""
         kept = patterns.map_named(self._stopped, params)
-        return self._objective.loss(self.merge(kept), state, key, batch)
+        return self._objective.loss(self.merge(kept), state, key, batch, **options)
 
     def forecast(
         self, params: PyTree, state: PyTree, key: jax.Array, batch: Any

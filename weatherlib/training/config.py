@@ -15,6 +15,7 @@ from weatherlib.training.data_config import (
     require_positive,
 )
 from weatherlib.training.distributed_config import DistributedConfig
+from weatherlib.training.forcing_config import TeacherForcing
 from weatherlib.training.init_config import AdapterConfig, InitConfig
 from weatherlib.training.lead_config import Lead, LeadRange, check_lead
 from weatherlib.training.sharding_config import ShardingConfig
@@ -32,6 +33,7 @@ __all__ = [
     "ShardingConfig",
     "SourceConfig",
     "StageConfig",
+    "TeacherForcing",
     "TrainConfig",
     "ValidationConfig",
     "WrapperConfig",
@@ -100,6 +102,9 @@ class StageConfig(config.Mapping):
       batch_size: Samples in an update, over all processes and accumulated parts.
       schedule: Learning rate of this stage; None continues the schedule of the run.
       reset_optimizer: Whether moments of earlier stages are forgotten.
+      teacher_forcing: How likely a model that decodes frame by frame reads true frames
+        in place of its own, such as {start: 1.0, end: 0.0}; anew for each rollout of a
+        list. None never does.
     """
 
     steps: int | None = None
@@ -109,6 +114,7 @@ class StageConfig(config.Mapping):
     batch_size: int = 1
     schedule: Schedule | None = None
     reset_optimizer: bool = False
+    teacher_forcing: TeacherForcing | None = None
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):

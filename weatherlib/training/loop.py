@@ -60,7 +60,8 @@ class Trainer:
 
         Args:
           objective: Has `init(key, batch)`, which returns parameters and Haiku state,
-            and `loss(params, state, key, batch)`, as `Objective` does.
+            and `loss(params, state, key, batch)`, as `Objective` does. Its loss also
+            takes the options of stages that have any.
           stages: One after the other.
           settings: How often things are done.
           folder: Keeps checkpoints and records; None keeps nothing.
@@ -200,6 +201,7 @@ class Trainer:
             ema=self._settings.ema,
             jit_options=self._placement.jit_options,
             constrain=self._placement.constrain,
+            options=stage.options,
         )
         pending: collections.deque[tuple[int, jax.Array, Any]] = collections.deque()
         iterator = stage.batches.iterate(progress.batches)

@@ -96,7 +96,12 @@ class MixedObjective:
         return objective.init(key, sample)
 
     def loss(
-        self, params: PyTree, state: PyTree, key: jax.Array, batch: Any
+        self,
+        params: PyTree,
+        state: PyTree,
+        key: jax.Array,
+        batch: Any,
+        **options: Any,
     ) -> tuple[jax.Array, tuple[dict[str, jax.Array], PyTree]]:
         """Returns what the objective of the source does, with the loss alone.
 
@@ -104,7 +109,7 @@ class MixedObjective:
         updates, so there are no diagnostics.
         """
         objective, sample = self._chosen(batch)
-        loss, (_, state) = objective.loss(params, state, key, sample)
+        loss, (_, state) = objective.loss(params, state, key, sample, **options)
         return loss, ({}, state)
 
     def _chosen(self, batch: Any) -> tuple[Objective, Any]:

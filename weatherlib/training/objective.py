@@ -70,10 +70,24 @@ class Objective:
         return jax.eval_shape(self._loss.init, key, *self._one_step(batch))
 
     def loss(
-        self, params: PyTree, state: PyTree, key: jax.Array, batch: Sample
+        self,
+        params: PyTree,
+        state: PyTree,
+        key: jax.Array,
+        batch: Sample,
+        **options: Any,
     ) -> tuple[jax.Array, tuple[dict[str, jax.Array], PyTree]]:
-        """Returns the mean loss of a batch, and named diagnostics and the new state."""
-        (loss, diagnostics), state = self._loss.apply(params, state, key, *batch)
+        """Returns the mean loss of a batch, and named diagnostics and the new state.
+
+        Args:
+          params: Parameters.
+          state: Haiku state.
+          key: Of all noise.
+          batch: Inputs, targets and forcings.
+          **options: For the loss of the predictor, such as `teacher_forcing_ratio`.
+        """
+        found = self._loss.apply(params, state, key, *batch, **options)
+        (loss, diagnostics), state = found
         return loss, (diagnostics, state)
 
     def forecast(
@@ -88,12 +102,12 @@ class Objective:
 
     @functools.cached_property
     def _loss(self) -> hk.TransformedWithState:
-        def loss(*batch: xarray.Dataset) -> Any:
+        def loss(*batch: xarray.Dataset, **options: Any) -> Any:
             remat = self._remat and batch[1].sizes["time"] > self.frames_per_step
             predictor = self._predictor(remat)
             inputs, targets, forcings = batch
             values, diagnostics = predictor.loss(
-                inputs, predictor.crop(targets), forcings
+                inputs, predictor.crop(targets), forcings, **options
             )
             means = {str(name): _mean(diagnostics[name]) for name in diagnostics}
             return _mean(values), means

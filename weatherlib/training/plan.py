@@ -39,6 +39,8 @@ class Stage:
       reset_optimizer: Whether the optimiser begins anew.
       rate: Learning rate by updates made, for the records.
       rollout: Forecast steps in the loss, for the records.
+      options: Keyword arguments of the loss, numbers by updates made, such as
+        `teacher_forcing_ratio`. None gives none.
     """
 
     steps: int
@@ -48,6 +50,7 @@ class Stage:
     reset_optimizer: bool = False
     rate: Callable[[int], Any] | None = None
     rollout: int = 1
+    options: Callable[[Any], Mapping[str, Any]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -94,6 +94,9 @@ class Window:
             "seconds_left": rate and round((total - progress.step) / rate, 1),
             "losses": means,
         }
+        if stage.options is not None:
+            found = stage.options(progress.step - 1)
+            record["options"] = {name: float(value) for name, value in found.items()}
         progress.sums, progress.count = {}, 0
         self._seconds = self._wait = 0.0
         self._first = progress.step

@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
-from weatherlib.training.config import Schedule
+from weatherlib.training.config import Schedule, TeacherForcing
 
-__all__ = ["join", "make_schedule", "warmup_updates"]
+__all__ = ["join", "make_forcing", "make_schedule", "warmup_updates"]
 
 Rate = Callable[[Any], Any]
 
@@ -62,6 +63,42 @@ def make_schedule(
         rise = max(warmup - 1, 1)
     linear = optax.linear_schedule(schedule.start, schedule.peak, rise)
     return optax.join_schedules([linear, fall], [warmup])
+
+
+def make_forcing(forcing: TeacherForcing, updates: int) -> Rate:
+    """Returns how likely true frames are read, by the number of updates made before.
+
+    Args:
+      forcing: Its shape.
+      updates: Of the stage.
+
+    Source: the three decays of Bengio et al. (2015), arXiv:1506.03099, section 2.4.
+    """
+    last = max((forcing.updates or updates) - 1, 1)
+    factor = 0.01 ** (1 / last)
+    spread = _half_way(last / 2)
+    fall = {
+        "linear": lambda count: 1 - count / last,
+        "exponential": lambda count: factor**count,
+        "inverse_sigmoid": lambda count: jax.nn.sigmoid(
+            math.log(spread) - count / spread
+        ),
+    }[forcing.kind]
+
+    def ratio(count: Any) -> Any:
+        left = fall(jnp.clip(jnp.asarray(count, jnp.float32), 0, last))
+        return forcing.end + (forcing.start - forcing.end) * left
+
+    return ratio
+
+
+def _half_way(count: float) -> float:
+    """Returns the k, from 1 on, of which k / (k + exp(count / k)) is one half."""
+    k = max(count, 1.0)
+    for _ in range(50):
+        # Newton's method for k log k = count.
+        k = max((count + k) / (1 + math.log(k)), 1.0)
+    return k
 
 
 def join(schedules: Sequence[Rate], lengths: Sequence[int]) -> Rate:

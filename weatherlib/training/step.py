@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,11 +14,11 @@ from weatherlib.typing import PyTree
 
 __all__ = ["LossFunction", "TrainState", "Update", "first_state"]
 
-LossFunction = Callable[
-    [PyTree, PyTree, jax.Array, Any],
-    tuple[jax.Array, tuple[Mapping[str, jax.Array], PyTree]],
-]
-"""From parameters, Haiku state, key and batch to loss, diagnostics and new state."""
+LossFunction = Callable[..., tuple[jax.Array, tuple[Mapping[str, jax.Array], PyTree]]]
+"""From parameters, Haiku state, key and batch to loss, diagnostics and new state.
+
+Keyword arguments are the options of a stage, if it has any.
+"""
 
 
 class TrainState(NamedTuple):
@@ -94,6 +95,7 @@ class Update:
         ema: float = 0.0,
         jit_options: Mapping[str, Any] | None = None,
         constrain: Callable[[TrainState], TrainState] | None = None,
+        options: Callable[[jax.Array], Mapping[str, Any]] | None = None,
     ) -> None:
         """Takes the parts; nothing is compiled before the first call.
 
@@ -105,15 +107,18 @@ class Update:
           jit_options: More options of `jax.jit`, such as `out_shardings`.
           constrain: Applied to the new state while the update is traced, to keep it
             where the old one is.
+          options: Keyword arguments of the loss by the number of updates made, which is
+            traced. None gives none.
         """
+        self._options = options or (lambda step: {})
         self._constrain = constrain or (lambda state: state)
         self._loss = loss
         self._optimizer = optimizer
         self._ema = ema
         self.names: tuple[str, ...] = ()
         self.traces = 0
-        options = {"donate_argnums": 0, **(jit_options or {})}
-        self._compiled = jax.jit(self._update, **options)
+        compiling = {"donate_argnums": 0, **(jit_options or {})}
+        self._compiled = jax.jit(self._update, **compiling)
 
     def __call__(
         self, state: TrainState, parts: Sequence[Any]
@@ -164,7 +169,8 @@ class Update:
         self, state: TrainState, key: jax.Array, parts: tuple[Any, ...]
     ) -> tuple[jax.Array, Mapping[str, jax.Array], PyTree, PyTree]:
         """Returns loss, diagnostics, Haiku state and gradient, averaged over parts."""
-        differentiate = jax.value_and_grad(self._loss, has_aux=True)
+        loss = functools.partial(self._loss, **self._options(state.step))
+        differentiate = jax.value_and_grad(loss, has_aux=True)
         if len(parts) == 1:
             (loss, (diagnostics, model_state)), gradient = differentiate(
                 state.params, state.model_state, key, parts[0]

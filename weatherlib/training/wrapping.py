@@ -18,6 +18,7 @@ from weatherlib import (
     predictor_base,
 )
 from weatherlib.training.config import LossConfig, WrapperConfig
+from weatherlib.training.forcing_config import TEACHER_FORCING_RATIO
 from weatherlib.training.frames import LEAD_TIME
 
 __all__ = ["WeightedLoss", "wrap"]
@@ -86,7 +87,13 @@ class WeightedLoss(predictor_base.Predictor):
             return self._predictor.loss_and_predictions(
                 inputs, targets, forcings, **options
             )
-        predictions = self._predictor(inputs, targets, forcings, **options)
+        if TEACHER_FORCING_RATIO in options:
+            # Only a loss hands over the truth; that of the predictor is not computed.
+            _, predictions = self._predictor.loss_and_predictions(
+                inputs, targets, forcings, **options
+            )
+        else:
+            predictions = self._predictor(inputs, targets, forcings, **options)
         settings = self._settings
         loss = losses.weighted_error(
             predictions,

@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 def _words(folder, *more):
     return [
         "--data", str(folder / "weather.nc"), "--output", str(folder / "out"),
-        "--models", "residual_cnn", "--budget", "6", "--input-length", "3",
+        "--models", "residual_cnn", "lr", "--budget", "6", "--input-length", "3",
         "--output-length", "2", "--batch-size", "2", "--starts", "4", *TINY, *more,
     ]  # fmt: skip
 
@@ -56,15 +56,16 @@ def _request(folder, **changes):
 def test_the_table_has_costs_of_models_and_errors_of_all(finished):
     table = pd.read_csv(finished / "comparison.csv", index_col=0)
     assert list(table.index) == [
-        "residual_cnn", "persistence", "climatology", "ridge",
+        "residual_cnn", "lr", "persistence", "climatology", "ridge",
     ]  # fmt: skip
-    priced = table.loc["residual_cnn"]
-    assert priced["parameters"] > 100
-    assert (priced[["training_seconds", "forecast_seconds", "memory_mb"]] > 0).all()
+    priced = table.loc[["residual_cnn", "lr"]]
+    assert (priced["parameters"] > 100).all()
+    assert (priced[["training_seconds", "forecast_seconds"]] > 0).all(axis=None)
+    assert (priced["memory_mb"] >= 0).all()
     errors = table[[f"{toys.PRESSURE} 6 h", f"{toys.PRESSURE} 12 h"]]
     assert errors.notna().all(axis=None) and (errors > 0).all(axis=None)
     lines = (finished / "comparison.md").read_text().splitlines()
-    assert len(lines) == 6 and lines[2].startswith("| residual_cnn |")
+    assert len(lines) == 7 and lines[2].startswith("| residual_cnn |")
 
 
 def test_the_picture_and_all_scores_are_written(finished):
@@ -80,6 +81,14 @@ def test_a_finished_model_is_not_trained_again(example, finished, folder, monkey
     assert example.main(_words(folder)) == 0
     assert called == []
     assert (finished / "comparison.md").exists()
+
+
+def test_linear_models_choose_their_penalty_without_updates(finished):
+    result = json.loads((finished / "lr" / "result.json").read_text())
+    assert "updates" not in result
+    request = json.loads((finished / "lr" / "request.json").read_text())
+    asked = settings.parse(request["settings"], "request")
+    assert asked["stages"] == [] and len(asked["model"]["fit"]["candidates"]) == 6
 
 
 def test_another_request_for_the_same_folder_is_refused(
@@ -111,7 +120,7 @@ def test_a_failed_model_is_named_and_the_others_are_compared(
     monkeypatch.setattr(example.subprocess, "call", lambda command: 2)
     monkeypatch.setattr(example, "LEFT_OUT", ())
     words = _words(folder)
-    place = words.index("residual_cnn")
+    place = words.index("lr")
     words.insert(place + 1, "graphcast")
     words += ["--set", "graphcast.resolution=0"]
     words += [w for k in ("mesh_size", "latent_size", "gnn_msg_steps", "hidden_layers")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import xarray
@@ -121,19 +121,22 @@ def make_plan(request: Request) -> Plan:
     chosen, levels = _variables(dataset, request)
     held = dataset["datetime" if "datetime" in dataset.coords else "time"]
     dates = pd.DatetimeIndex(held.values.ravel())
-    step = pd.Timedelta(times.infer_time_step(dataset["time"]))
+    begin, end = (cast(pd.Timestamp, dates[place]) for place in (0, -1))
+    step = cast(pd.Timedelta, pd.Timedelta(times.infer_time_step(dataset["time"])))
     reach = request.frames * step
-    first = pd.Timestamp(request.held_out or dates[len(dates) - len(dates) // 5])
-    last = dates[-1] - reach
-    if not dates[0] + request.input_length * step < first <= last:
+    first = cast(pd.Timestamp, dates[len(dates) - len(dates) // 5])
+    if request.held_out is not None:
+        first = cast(pd.Timestamp, pd.Timestamp(request.held_out))
+    last = end - reach
+    if not begin + request.input_length * step < first <= last:
         raise ValueError(
-            f"{request.data}: holds {dates[0]} to {dates[-1]}, too little to train "
+            f"{request.data}: holds {begin} to {end}, too little to train "
             f"before {first} and to forecast {reach} after it; move --held-out"
         )
     stride = max(1, -(-(int((last - first) / step) + 1) // request.starts))
     # Starts at all times of the day, not always at the same.
     stride += step < _DAY and stride > 1 and stride % 2 == 0
-    waves = {} if request.keep_climatology else _waves(first - dates[0], step)
+    waves = {} if request.keep_climatology else _waves(first - begin, step)
     clock = [
         f"{name}_progress_{wave}"
         for name, count in zip(("year", "day"), waves.values())
@@ -152,7 +155,7 @@ def make_plan(request: Request) -> Plan:
         train_end=first.strftime(_STAMP),
         starts=f"{first.strftime(_STAMP)}:{last.strftime(_STAMP)}:"
         f"{stride * _minutes(step):g}min",
-        period=(dates[0].strftime(_STAMP), (first - step).strftime(_STAMP)),
+        period=(begin.strftime(_STAMP), (first - step).strftime(_STAMP)),
     )
 
 
@@ -188,4 +191,4 @@ def _waves(length: pd.Timedelta, step: pd.Timedelta) -> dict[str, int]:
 
 
 def _minutes(length: pd.Timedelta) -> float:
-    return length / pd.Timedelta("1min")
+    return length.total_seconds() / 60

@@ -6,8 +6,6 @@ import dataclasses
 import pathlib
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from weatherlib import checkpoint, task
 from weatherlib.baselines import registry
 from weatherlib.data_utils import times
@@ -87,7 +85,7 @@ def _save(
     """
     names, levels = variable_names.split_levels(options.variables)
     keep = "export the weights as npz or safetensors"
-    step = times.as_timedelta(options.time_step) / pd.Timedelta("1min")
+    step = times.as_timedelta(options.time_step).total_seconds() / 60
     predicts = task.TaskConfig(
         input_variables=names,
         target_variables=names,

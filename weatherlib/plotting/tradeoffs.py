@@ -17,7 +17,7 @@ from weatherlib.plotting import styles
 
 __all__ = ["draw_skill_and_cost", "relative_error"]
 
-_COLOURS = matplotlib.colormaps["tab20"].colors
+_COLOURS = [matplotlib.colormaps["tab20"](i) for i in range(20)]
 _MARKERS = "osD^vP*X<>ph"
 _REFERENCES = ("#555555", "#999999", "#bbbbbb", "#777777")
 _DASHES = ("--", ":", "-.", (0, (5, 1)))
@@ -96,22 +96,22 @@ def draw_skill_and_cost(
             "errors need the dimensions 'source' and 'time', costs 'source'; found "
             f"{list(errors.dims)} and {list(costs.dims)}"
         )
-    lead = errors["time"].values[-1] if lead is None else lead
-    share = relative_error(errors, lead, baseline=baseline)
+    shown_lead = errors["time"].values[-1] if lead is None else lead
+    share = relative_error(errors, shown_lead, baseline=baseline)
     looks = _looks([str(n) for n in errors["source"].values], costs["source"].values)
     shown = list(errors.data_vars)[:_MOST]
     columns = max(len(shown), len(costs.data_vars))
     figure = matplotlib.figure.Figure(
         figsize=(3.1 * columns + 0.4, 6.6), layout="constrained"
     )
-    above, below = figure.subfigures(2, 1)
+    above, below = np.ravel(figure.subfigures(2, 1))
     upper = above.subplots(1, len(shown), squeeze=False)[0]
     lower = below.subplots(1, len(costs.data_vars), sharey=True, squeeze=False)[0]
     for axes, name in zip(upper, shown):
         _draw_curves(axes, errors[name], looks)
     for axes, cost in zip(lower, costs.data_vars.values()):
         _draw_cost(axes, share, cost, looks)
-    lower[0].set_ylabel(f"RMSE / {baseline} at {_hours(lead):g} h", fontsize=8)
+    lower[0].set_ylabel(f"RMSE / {baseline} at {_hours(shown_lead):g} h", fontsize=8)
     handles, labels = upper[0].get_legend_handles_labels()
     rows = math.ceil(len(labels) / (2 * columns))
     figure.legend(

@@ -74,7 +74,7 @@ def map_of(
       grid: Rows and columns.
 
     Raises:
-      ValueError: The grid does not suit the architecture, or there is no map for it.
+      ValueError: There is no map for the architecture.
     """
     name = registry.name_of(config)
     if name not in grid_rules.RULES:
@@ -86,6 +86,11 @@ def map_of(
 
     shapes = shapes_of.parameter_shapes(config, channels, grid)
     rules = grid_rules.RULES[name](config, channels, grid)
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {}
+    for rule in rules:
+        outline = np.broadcast_to(np.zeros((), np.bool_), rule.source_shape)
+        held = shapes.setdefault(rule.module, {})
+        held[rule.name] = rule.transform.forward(outline).shape
     return name_map.NameMap(rules, shapes)
 
 

@@ -63,7 +63,6 @@ def test_data_geometry_and_configuration_do_not_load_jax(module):
 
 @pytest.mark.parametrize(
     "module",
-    ["weatherlib.diffusion.sampling", "weatherlib.nn.graph_net", "weatherlib.task"],
     [
         "weatherlib.diffusion.sampling",
         "weatherlib.nn.graph_net",

@@ -81,10 +81,6 @@ def map_of(
         raise ValueError(
             f"{name}: has no names of PyTorch; those with are {', '.join(FAMILIES)}"
         )
-    # Here, since it loads JAX, which reading other weights does without.
-    from weatherlib.baselines import shapes as shapes_of
-
-    shapes = shapes_of.parameter_shapes(config, channels, grid)
     rules = grid_rules.RULES[name](config, channels, grid)
     shapes: dict[str, dict[str, tuple[int, ...]]] = {}
     for rule in rules:

@@ -110,7 +110,7 @@ def gradients_on_cpu(
         return jax.vjp(functools.partial(_product, window=window), x, w)[1](gradient)
     if form == "winograd":
         return _winograd_gradients(x, w, gradient, window)
-    of_x = spread(gradient, w.swapaxes(2, 3), window, x.shape[1:3])
+    of_x = spread(gradient, w.swapaxes(2, 3), window, (x.shape[1], x.shape[2]))
     if _suits_winograd(x, w, window):
         return of_x, _winograd_gradients(x, w, gradient, window)[1]
     return of_x, _kernel_gradient(x, w, gradient, window)

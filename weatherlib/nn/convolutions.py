@@ -77,10 +77,11 @@ def convolve_transposed(
       padding: Rows and columns of the result that are cut off on each side.
     """
     window = forms.Window(stride=stride, padding=(padding, padding))
-    sizes = tuple(
+    rows, columns = (
         (count - 1) * stride + kernel - 2 * padding
         for count, kernel in zip(x.shape[1:3], w.shape)
     )
+    sizes = (rows, columns)
     if min(sizes) < 1:
         raise ValueError(
             f"padding of {padding} leaves nothing of a field of {x.shape[1]} x "

@@ -55,8 +55,8 @@ def make_optimizer(
     labels = jax.tree.map(
         lambda is_frozen: "frozen" if is_frozen else "trained", frozen
     )
-    parts = {"trained": optimizer, "frozen": optax.set_to_zero()}
-    return running_statistics.follow(optax.partition(parts, labels), frozen)
+    kinds: dict[Any, Any] = {"trained": optimizer, "frozen": optax.set_to_zero()}
+    return running_statistics.follow(optax.partition(kinds, labels), frozen)
 
 
 def frozen_mask(settings: OptimizerConfig, params: PyTree) -> PyTree:

@@ -43,10 +43,10 @@ def follow(
     inner = optax.with_extra_args_support(optimizer)
 
     def update(
-        gradient: PyTree, state: Any, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, Any]:
-        changes, state = inner.update(without(gradient), state, params, **extra)
-        followed = _running(gradient)
+        updates: Any, state: Any, params: Any = None, **extra: Any
+    ) -> tuple[Any, Any]:
+        changes, state = inner.update(without(updates), state, params, **extra)
+        followed = _running(updates)
         if frozen is not None:
             followed = jax.tree.map(
                 lambda running, stays: running and not stays, followed, frozen
@@ -56,7 +56,7 @@ def follow(
                 -batch_norm.MOMENTUM * step if running else change
             ),
             followed,
-            gradient,
+            updates,
             changes,
         )
         return changes, state

@@ -107,6 +107,7 @@ def test_long_forecasts_are_the_same_stepped_and_rolled_out(name):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_bfloat16_stays_near_float32(name):
     data = sample()
@@ -153,6 +154,7 @@ def test_a_file_is_known_again_and_gives_the_same_forecast(name, tmp_path):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SIZES))
 def test_computing_layers_again_changes_nothing(name):
     data = sample()

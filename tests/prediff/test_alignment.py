@@ -86,6 +86,7 @@ def test_the_published_numbers_and_guidance_come_out(name, strict_numerics):
     published.close(scale * gradient[:1], case["mean_shift_first_only"], share)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_settings_give_what_a_plain_network_does(name, strict_numerics):
     sizes = OTHERS[name]

@@ -139,6 +139,7 @@ def test_the_plain_network_is_the_published_one():
     published.close(found, case["out"][1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_settings_give_what_a_plain_network_does(name, strict_numerics):
     sizes = OTHERS[name]
@@ -179,6 +180,7 @@ def test_it_runs_under_vmap(strict_numerics):
     published.close(jax.jit(jax.vmap(single))(*inputs), expected)
 
 
+@pytest.mark.slow
 def test_every_weight_that_is_used_has_a_gradient_and_memory_changes_none(
     strict_numerics,
 ):

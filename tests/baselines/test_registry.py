@@ -108,7 +108,7 @@ def test_long_forecasts_are_the_same_stepped_and_rolled_out(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", sorted(SIZES))
 def test_bfloat16_stays_near_float32(name):
     data = sample()
     key = jax.random.PRNGKey(2)
@@ -173,8 +173,10 @@ def test_computing_layers_again_changes_nothing(name):
 
     kept, again = gradient(False), gradient(True)
     assert jax.tree.structure(kept) == jax.tree.structure(again)
+    # Of the largest gradient: that of a bias before a norm is nothing but rounding.
+    largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(kept))
     for a, b in zip(jax.tree.leaves(kept), jax.tree.leaves(again)):
-        np.testing.assert_allclose(a, b, atol=1e-5 * max(float(np.abs(a).max()), 1e-6))
+        np.testing.assert_allclose(a, b, atol=1e-5 * largest)
 
 
 def test_unknown_models_and_foreign_configurations_are_refused():

@@ -227,6 +227,7 @@ def test_it_runs_under_jit_grad_and_vmap(strict_numerics):
     np.testing.assert_allclose(apart, whole, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_computing_again_changes_no_gradient():
     frames = _frames(2)
 

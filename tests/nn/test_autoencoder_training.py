@@ -108,6 +108,7 @@ def test_slopes_and_spectra_count_where_asked(strict_numerics):
     np.testing.assert_allclose(found.loss, 256 * seen + 1e-6 * found.kl, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_judge_weighs_as_much_as_the_error_once_it_begins(strict_numerics):
     held = jax.jit(JUDGE.init)(jax.random.key(0), _fields())
 
@@ -147,6 +148,7 @@ def test_the_judge_weighs_as_much_as_the_error_once_it_begins(strict_numerics):
         _loss(settings)
 
 
+@pytest.mark.slow
 def test_all_parts_have_gradients_for_all_parameters():
     held = jax.jit(JUDGE.init)(jax.random.key(0), _fields())
     settings = PLAIN.replace(

@@ -44,7 +44,7 @@ def test_parameters_begin_as_those_of_pytorch():
 
 def test_in_training_the_statistics_are_those_of_the_batch(strict_numerics):
     found = NORM.apply(PARAMS, X, True)
-    expected = _normed(np.mean(X, (0, 1, 2)), np.var(X, (0, 1, 2)))
+    expected = _normed(np.asarray(X).mean((0, 1, 2)), np.asarray(X).var((0, 1, 2)))
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 

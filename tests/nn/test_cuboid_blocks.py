@@ -177,6 +177,7 @@ def test_vectors_may_go_without_perceptrons():
     assert not any("global_ffn" in name for name in noisy(run, x, g))
 
 
+@pytest.mark.slow
 def test_computing_again_changes_no_gradient():
     vectors = cuboid_attention.GlobalSettings()
     rng = np.random.default_rng(2)

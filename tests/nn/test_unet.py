@@ -157,6 +157,7 @@ def test_a_coarse_point_holds_the_largest_of_four():
     np.testing.assert_array_equal(unet._pooled(x), cut.max((2, 4)))
 
 
+@pytest.mark.slow
 def test_blocks_computed_again_give_the_same_gradients():
     gradients = []
     for remat in (False, True):

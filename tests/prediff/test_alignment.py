@@ -113,6 +113,7 @@ def test_the_published_model_has_our_parameters():
     assert hk.data_structures.tree_size(made) == 8_937_033
 
 
+@pytest.mark.slow
 def test_it_runs_under_grad_and_vmap(strict_numerics):
     sizes = VECTORS.replace(
         published_quirks=False, time_embed_use_scale_shift_norm=True

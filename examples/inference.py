@@ -69,9 +69,8 @@ def argsparser() -> argparse.ArgumentParser:
     )
     add(
         "--var",
-        default="2m_temperature",
         metavar="NAME",
-        help="variable to draw (default: %(default)s)",
+        help="variable to draw; default: 2m_temperature, or the first there is",
     )
     add(
         "--level",

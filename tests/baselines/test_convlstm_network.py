@@ -167,17 +167,17 @@ def test_further_fields_and_patches_have_these_parameters():
 
 
 VARIANTS = pytest.mark.parametrize(
-    "changes",
+    ("config", "changes"),
     [
-        {},
-        {"patch_size": 2, "normalization": "layer", "peepholes": "channel"},
-        {"dilations": (1, 2), "peepholes": "point"},
+        (ONE, {"patch_size": 2, "normalization": "layer", "peepholes": "channel"}),
+        (ONE, {"dilations": (1, 2), "peepholes": "point"}),
+        (TWO, {}),
+        (TWO, {"patch_size": 2, "normalization": "layer", "peepholes": "channel"}),
     ],
-    ids=["plain", "patches", "points"],
+    ids=["patches", "points", "plain-seq2seq", "patches-seq2seq"],
 )
 
 
-@BOTH
 @VARIANTS
 def test_all_gradients_are_finite_and_bfloat16_is_close(
     config, changes, strict_numerics

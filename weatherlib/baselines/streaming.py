@@ -110,6 +110,7 @@ class _Carrying:
         self.state: PyTree = None
         self.frames_read = 0
         self._like: Any = None
+        self._last: Any = None
 
     def _go_on(
         self, function: Any, count: int, like: tuple[Any, ...], *data: Any
@@ -263,12 +264,6 @@ class Stream(_Carrying):
         self._task = task_config
         self._step = times.as_timedelta(time_step)
         self._wrap = wrap or (lambda predictor: predictor)
-        self._last: np.ndarray | None = None
-
-    def reset(self) -> None:
-        """Forgets everything."""
-        super().reset()
-        self._last = None
 
     def __call__(
         self, frames: xarray.Dataset, known: xarray.Dataset | None = None

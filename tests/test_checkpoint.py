@@ -509,6 +509,13 @@ def test_a_name_that_occurs_twice_is_refused():
         loaded(buffer.getvalue(), dict[str, Any])
 
 
+@pytest.mark.parametrize("value", [3, (1, 2), None])
+def test_a_number_or_several_are_told_apart(value):
+    data = dumped({"a": value} if value is not None else {"b": 1})
+    found = loaded(data, dict[str, int | tuple[int, ...] | None])
+    assert found.get("a") == value
+
+
 def test_types_that_cannot_be_read_are_a_type_error():
     data = dumped({"a": 1})
     with pytest.raises(TypeError, match="of unions only Optional can be read"):

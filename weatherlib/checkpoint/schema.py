@@ -115,10 +115,7 @@ def convert(typ: Any, value: Any, path: str = "", *, strict: bool = False) -> An
     origin = typing.get_origin(typ) or typ
     arguments = typing.get_args(typ)
     if origin in (typing.Union, types.UnionType):
-        options = [option for option in arguments if option is not types.NoneType]
-        if len(options) != 1:
-            raise TypeError(f"{path}: of unions only Optional can be read, not {typ}")
-        return convert(options[0], value, path, strict=strict)
+        return convert(_member(typ, arguments, value, path), value, path, strict=strict)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         key_type, value_type = arguments or (Any, Any)
         return {
@@ -142,6 +139,24 @@ def convert(typ: Any, value: Any, path: str = "", *, strict: bool = False) -> An
         raise TypeError(
             f"{path}: {typ} cannot be made from {_described(value)}"
         ) from error
+
+
+def _member(typ: Any, arguments: tuple[Any, ...], value: Any, path: str) -> Any:
+    """Returns which type of a union a value is of: the number, or what holds several.
+
+    Raises:
+      TypeError: The form of the value does not say it.
+    """
+    options = [option for option in arguments if option is not types.NoneType]
+    if len(options) > 1:
+        single = not isinstance(value, dict)
+        options = [option for option in options if (option in _SCALARS) == single]
+    if len(options) != 1:
+        raise TypeError(
+            f"{path}: of unions only Optional, and one of a number and what holds "
+            f"several, can be read, not {typ}"
+        )
+    return options[0]
 
 
 def _convert_dataclass(typ: Any, group: dict[str, Any], path: str, strict: bool) -> Any:

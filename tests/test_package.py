@@ -16,12 +16,15 @@ _JAX_FREE = [
     "weatherlib.config",
     "weatherlib.data",
     "weatherlib.data_utils",
+    "weatherlib.diffusion",
+    "weatherlib.diffusion.samplers",
     "weatherlib.geometry.graph",
     "weatherlib.geometry.solar",
     "weatherlib.geometry.sphere",
     "weatherlib.graphcast.config",
     "weatherlib.hub",
     "weatherlib.plotting",
+    "weatherlib.prediff",
     "weatherlib.task",
     "weatherlib.training.config",
     "weatherlib.typing",
@@ -58,7 +61,17 @@ def test_data_geometry_and_configuration_do_not_load_jax(module):
     assert not {"jax", "jaxlib", "haiku"} & loaded
 
 
-@pytest.mark.parametrize("module", ["weatherlib.nn.graph_net", "weatherlib.task"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "weatherlib.diffusion.sampling",
+        "weatherlib.nn.graph_net",
+        "weatherlib.prediff.alignment",
+        "weatherlib.prediff.ensembles",
+        "weatherlib.prediff.network",
+        "weatherlib.task",
+    ],
+)
 def test_networks_and_tasks_do_not_load_xarray(module):
     assert "xarray" not in _modules_after(f"import {module}")
 

@@ -40,3 +40,24 @@ TORCH_GRADIENT = 3e-5
 # Ridge regression, of the standard deviation of the targets.
 RIDGE_F64 = 1e-8
 RIDGE_F32 = 1e-3
+
+# Diffusion: tables relative to the published float32 ones; steps and trajectories of
+# samplers relative to the largest number, or 1. The published ancestral steps form
+# 1 - alpha in float32, which moves those at t <= 2.
+DIFFUSION_TABLE_RTOL = 1e-5
+DIFFUSION_SAMPLER = 2e-5
+DIFFUSION_ANCESTRAL = 1e-5
+DIFFUSION_ANCESTRAL_LAST_STEPS = 5e-4
+DIFFUSION_FAR_X0_RTOL = 1e-4
+EMA_RTOL = 1e-6
+
+# The Stable Diffusion autoencoder.
+AUTOENCODER_ATOL = 2e-4
+
+# PreDiff: recomputing in float64 moves the published numbers by 2e-6 of the largest,
+# and the gradient of the guidance by 4e-6.
+PREDIFF_NETWORK = 2e-5
+PREDIFF_GRADIENT = 1e-4
+# Whole samples move by 1.6e-6; losses are relative.
+PREDIFF_LOOP = 1e-4
+PREDIFF_LOSS_RTOL = 1e-5

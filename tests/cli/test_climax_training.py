@@ -278,7 +278,7 @@ def test_a_published_file_is_tuned_on_other_variables(folder, goldens, capsys):
 def test_the_plan_names_sources_and_lead_times(folder, capsys):
     path = _write(folder, "plan", **_pretraining(folder))
     assert _train(path, "--dry-run") == 0
-    out = capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
     assert "8 updates, lead 6h to 48h" in out
     assert f"{folder}/other.nc, 60 frames" in out
 

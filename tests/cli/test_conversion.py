@@ -182,6 +182,15 @@ def test_a_damaged_file_ends_with_one_line(tmp_path, goldens, capsys):
     assert error.count("\n") == 1
 
 
+def test_info_tells_an_autoencoder(goldens, capsys):
+    path = goldens / "prediff" / "vae.pt"
+    assert command.main(["info", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "KL autoencoder of 1 channels to 8, 4 times smaller" in " ".join(
+        said.split()
+    )
+
+
 def test_info_describes_torch_files_and_exports(published, tmp_path, capsys):
     assert command.main(["info", published]) == 0
     said = capsys.readouterr().out

@@ -46,10 +46,14 @@ def test_ten_days_are_the_default_of_the_bare_run_only():
     from weatherlib.cli import forecasting, predict, sources
 
     assert forecasting.DEFAULT_STEPS == 40
-    assert sources.steps(predict.Options()) == 40
-    assert sources.steps(predict.Options(dataset="x.nc")) == 1
-    assert sources.steps(predict.Options(pretrained="x.npz")) == 1
-    assert sources.steps(predict.Options(dataset="x.nc", steps=7)) == 7
+    model = models.random_model()
+    for fields, steps in (
+        ({}, 40),
+        ({"dataset": "x.nc"}, 1),
+        ({"pretrained": "x.npz"}, 1),
+        ({"dataset": "x.nc", "steps": 7}, 7),
+    ):
+        assert sources.steps(predict.Options(**fields), model, pytest.fail) == steps
 
 
 def test_a_random_model_makes_a_forecast(tmp_path, monkeypatch, offline, capfd):

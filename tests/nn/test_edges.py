@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from weatherlib.nn.edges import ZERO, Edges, check_reach, surround
+from weatherlib.nn.edges import ZERO, Edges, check_reach, coarsened, fill_up, surround
 
 GLOBE = Edges(columns="around", over_first_row="on_pole", over_last_row="on_pole")
 REGION = Edges()
@@ -71,3 +71,37 @@ def test_a_grid_that_is_large_enough_is_accepted():
     check_reach(3, 2, 2, GLOBE)
     check_reach(1, 1, 5, REGION)
     check_reach(1, 1, 5, ZERO)
+
+
+def test_coarser_rows_never_lie_on_a_pole():
+    mixed = Edges(columns="around", over_first_row="on_pole", over_last_row="repeat")
+    assert coarsened(mixed) == Edges(
+        columns="around", over_first_row="pole", over_last_row="repeat"
+    )
+    assert coarsened(ZERO) == ZERO
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(5, 6), (8, 7), (8, 8), (1, 1)])
+def test_a_field_is_filled_up_by_its_last_row_and_column(rows, columns):
+    x = jnp.arange(float(rows * columns)).reshape(1, rows, columns, 1)
+    expected = np.pad(x[0, :, :, 0], ((0, -rows % 4), (0, -columns % 4)), mode="edge")
+    np.testing.assert_array_equal(fill_up(x, 4)[0, :, :, 0], expected)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "edges", "message"),
+    [
+        (2, 8, GLOBE, "reaches 2 point.*at least 3 rows.*found 2"),
+        (3, 1, GLOBE, "at least 2 columns.*found 1"),
+        (3, 2, GLOBE, None),
+        (1, 1, REGION, None),
+    ],
+)
+def test_a_grid_needs_as_many_points_as_lie_beyond_its_edge(
+    rows, columns, edges, message
+):
+    if message is None:
+        check_reach(rows, columns, 2, edges)
+    else:
+        with pytest.raises(ValueError, match=message):
+            check_reach(rows, columns, 2, edges)

@@ -14,6 +14,7 @@ from weatherlib.baselines import fields, registry
 from weatherlib.nn import edges
 from weatherlib.weights import errors, flat, grid_models
 
+SLOW = ("pixel_unet", "weather_transformer", "transformer_seq2seq", "convlstm_seq2seq")
 EVERY = pytest.mark.parametrize("name", grid_models.FAMILIES)
 
 
@@ -59,7 +60,13 @@ def test_the_forward_pass_is_that_of_pytorch(name):
     )
 
 
-@EVERY
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+        for name in grid_models.FAMILIES
+    ],
+)
 def test_loss_and_gradients_are_those_of_pytorch(name):
     golden = grid_cases.results_of(name)
     value, gradient = jax.value_and_grad(_loss, argnums=1)(

@@ -69,6 +69,26 @@ MODELS: dict[str, Model] = {
         network=("linear_network", "LinearNetwork"),
         closed_form=True,
     ),
+    "lstm": _model("LSTM", "sequence", "LSTM"),
+    "bidirectional_lstm": _model("bidirectional LSTM", "sequence", "BidirectionalLSTM"),
+    "lstm_seq2seq": _model("LSTM encoder and decoder", "sequence", "LSTMSeq2Seq"),
+    "transformer": _model("Transformer", "sequence", "Transformer", "TransformerModel"),
+    "transformer_seq2seq": _model(
+        "Transformer encoder and decoder", "sequence", "TransformerSeq2Seq"
+    ),
+    "spatial_transformer": _model(
+        "spatial Transformer", "sequence", "SpatialTransformer"
+    ),
+    "cnn": _model("CNN", "convolution", "CNN"),
+    "deep_cnn": _model("deep CNN", "convolution", "DeepCNN"),
+    "convlstm": _model("ConvLSTM", "convlstm", "ConvLSTM"),
+    "convlstm_seq2seq": _model(
+        "ConvLSTM encoder and decoder", "convlstm", "ConvLSTMSeq2Seq"
+    ),
+    "weather_transformer": _model(
+        "Weather Transformer", "weather_transformer", "WeatherTransformer"
+    ),
+    "pixel_unet": _model("Pixel U-Net", "convolution", "PixelUNet"),
 }
 """By the name that configurations and `create` use."""
 

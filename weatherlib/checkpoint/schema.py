@@ -115,7 +115,7 @@ def convert(typ: Any, value: Any, path: str = "", *, strict: bool = False) -> An
     origin = typing.get_origin(typ) or typ
     arguments = typing.get_args(typ)
     if origin in (typing.Union, types.UnionType):
-        return convert(_member(typ, arguments, value, path), value, path, strict=strict)
+        return convert(_option(typ, value, path), value, path, strict=strict)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         key_type, value_type = arguments or (Any, Any)
         return {
@@ -141,20 +141,16 @@ def convert(typ: Any, value: Any, path: str = "", *, strict: bool = False) -> An
         ) from error
 
 
-def _member(typ: Any, arguments: tuple[Any, ...], value: Any, path: str) -> Any:
-    """Returns which type of a union a value is of: the number, or what holds several.
-
-    Raises:
-      TypeError: The form of the value does not say it.
-    """
-    options = [option for option in arguments if option is not types.NoneType]
+def _option(union: Any, value: Any, path: str) -> Any:
+    """Returns the type of a union that a value has: Optional, or one and several."""
+    options = [o for o in typing.get_args(union) if o is not types.NoneType]
     if len(options) > 1:
-        single = not isinstance(value, dict)
-        options = [option for option in options if (option in _SCALARS) == single]
+        several = isinstance(value, Mapping)
+        options = [o for o in options if (o not in _SCALARS) == several]
     if len(options) != 1:
         raise TypeError(
-            f"{path}: of unions only Optional, and one of a number and what holds "
-            f"several, can be read, not {typ}"
+            f"{path}: of unions only those of None, one scalar and one container can "
+            f"be read, not {union}"
         )
     return options[0]
 

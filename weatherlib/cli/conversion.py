@@ -81,8 +81,17 @@ def describe(out: console.Console, path: pathlib.Path) -> None:
 
 def _model(arrays: dict[str, np.ndarray]) -> str:
     """Returns which family the arrays belong to, as far as we know them."""
-    from weatherlib.weights import climax_files, grid_sizes
+    from weatherlib.weights import (
+        autoencoder_kl,
+        climax_files,
+        grid_sizes,
+        prediff_networks,
+    )
 
+    if prediff_networks.looks_like(arrays):
+        return prediff_networks.describe(arrays)
+    if autoencoder_kl.looks_like(arrays):
+        return autoencoder_kl.describe(arrays)
     if not climax_files.looks_like(arrays):
         name = grid_sizes.recognise(arrays)
         return "unknown" if name is None else f"{name}, by its names"

@@ -7,7 +7,7 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-__all__ = ["ZERO", "Edges", "check_reach", "surround"]
+__all__ = ["ZERO", "Edges", "check_reach", "coarsened", "fill_up", "surround"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,41 @@ def check_reach(rows: int, columns: int, reach: int, edges: Edges) -> None:
                 f"{what} to go on beyond the edge, found {found}; take a smaller "
                 "kernel, dilation or patch, or edges zero"
             )
+
+
+def coarsened(edges: Edges) -> Edges:
+    """Returns the edges of a field whose points are means of 2 x 2 or more points.
+
+    Where the finer rows begin on a pole, the coarser ones begin a quarter of a row or
+    more away from it, so they go on as if it were half a row.
+    """
+
+    def kind(of_row: str) -> str:
+        return "pole" if of_row == "on_pole" else of_row
+
+    return dataclasses.replace(
+        edges,
+        over_first_row=kind(edges.over_first_row),
+        over_last_row=kind(edges.over_last_row),
+    )
+
+
+def fill_up(
+    x: Float[Array, "batch lat lon channel"], multiple: int
+) -> Float[Array, "batch rows columns channel"]:
+    """Returns a field with sides that are multiples of a number.
+
+    The last row and column are repeated, so that the field has no step anywhere, not
+    even where it goes round or over a pole.
+
+    Args:
+      x: The field.
+      multiple: What the sides are multiples of.
+    """
+    rows, columns = (-size % multiple for size in x.shape[1:3])
+    if not rows and not columns:
+        return x
+    return jnp.pad(x, ((0, 0), (0, rows), (0, columns), (0, 0)), mode="edge")
 
 
 def surround(

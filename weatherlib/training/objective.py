@@ -11,6 +11,7 @@ import jax
 import xarray
 
 from weatherlib import autoregressive, predictor_base, xarray_jax
+from weatherlib.training import running_statistics
 from weatherlib.training.frames import Sample
 from weatherlib.typing import PyTree
 
@@ -86,6 +87,8 @@ class Objective:
           batch: Inputs, targets and forcings.
           **options: For the loss of the predictor, such as `teacher_forcing_ratio`.
         """
+        steps = batch[1].sizes["time"] // self.frames_per_step
+        params = running_statistics.shared(params, steps)
         found = self._loss.apply(params, state, key, *batch, **options)
         (loss, diagnostics), state = found
         return loss, (diagnostics, state)

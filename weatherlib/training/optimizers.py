@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from weatherlib.training import patterns
+from weatherlib.training import patterns, running_statistics
 from weatherlib.training.config import OptimizerConfig
 from weatherlib.training.schedules import Rate
 from weatherlib.typing import PyTree
@@ -20,6 +20,9 @@ def make_optimizer(
     settings: OptimizerConfig, schedule: Rate, params: PyTree
 ) -> optax.GradientTransformation:
     """Returns the transform of gradients to changes of the weights.
+
+    Running statistics of batch normalisation follow the batches instead, unless they
+    are frozen.
 
     Args:
       settings: AdamW and what is around it.
@@ -46,15 +49,14 @@ def make_optimizer(
         parts.append(_scale_by_name(settings))
     optimizer = optax.chain(*parts)
     if not any(jax.tree.leaves(frozen)):
-        return optimizer
+        return running_statistics.follow(optimizer)
     if all(jax.tree.leaves(frozen)):
         raise ValueError("frozen: every parameter is frozen, nothing is left to train")
     labels = jax.tree.map(
         lambda is_frozen: "frozen" if is_frozen else "trained", frozen
     )
-    return optax.partition(
-        {"trained": optimizer, "frozen": optax.set_to_zero()}, labels
-    )
+    kinds: dict[Any, Any] = {"trained": optimizer, "frozen": optax.set_to_zero()}
+    return running_statistics.follow(optax.partition(kinds, labels), frozen)
 
 
 def frozen_mask(settings: OptimizerConfig, params: PyTree) -> PyTree:

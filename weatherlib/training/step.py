@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from weatherlib.training import running_statistics
 from weatherlib.typing import PyTree
 
 __all__ = ["LossFunction", "TrainState", "Update", "first_state"]
@@ -101,7 +102,8 @@ class Update:
 
         Args:
           loss: Of one batch.
-          optimizer: From gradients to changes.
+          optimizer: From gradients to changes. Running statistics of batch
+            normalisation are kept beside it, as `running_statistics.follow` says.
           ema: Decay of the running average, which grows to it from a tenth, so that
             the first weights are forgotten soon.
           jit_options: More options of `jax.jit`, such as `out_shardings`.
@@ -113,7 +115,7 @@ class Update:
         self._options = options or (lambda step: {})
         self._constrain = constrain or (lambda state: state)
         self._loss = loss
-        self._optimizer = optimizer
+        self._optimizer = running_statistics.follow(optimizer)
         self._ema = ema
         self.names: tuple[str, ...] = ()
         self.traces = 0
@@ -137,7 +139,8 @@ class Update:
         self.traces += 1
         key = jax.random.fold_in(state.key, state.step)
         loss, diagnostics, model_state, gradient = self._gradient(state, key, parts)
-        squares = [jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradient)]
+        trained = jax.tree.leaves(running_statistics.without(gradient))
+        squares = [jnp.sum(jnp.square(leaf)) for leaf in trained]
         norm = jnp.sqrt(sum(squares, jnp.zeros(())))
         changes, optimizer = self._optimizer.update(
             gradient, state.optimizer, state.params

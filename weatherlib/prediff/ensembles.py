@@ -1,0 +1,180 @@
+"""Many futures of the same past, drawn in batches by one compiled function."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from weatherlib.diffusion import guidance as guidance_lib
+from weatherlib.diffusion import samplers, sampling
+from weatherlib.prediff import latent_diffusion
+from weatherlib.prediff.latent_diffusion import LatentDiffusion, Params
+
+__all__ = ["EnsembleSampler"]
+
+
+class EnsembleSampler:
+    """Draws members, some at a time, and compiles once for each shape of context.
+
+    A member depends on the key, on its number and on its place in the batch, and not on
+    how many are drawn, or at once, up to rounding.
+    """
+
+    def __init__(
+        self,
+        model: LatentDiffusion,
+        sampler: samplers.Sampler,
+        frames: int,
+        *,
+        members_at_once: int = 4,
+        progress: sampling.Progress | None = None,
+    ) -> None:
+        """Takes what to draw with.
+
+        Args:
+          model: The functions.
+          sampler: What each step does.
+          frames: Of a future.
+          members_at_once: Members that are denoised and decoded together.
+          progress: Called with the steps that are done, over all members, and how many
+            there are.
+
+        Raises:
+          ValueError: A number is not positive.
+        """
+        for name, value in (("frames", frames), ("members_at_once", members_at_once)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, found {value}")
+        self._model = model
+        self._sampler = sampler
+        self._frames = frames
+        self._at_once = members_at_once
+        self._progress = progress
+        self._before = self._total = 0
+        self._encode = jax.jit(model.encode_context)
+        self._draw = jax.jit(self._members)
+
+    def __call__(
+        self,
+        params: Params,
+        context: Float[np.ndarray, "batch past lat lon channel"] | Array,
+        key: Array,
+        members: int,
+        *,
+        guidance: guidance_lib.Guidance | None = None,
+    ) -> Float[np.ndarray, "member batch future lat lon channel"]:
+        """Returns futures of contexts.
+
+        Args:
+          params: Of both networks.
+          context: Frames before, without missing values.
+          key: Draws everything.
+          members: How many futures of each context.
+          guidance: A constraint; its target has an entry for each context.
+
+        Raises:
+          ValueError: The context has missing values or a wrong shape, `members` is not
+            positive, or the guidance or a sample is not finite.
+        """
+        if members < 1:
+            raise ValueError(f"members must be at least 1, found {members}")
+        _check_context(context)
+        params = jax.device_put(params)
+        given = self._encode(params.autoencoder, jnp.asarray(context))
+        batch, at_once = given.shape[0], min(self._at_once, members)
+        given = jnp.tile(given, (at_once, 1, 1, 1, 1))
+        if guidance is not None:
+            guidance = _for_members(guidance, batch, at_once)
+        parts = []
+        firsts = range(0, members, at_once)
+        self._total = len(firsts) * self._sampler.steps
+        for number, first in enumerate(firsts):
+            self._before = number * self._sampler.steps
+            keys = _keys(key, first, at_once, batch)
+            frames, samples = self._draw(params, given, keys, guidance)
+            sampling.check(samples, self._sampler)
+            part = np.asarray(frames)
+            parts.append(part.reshape(at_once, batch, *part.shape[1:]))
+        jax.effects_barrier()
+        return np.concatenate(parts)[:members]
+
+    def _members(
+        self,
+        params: Params,
+        context: Array,
+        keys: Array,
+        guidance: guidance_lib.Guidance | None,
+    ) -> tuple[Array, sampling.Samples]:
+        """Returns frames and latent samples, a row for each member of each context."""
+        shape = (context.shape[0], self._frames, *context.shape[2:])
+        samples = latent_diffusion.sample_latents(
+            self._model,
+            self._sampler,
+            params.denoiser,
+            context,
+            sampling.first_noise(keys, shape, context.dtype),
+            keys,
+            guidance=guidance,
+            progress=None if self._progress is None else self._report,
+        )
+        return self._model.decode_target(params.autoencoder, samples.x), samples
+
+    def _report(self, done: int, steps: int) -> None:
+        del steps
+        if self._progress is not None:
+            self._progress(self._before + done, self._total)
+
+
+def _check_context(context: Any) -> None:
+    values = np.asarray(context)
+    if values.ndim != 5:
+        raise ValueError(
+            "a context has the axes batch, time, lat, lon and channel, found shape "
+            f"{values.shape}"
+        )
+    missing = ~np.isfinite(values.astype(np.float32))
+    if not missing.any():
+        return
+    empty = np.argwhere(missing.all((2, 3, 4)))
+    if len(empty):
+        raise ValueError(
+            f"frame {empty[0][1]} of context {empty[0][0]} has no values at all; a "
+            "forecast needs frames that were observed"
+        )
+    raise ValueError(
+        f"{missing.mean():.1%} of the context is missing; fill it first, as radar "
+        "series do outside of their range"
+    )
+
+
+def _keys(key: Array, first: int, members: int, batch: int) -> Array:
+    """Returns a key for each row: all contexts of one member after the other."""
+    of_members = sampling.member_keys(key, first, members)
+    rows = [sampling.member_keys(one, 0, batch) for one in of_members]
+    return jnp.concatenate(rows)
+
+
+def _for_members(
+    guidance: guidance_lib.Guidance, batch: int, members: int
+) -> guidance_lib.Guidance:
+    """Returns guidance with a target for each row.
+
+    Raises:
+      ValueError: The target has not an entry for each context.
+    """
+
+    def repeat(leaf: Any) -> Array:
+        leaf = jnp.asarray(leaf)
+        if leaf.ndim < 1 or leaf.shape[0] != batch:
+            raise ValueError(
+                f"the target of the guidance needs an entry for each of {batch} "
+                f"contexts, found shape {leaf.shape}"
+            )
+        return jnp.tile(leaf, (members, *(1,) * (leaf.ndim - 1)))
+
+    return dataclasses.replace(guidance, target=jax.tree.map(repeat, guidance.target))

@@ -164,6 +164,37 @@ def test_variables_of_a_file_are_put_in_the_order_of_ours(name):
     assert "channels put in the order geopotential_500, temperature_850" in str(loaded)
 
 
+COUNTS = {
+    "lstm": 2_304_000,
+    "bidirectional_lstm": 4_730_880,
+    "transformer": 1_398_080,
+    "cnn": 1_125_636,
+    "convlstm": 463_780,
+    "weather_transformer": 1_636_768,
+    "pixel_unet": 31_085_828,
+}
+
+
+@EVERY
+def test_the_map_has_every_parameter_of_the_published_sizes(name):
+    config, grid = registry.find(name).config_class(), (32, 64)
+
+    def run(frames):
+        known = jnp.zeros((1, config.output_length, *grid, 0))
+        seen = fields.Fields(frames=frames, known=known, static=known[:, 0])
+        return registry.find(name).make_network(config)(seen, edges.ZERO, 1)
+
+    frames = jax.ShapeDtypeStruct((1, config.input_length, *grid, 1), np.float32)
+    params = jax.eval_shape(hk.transform(run).init, jax.random.PRNGKey(0), frames)
+    names = grid_models.map_of(config, 1, grid)
+    assert names.shapes == {
+        (m, n): array.shape for m, held in params.items() for n, array in held.items()
+    }
+    trained = {n: s for n, s in names.source_shapes.items() if ".running_" not in n}
+    count = sum(int(np.prod(shape)) for shape in trained.values())
+    assert count == COUNTS.get(name, count)
+
+
 def test_variables_come_by_name_and_levels_as_given():
     names = ("temperature_500", "temperature_850", "2m_temperature", "geopotential_500",
              "geopotential_850")  # fmt: skip

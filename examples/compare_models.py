@@ -48,8 +48,8 @@ from weatherlib.cli import (
 )
 
 REFERENCES = ("persistence", "climatology", "ridge")
-# Made for other tasks than a few frames of one grid.
-LEFT_OUT = ("graphcast", "climax")
+# Made for other tasks than a few frames of one grid, or among the references anyway.
+LEFT_OUT = ("graphcast", "climax", "persistence", "climatology")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -69,8 +69,9 @@ def argsparser() -> argparse.ArgumentParser:
     )
     add(
         "--var",
+        default="2m_temperature",
         metavar="NAME",
-        help="variable to draw; default: 2m_temperature, or the first there is",
+        help="variable to draw (default: %(default)s)",
     )
     add(
         "--level",

@@ -310,7 +310,7 @@ def test_missing_values_are_named(folder, capsys):
 
 
 def test_several_processes_are_refused(monkeypatch):
-    from weatherlib.cli import fitting
+    from weatherlib.cli import fitting, solving
 
     settings = training.TrainConfig(
         output="x",
@@ -318,7 +318,7 @@ def test_several_processes_are_refused(monkeypatch):
         model={"family": "lr"},
     )
     with pytest.raises(ValueError, match="runs in one process, found 2"):
-        fitting.run(settings, resume=False, dry_run=False, processes=2)
+        solving.run(fitting.Fitting, settings, resume=False, dry_run=False, processes=2)
 
 
 @pytest.mark.parametrize("name", ["lr", "lr_multi", "MultiOutputLinearRegression"])

@@ -14,7 +14,15 @@ from weatherlib.task import TaskConfig
 if TYPE_CHECKING:
     from weatherlib import predictor_base
 
-__all__ = ["MODELS", "Model", "checkpoint_type", "create", "find", "name_of"]
+__all__ = [
+    "MODELS",
+    "REFERENCES",
+    "Model",
+    "checkpoint_type",
+    "create",
+    "find",
+    "name_of",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +35,7 @@ class Model:
       config: Module below this package and name of the configuration's class.
       network: Module and name of the network's class.
       closed_form: Whether `linear_fit` finds its weights, without gradients.
+      weightless: Whether it has no weights.
     """
 
     title: str
@@ -34,6 +43,7 @@ class Model:
     config: tuple[str, str]
     network: tuple[str, str]
     closed_form: bool = False
+    weightless: bool = False
 
     @property
     def config_class(self) -> type[FrameModelConfig]:
@@ -92,6 +102,20 @@ MODELS: dict[str, Model] = {
 }
 """By the name that configurations and `create` use."""
 
+REFERENCES: dict[str, Model] = {
+    name.lower(): Model(
+        title=name.lower(),
+        original=name,
+        config=("weightless_config", f"{name}Config"),
+        network=("weightless_network", f"{name}Network"),
+        weightless=True,
+    )
+    for name in ("Persistence", "Climatology")
+}
+"""What models must beat, under the same contract."""
+
+_ALL = {**MODELS, **REFERENCES}
+
 
 def find(name: str) -> Model:
     """Returns the model of a name, which may be that of the original class.
@@ -99,15 +123,15 @@ def find(name: str) -> Model:
     Raises:
       ValueError: There is none.
     """
-    for model in MODELS.values():
+    for model in _ALL.values():
         if model.original == name:
             return model
-    if name not in MODELS:
-        hint = config.closest_hint(name, MODELS)
+    if name not in _ALL:
+        hint = config.closest_hint(name, _ALL)
         raise ValueError(
-            f"there is no model {name!r}{hint}; one of {', '.join(sorted(MODELS))}"
+            f"there is no model {name!r}{hint}; one of {', '.join(sorted(_ALL))}"
         )
-    return MODELS[name]
+    return _ALL[name]
 
 
 def name_of(model_config: FrameModelConfig) -> str:
@@ -116,7 +140,7 @@ def name_of(model_config: FrameModelConfig) -> str:
     Raises:
       ValueError: There is none.
     """
-    for name, model in MODELS.items():
+    for name, model in _ALL.items():
         if model.config[1] == type(model_config).__name__:
             return name
     raise ValueError(f"{type(model_config).__name__}: no model has this configuration")
@@ -159,7 +183,7 @@ def create(
     """Returns a predictor; call it inside the function given to `hk.transform`.
 
     Args:
-      name: One of `MODELS`.
+      name: One of `MODELS` or `REFERENCES`.
       model_config: Sizes, of the model's class of configurations; by default the
         published ones.
       task_config: What is read and predicted, if that is to be checked.

@@ -226,7 +226,8 @@ def _fit(
     prepared = fitting.Fitting(settled, say=out.print)
     out.facts(prepared.plan())
     before, began = _forget_peak(), time.perf_counter()
-    found = prepared.fit()
+    found = prepared.solve(lambda done: None)
+    prepared.save(found)
     return {
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(found.params)),
         "training_seconds": time.perf_counter() - began,

@@ -78,6 +78,7 @@ class Family:
         lines that say what was changed. None takes files as `load` gives them.
       closed_form: Whether training without stages finds the weights in one pass, by
         `baselines.linear_fit`.
+      weightless: Whether there is nothing to find.
     """
 
     title: str
@@ -94,6 +95,7 @@ class Family:
     takes_lead_time: bool = False
     start: Callable[..., tuple[Any, list[str]]] | None = None
     closed_form: bool = False
+    weightless: bool = False
 
     def layers_of(self, model_config: Any) -> tuple[str, ...]:
         """Returns patterns of the parameters of a model from input to output."""
@@ -302,13 +304,15 @@ def _frame_model(name: str) -> Family:
         load=lambda path: read(path).params,
         read=read,
         closed_form=model.closed_form,
+        weightless=model.weightless,
     )
 
 
 def _frame_models() -> dict[str, Callable[[], Family]]:
     from weatherlib.baselines import registry
 
-    return {name: functools.partial(_frame_model, name) for name in registry.MODELS}
+    names = (*registry.MODELS, *registry.REFERENCES)
+    return {name: functools.partial(_frame_model, name) for name in names}
 
 
 FAMILIES: dict[str, Callable[[], Family]] = {

@@ -79,12 +79,21 @@ def run(options: Options) -> None:
     config = settings.read(training.TrainConfig, options.config, options.set)
     family, _ = families.find_family(config.model)
     with distributed.start(config.distributed, reporting.report) as processes:
-        if config.stages or not family.closed_form:
+        if family.weightless:
+            from weatherlib.cli import weightless
+
+            kind = weightless.Weightless
+        elif family.closed_form and not config.stages:
+            from weatherlib.cli import fitting
+
+            kind = fitting.Fitting
+        else:
             _train(options, config, processes)
             return
-        from weatherlib.cli import fitting
+        from weatherlib.cli import solving
 
-        fitting.run(
+        solving.run(
+            kind,
             config,
             resume=options.resume,
             dry_run=options.dry_run,

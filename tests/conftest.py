@@ -1,5 +1,6 @@
 """Shared fixtures, and run-time shape checks on the array code."""
 
+import gc
 import pathlib
 
 import hypothesis
@@ -9,6 +10,9 @@ import pytest
 # A first example compiles, and a busy machine is slow: neither is a failure.
 hypothesis.settings.register_profile("weatherlib", deadline=None)
 hypothesis.settings.load_profile("weatherlib")
+
+# Traces are many long-lived objects: looking through them again and again costs time.
+gc.set_threshold(50_000, 20, 50)
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
 

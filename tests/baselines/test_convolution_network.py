@@ -170,6 +170,7 @@ def test_parameters_of_the_pixel_unet_have_these_names_and_shapes():
     assert _shapes(_make("pixel_unet")[1](_fields())) == expected
 
 
+@pytest.mark.slow
 @EVERY
 @pytest.mark.parametrize("is_training", [False, True])
 def test_it_runs_under_jit_and_grad(name, is_training, strict_numerics):

@@ -146,8 +146,15 @@ def test_the_first_forecast_is_near_zero():
     assert jnp.abs(transformed.apply(params, None, x)).max() < 0.5
 
 
-@pytest.mark.parametrize("edges", [GLOBE, REGION])
-@pytest.mark.parametrize("normalization", ["layer", "none"])
+@pytest.mark.parametrize(
+    ("normalization", "edges"),
+    [
+        ("layer", GLOBE),
+        pytest.param("layer", REGION, marks=pytest.mark.slow),
+        pytest.param("none", GLOBE, marks=pytest.mark.slow),
+        ("none", REGION),
+    ],
+)
 def test_it_runs_under_jit_grad_and_vmap(edges, normalization, strict_numerics):
     transformed, params, x = make(edges, normalization=normalization, local_channels=1)
     plain = transformed.apply(params, None, x)

@@ -32,6 +32,12 @@ SIZES = {
     "pixel_unet": {"base_channels": 8, "depth": 2},
 }  # fmt: skip
 ALL = sorted(registry.MODELS)
+# One of each kind; the others only repeat what their own tests hold.
+KINDS = ("cnn", "convlstm", "lr", "lstm_seq2seq", "weather_transformer")
+EVERY = pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n in KINDS else pytest.mark.slow) for n in ALL],
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -88,7 +94,7 @@ def test_a_step_and_its_gradient_go_through_all_wrappers(name):
     assert any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
 
 
-@pytest.mark.parametrize("name", ALL)
+@EVERY
 def test_long_forecasts_are_the_same_stepped_and_rolled_out(name):
     inputs, targets, forcings = data = sample(targets=4, batch=1)
     stepped = hk.transform(lambda *d: autoregressive.Predictor(wrapped(name))(*d))
@@ -126,7 +132,7 @@ def test_bfloat16_stays_near_float32(name):
         assert 0 < np.abs(apart).max() < 0.1 * unit
 
 
-@pytest.mark.parametrize("name", ALL)
+@EVERY
 def test_a_file_is_known_again_and_gives_the_same_forecast(name, tmp_path):
     data = sample()
     family = families.FAMILIES[name]()

@@ -160,6 +160,7 @@ def test_default_sizes_have_these_numbers_of_parameters(name, channels, expected
     assert cases.count(made) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", cases.NAMES)
 def test_it_runs_under_jit_grad_and_vmap(name, strict_numerics):
     apply, params, given = make(name, BOTH)

@@ -166,6 +166,7 @@ def test_validation_takes_leads_of_the_range(folder):
     assert "<td class=n>30h</td>" in page
 
 
+@pytest.mark.slow
 def test_a_continued_pre_training_gives_the_same_numbers(folder):
     path = _write(folder, "halves", **_pretraining(folder))
     assert _train(path, *_set("stages.0.steps=4")) == 0

@@ -6,7 +6,7 @@ import xarray
 import yaml
 
 from tests.training import toys
-from weatherlib import task
+from weatherlib import task, training
 from weatherlib.baselines import registry
 from weatherlib.cli import families, main, models
 from weatherlib.training import records
@@ -57,7 +57,9 @@ def forecast(folder, start):
     with toys.quick_compilation():
         assert main.main(["predict", *words, "--init", f"{start}:{start}:6h"]) == 0
     with xarray.open_dataset(folder / "set.nc", decode_timedelta=True) as found:
-        return found.squeeze("time", drop=True).load(), toys.weather(frames=90)
+        frames = training.Frames(toys.weather(frames=90), TASK)
+        weather = frames.dataset.assign_coords(time=frames.datetimes)
+        return found.squeeze("time", drop=True).load(), weather
 
 
 def _same(found, expected, **tolerance):
@@ -114,7 +116,7 @@ def test_files_have_no_weights_and_are_known_again(tmp_path):
     [
         ("climatology", (), "wrappers.climatology: is what"),
         ("climatology", ("model.predicts=change",), "a climatology is a state"),
-        ("persistence", ("stages=[{steps: 3}]",), "stages: persistence has no weights"),
+        ("persistence", ("init_from=x.npz",), "init_from: persistence has no weights"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path, capsys, family, changes, message):

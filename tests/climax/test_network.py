@@ -25,6 +25,9 @@ TINY = climax.ClimaXConfig(
 )
 PROJECTION = TINY.replace(head="projection", time_history=3, out_variables=("x", "y"))
 NECK = TINY.replace(time_history=2)
+SIZES = pytest.mark.parametrize(
+    "sizes", [TINY, PROJECTION, pytest.param(NECK, marks=pytest.mark.slow)]
+)
 
 
 def transform(sizes, inputs, outputs, remat=False, training=False, patch_ids=None):
@@ -281,7 +284,7 @@ def test_lead_times_act_on_each_batch_member_alone():
     assert jnp.abs(other[1] - found[1]).max() > 1e-3
 
 
-@pytest.mark.parametrize("sizes", [TINY, PROJECTION, NECK])
+@SIZES
 def test_it_runs_under_jit_grad_and_vmap(sizes, strict_numerics):
     run, params, fields, hours = make(sizes)
     plain = run.apply(params, None, fields, hours).fields
@@ -301,7 +304,7 @@ def test_it_runs_under_jit_grad_and_vmap(sizes, strict_numerics):
             assert jnp.isfinite(value).all() and jnp.abs(live).max() > 0, (module, name)
 
 
-@pytest.mark.parametrize("sizes", [TINY, PROJECTION, NECK])
+@SIZES
 def test_computing_again_changes_no_gradient(sizes):
     run, params, fields, hours = make(sizes)
     again, _, _, _ = make(sizes, remat=True)

@@ -136,7 +136,7 @@ def test_scores_of_events_follow_from_the_fields():
     )
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(memory=st.integers(1, 2**18), workers=st.integers(1, 3))
 def test_how_the_work_is_cut_does_not_change_the_result(memory, workers):
     happened = samples.truth()

@@ -70,8 +70,8 @@ def test_folding_changes_nothing(kind, mesh_size, batch, changes):
 @pytest.mark.parametrize(
     "memory",
     [
-        MemoryConfig(block=50),
-        MemoryConfig(remat=True),
+        pytest.param(MemoryConfig(block=50), marks=pytest.mark.slow),
+        pytest.param(MemoryConfig(remat=True), marks=pytest.mark.slow),
         MemoryConfig(block=64, remat=True, store_static=False),
     ],
 )

@@ -37,9 +37,9 @@ def forecaster(name, precision, per_chunk):
 @pytest.mark.parametrize(
     ("name", "precision", "per_chunk"),
     [
-        ("a", "f32", 1),
+        pytest.param("a", "f32", 1, marks=pytest.mark.slow),
         ("a", "f32", 2),
-        ("a", "bf16", 1),
+        pytest.param("a", "bf16", 1, marks=pytest.mark.slow),
         ("a", "bf16", 2),
     ],
 )
@@ -71,8 +71,8 @@ def test_chunked_prediction_gives_the_published_forecast(name, precision, per_ch
     ("name", "precision", "per_chunk"),
     [
         ("a", "f32", 1),
-        ("a", "f32", 2),
-        ("a", "bf16", 1),
+        pytest.param("a", "f32", 2, marks=pytest.mark.slow),
+        pytest.param("a", "bf16", 1, marks=pytest.mark.slow),
         ("a", "bf16", 2),
         ("b", "f32", 2),
     ],

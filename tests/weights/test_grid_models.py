@@ -146,7 +146,13 @@ def test_the_model_is_told_by_its_names(name):
     assert loaded.config == _loaded(name).config
 
 
-@EVERY
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+        for name in grid_models.FAMILIES
+    ],
+)
 def test_variables_of_a_file_are_put_in_the_order_of_ours(name):
     golden = grid_cases.results_of(name)
     loaded = grid_models.load(

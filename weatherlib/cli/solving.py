@@ -27,17 +27,20 @@ __all__ = ["Found", "Solving", "run"]
 
 
 class Found(Protocol):
-    """What `Solving.solve` returns.
+    """What `Solving.solve` returns."""
 
-    Attributes:
-      params: Haiku parameters.
-      config: Configuration of the model.
-      samples: How many samples went in.
-    """
+    @property
+    def params(self) -> Any:
+        """Haiku parameters."""
 
-    params: Any
-    config: Any
-    samples: int
+    @property
+    def config(self) -> Any:
+        """Configuration of the model."""
+
+    @property
+    def samples(self) -> int:
+        """How many samples went in."""
+        ...
 
 
 class Solving(abc.ABC):

@@ -18,6 +18,7 @@ from weatherlib.cli import (
     families,
     files,
     models,
+    radar_frames,
     run_data,
     run_stages,
     settings,
@@ -75,7 +76,6 @@ class Fitting:
         """Returns what will be done, as names and values."""
         plan, shape = self._plan, self._plan.load.shape
         frames, data = self._source.frames, self._settings.data
-        memory = "in memory" if frames.in_memory else "read as needed"
         stored = "two matrices" if plan.storage == "factors" else "one matrix"
         how = (
             f"{self.samples} samples of {shape.features:,} features and "
@@ -83,7 +83,7 @@ class Fitting:
             f"{plan.bytes / 2**30:.2g} GiB of memory"
         )
         facts = [
-            ("data", f"{data.path}, {len(frames.datetimes)} frames, {memory}"),
+            ("data", f"{data.path}, {frames.description}"),
             ("model", f"{self._name}, {plan.weights:,} weights in {stored}"),
             ("fit", how),
         ]
@@ -211,6 +211,11 @@ class Fitting:
         how, frames = self._model.fit, self._source.frames
         if not how.candidates:
             return starts, 0, 0
+        if isinstance(frames, radar_frames.RadarFrames):
+            raise ValueError(
+                "model.fit.candidates: penalties are not chosen on radar pictures, "
+                "whose tiles have the same times; give one in model.fit.alpha"
+            )
         if how.held_out_period is None:
             judging = starts[-max(1, round(how.held_out * len(starts))) :]
         else:
@@ -285,7 +290,8 @@ def run(
         for line in console.error_lines(record):
             out.print(line)
     out.print(f"{config.output}/checkpoint.npz, report.html, curves.png, metrics.jsonl")
-    out.print(console.what_next(config.output, config.data.path))
+    radar = config.data.radar is not None
+    out.print(console.what_next(config.output, config.data.path, radar=radar))
     out.print_times()
 
 

@@ -1,4 +1,4 @@
-r"""Trains and tests nowcasts of radar pictures, with the published YAML files of PreDiff.
+r"""Trains and tests nowcasts of radar pictures, by the published YAML files of PreDiff.
 
     python examples/nowcast.py --cfg configs/diffusion_cfg.yaml --mode train \
         --stage autoencoder
@@ -131,9 +131,10 @@ class Job:
         self._path, self._changes, self.stage = path, changes, stage or "denoiser"
         self.published: nowcast_keys.Published | None = None
         if not nowcast_keys.is_published(values):
-            self.stage = str((values.get("model") or {}).get("family", self.stage))
-            family = nowcast_settings.STAGES.get(stage or "", stage)
-            if family not in (None, self.stage):
+            family = str((values.get("model") or {}).get("family"))
+            names = {name: key for key, name in nowcast_settings.STAGES.items()}
+            self.stage = names.get(family, family)
+            if stage not in (None, self.stage):
                 raise ValueError(f"{path}: trains {self.stage}, not --stage {stage}")
             return
         try:

@@ -101,8 +101,8 @@ class Options:
     cases: int = 1
     """Single nowcasts that are drawn."""
 
-    animate: bool = True
-    """Draw them as moving pictures too."""
+    still: bool = False
+    """Draw no moving pictures of them."""
 
     seed: int = 0
     """Of what is drawn."""
@@ -169,7 +169,7 @@ def run(options: Options) -> None:
         written += nowcast_pictures.draw_scores(scores, folder)
         cases = nowcasting.rainiest(samples, numbers, options.cases)
         written += nowcast_pictures.draw_cases(
-            found, samples, cases, folder, animate=options.animate
+            found, samples, cases, folder, animate=not options.still
         )
     for title, heading, lines in nowcasting.score_table(scores):
         out.print(title)

@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--guide",
         metavar="SCALE[:FACTOR]",
-        help="pull the mean intensity towards FACTOR times that of what happened",
+        help="pull the mean intensity towards FACTOR times that of the last frame",
     )
     add("--samples", type=int, metavar="N", help="most test samples; default: all")
     add("--set", action="append", default=[], metavar="KEY=VALUE")

@@ -80,7 +80,7 @@ class Options:
 
     guide: Annotated[str | None, tyro.conf.arg(metavar="SCALE[:FACTOR]")] = None
     """Pull the mean intensity of diffusion models with this strength towards FACTOR
-    times that of what happened."""
+    times that of the last known frame; 50:1.5 is half as much rain again."""
 
     samples: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Samples to score, spread evenly. Default: all of the period."""

@@ -155,6 +155,7 @@ class FrameNowcaster:
         self.step = times.as_timedelta(str(model.time_step)).to_timedelta64()
         self._name = str(model.path)
         self._params = jax.device_put(model.params)
+        self._state = model.state
         self.traces = self._batch = 0
 
         def predict(
@@ -169,7 +170,7 @@ class FrameNowcaster:
             )
             return predictor(inputs, template, forcings=forcings)
 
-        self._predict = jax.jit(hk.transform(predict).apply)
+        self._predict = jax.jit(hk.transform_with_state(predict).apply)
 
     def __call__(self, context: np.ndarray, leads: int) -> np.ndarray:
         """Returns pixels [batch, lead, lat, lon].
@@ -215,8 +216,11 @@ class FrameNowcaster:
         )
         key = jax.random.PRNGKey(self._options.seed)
         forcings = template.drop_vars(radar.NAME)
-        found = self._predict(self._params, key, inputs, template, forcings)
-        pixels = np.asarray(xarray_jax.unwrap_data(found[radar.NAME]), np.float32)
+        found, _ = self._predict(
+            self._params, self._state, key, inputs, template, forcings
+        )
+        field = found[radar.NAME].transpose(*dims)
+        pixels = np.asarray(xarray_jax.unwrap_data(field), np.float32)
         return np.clip(pixels, 0, radar_units.HIGHEST)
 
 

@@ -73,9 +73,14 @@ def parser() -> argparse.ArgumentParser:
     add("--members", type=int, metavar="N", help="futures of each test sample")
     add(
         "--guide",
+        nargs="?",
+        const="",
         metavar="SCALE[:FACTOR]",
-        help="pull the mean intensity towards FACTOR times that of the last frame",
+        help="pull the mean intensity towards FACTOR times that of the last frame; "
+        "the scale is guide_scale of the file by default",
     )
+    add("--alignment", metavar="PATH", help="trained network for --guide")
+    add("--sampler", metavar="KIND[:STEPS]", help="such as ancestral or dpm_solver:20")
     add("--samples", type=int, metavar="N", help="most test samples; default: all")
     add("--set", action="append", default=[], metavar="KEY=VALUE")
     return found
@@ -207,6 +212,27 @@ class Job:
             found["convlstm"] = beside / "checkpoint.npz"
         return found
 
+    def guide(self, text: str | None, path: str | None) -> nowcasters.Guide | None:
+        """Returns what members are guided by: `--guide` and `--alignment`.
+
+        Raises:
+          ValueError: There is no alignment network, or the text is no guide.
+        """
+        if text is None:
+            return None
+        given = self.published
+        if given is not None:
+            text = text or str(given.get("align.guide_scale", 50.0))
+            trained = nowcast_settings.output_of(given, "alignment")
+            named = given.get("align.model_ckpt_path")
+            path = path or (str(trained) if trained.is_dir() else named)
+        if not path:
+            raise ValueError(
+                "--guide: needs a trained alignment network; train --stage alignment, "
+                "or name one with --alignment"
+            )
+        return nowcasters.Guide.parse(text or "50", path)
+
     def _named(self, make: Any) -> dict[str, Any]:
         """Returns what a function makes of the file, which its errors name."""
         try:
@@ -258,7 +284,7 @@ def test(job: Job, args: argparse.Namespace) -> None:
     leads = max(nowcasters.frames_of(path) for path in models.values())
     samples = nowcasting.find_samples(data, nowcasting.find_period(data), leads)
     given = job.published
-    members, guide, thresholds = args.members, args.guide, ()
+    members, thresholds = args.members, ()
     if given is not None:
         members = members or given.get("eval.num_samples_per_context")
         thresholds = tuple(map(float, given.get("data.threshold_list") or ()))
@@ -266,7 +292,8 @@ def test(job: Job, args: argparse.Namespace) -> None:
         members=8 if members is None else members,
         seed=0 if given is None else int(given.get("optim.seed", 0)),
         cell_km=float(samples.cell_km),
-        guide=guide,
+        guide=job.guide(args.guide, args.alignment),
+        sampler=args.sampler,
     )
     found = nowcasting.collect(
         models, ("persistence", "extrapolation"), samples, options

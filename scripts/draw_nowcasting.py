@@ -4,8 +4,9 @@
 
 The denoiser is not a trained network but the exact one of a bank of futures: the last
 frame moved on by a motion, and grown or weakened by a factor, that are not known
-exactly. So pictures show what diffusion, its sampler and its guidance do, and not how well a
-network has learnt. Takes a minute on one core; the same numbers come out every time.
+exactly. So pictures show what diffusion, its sampler and its guidance do, and not how
+well a network has learnt. Takes a minute on one core; the same numbers come out every
+time.
 """
 
 from __future__ import annotations

@@ -292,7 +292,9 @@ def test_a_stream_of_frames_gives_the_nowcast_of_all_at_once(finished, nowcaster
         (["nowhere"], "nowhere: the checkpoint does not exist"),
         (["{run}", "a={run}", "run={run}"], "'run' stands for two models"),
         (["{run}", "--references", "persistance"], "did you mean 'persistence'?"),
-        (["{run}", "--guide", "50"], "has one future, which cannot be guided"),
+        (["{run}", "--guide", "50"], "--guide and --alignment go together"),
+        (["{run}", "--guide", "50", "--alignment", "{run}"], "none of the models can"),
+        (["{run}", "--guide", "5:", "--alignment", "{run}"], "expected SCALE or"),
         (["{run}", "--members", "0"], "members is at least 1"),
         (["{run}", "--samples", "0"], "samples is at least 1"),
         (["{run}", "--start", "2021-01-01"], "at most 0 of 40"),
@@ -312,6 +314,18 @@ def test_mistakes_at_the_door_end_in_one_line(finished, tmp_path, capsys, words,
     error = capsys.readouterr().err
     assert said in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_guide_wants_a_multiple_of_the_last_intensity(finished):
+    guide = nowcasters.Guide.parse("50:1.5", finished[0] / "run")
+    assert (guide.scale, guide.factor) == (50, 1.5)
+    assert guide.path.endswith("checkpoint.npz")
+    frames = np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2, 1)
+    np.testing.assert_allclose(guide.wanted(frames), [1.5 * 9.5, 1.5 * 21.5])
+    assert nowcasters.Guide.parse("20", "network.npz").factor == 1
+    options = nowcasters.Options(guide=guide)
+    with pytest.raises(ValueError, match="neither drawn by a sampler nor guided"):
+        nowcasters.open_nowcaster(finished[0] / "run", options)
 
 
 def test_models_of_weather_are_no_nowcasts():

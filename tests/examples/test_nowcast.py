@@ -113,7 +113,8 @@ def test_ascend_falls_back_to_the_default_device(example):
         (["--device_id", "7777"], "--device_id 7777: there are"),
         (["--mode", "test", "--members", "0"], "--members is at least 1"),
         (["--mode", "test", "--stage", "alignment"], "makes no nowcasts"),
-        (["--mode", "test", "--guide", "50"], "has one future"),
+        (["--mode", "test", "--guide", "50"], "train --stage alignment"),
+        (["--mode", "test", "--guide", "--alignment", "x.npz"], "can be guided"),
         (["--set", "data.radar.tile=99"], "tiles of 99 x 99 cells do not fit"),
     ],
 )

@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from weatherlib.cli import nowcasters
 
 __all__ = ["EXAMPLES", "Options", "run"]
 
@@ -78,9 +81,16 @@ class Options:
     members: int = 8
     """Futures drawn by models that draw them, and by steps."""
 
+    sampler: Annotated[str | None, tyro.conf.arg(metavar="KIND[:STEPS]")] = None
+    """How they are drawn: ancestral, ddim:50 or dpm_solver:20. Default: as the model
+    says."""
+
     guide: Annotated[str | None, tyro.conf.arg(metavar="SCALE[:FACTOR]")] = None
-    """Pull the mean intensity of diffusion models with this strength towards FACTOR
-    times that of the last known frame; 50:1.5 is half as much rain again."""
+    """Also pull the mean intensity of diffusion models with this strength towards
+    FACTOR times that of the last known frame; 50:1.5 is half as much rain again."""
+
+    alignment: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
+    """Run or checkpoint of the alignment network that reads the mean intensity."""
 
     samples: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Samples to score, spread evenly. Default: all of the period."""
@@ -118,7 +128,8 @@ def run(options: Options) -> None:
       ImportError: pysteps is asked for and not installed.
     """
     from weatherlib import evaluation
-    from weatherlib.cli import console, files, nowcast_pictures, nowcasters, nowcasting
+    from weatherlib.cli import console, files, nowcast_pictures, nowcasting
+    from weatherlib.cli import nowcasters as drawing
 
     out = console.Console()
     models = _named(options.models)
@@ -130,14 +141,15 @@ def run(options: Options) -> None:
         )
         leads = options.leads
         if leads is None:
-            each = [nowcasters.frames_of(path) for path in models.values()]
+            each = [drawing.frames_of(path) for path in models.values()]
             leads = max(each, default=_MOST_LEADS)
         samples = nowcasting.find_samples(data, period, leads)
-        drawn = nowcasters.Options(
+        drawn = drawing.Options(
             members=options.members,
             seed=options.seed,
             cell_km=float(samples.cell_km),
-            guide=options.guide,
+            guide=_guide(options),
+            sampler=options.sampler,
         )
         references = () if options.references == ("none",) else options.references
         found = nowcasting.collect(models, references, samples, drawn)
@@ -178,6 +190,24 @@ def run(options: Options) -> None:
         out.print(scores.attrs["notes"])
     out.print(f"{folder}/{', '.join(path.name for path in written)}")
     out.print_times()
+
+
+def _guide(options: Options) -> nowcasters.Guide | None:
+    """Returns what members are guided by.
+
+    Raises:
+      ValueError: One of the two options is missing.
+    """
+    from weatherlib.cli import nowcasters
+
+    if options.guide is None and options.alignment is None:
+        return None
+    if options.guide is None or options.alignment is None:
+        raise ValueError(
+            "--guide and --alignment go together: how much to pull, and the network "
+            "that reads the mean intensity"
+        )
+    return nowcasters.Guide.parse(options.guide, options.alignment)
 
 
 def _named(words: tuple[str, ...]) -> dict[str, str]:

@@ -20,7 +20,7 @@ import xarray
 from weatherlib import normalization, xarray_jax
 from weatherlib.baselines import streaming
 from weatherlib.baselines.common import FrameModelConfig
-from weatherlib.cli import models
+from weatherlib.cli import families, models
 from weatherlib.data import radar, radar_grid, radar_units
 from weatherlib.data_utils import times
 from weatherlib.evaluation import nowcast_references
@@ -29,11 +29,58 @@ from weatherlib.evaluation.nowcasts import Nowcaster
 __all__ = [
     "OPENERS",
     "FrameNowcaster",
+    "Guide",
     "Options",
+    "draws_members",
     "frames_of",
     "open_nowcaster",
     "open_stream",
 ]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Guide:
+    """Knowledge of how much it will rain, for models that can be guided by it.
+
+    Attributes:
+      path: Checkpoint, or folder of the run, of a trained alignment network.
+      scale: How much it pulls; 50 as published.
+      factor: The mean intensity that is wanted, as a multiple of that of the last known
+        frame.
+    """
+
+    path: str
+    scale: float = 50.0
+    factor: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str, path: str | os.PathLike[str]) -> Guide:
+        """Returns what "SCALE" or "SCALE:FACTOR" says.
+
+        Raises:
+          ValueError: It is neither, or a number is negative.
+        """
+        numbers = text.split(":")
+        try:
+            scale, factor = map(
+                float, [*numbers, "1"] if len(numbers) == 1 else numbers
+            )
+        except ValueError:
+            scale = factor = -1.0
+        if not (scale >= 0 and factor >= 0):
+            raise ValueError(
+                f"guide: expected SCALE or SCALE:FACTOR, such as 50:1.5, found {text!r}"
+            )
+        return cls(path=str(_in_run(path)), scale=scale, factor=factor)
+
+    def wanted(self, frames: np.ndarray) -> np.ndarray:
+        """Returns the mean intensity of each forecast, pixels of shape [batch].
+
+        Args:
+          frames: The known ones, pixels [batch, time, lat, lon, channel].
+        """
+        last = np.asarray(frames)[:, -1]
+        return self.factor * last.mean(axis=tuple(range(1, last.ndim)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,14 +92,17 @@ class Options:
       seed: Of the draws.
       precision: One of `models.PRECISIONS`.
       cell_km: Side of a cell, km.
-      guide: What members are guided by, for models that can be.
+      guide: What members are guided by.
+      sampler: How they are drawn, such as "ancestral", "ddim:50" or "dpm_solver:20"
+        with the number of steps; None is as the model says.
     """
 
     members: int = 8
     seed: int = 0
     precision: str = "auto"
     cell_km: float = 1.0
-    guide: str | None = None
+    guide: Guide | None = None
+    sampler: str | None = None
 
 
 def open_nowcaster(
@@ -75,10 +125,10 @@ def open_nowcaster(
     model = models.load_model(_in_run(path))
     if model.family in OPENERS:
         return OPENERS[model.family](model, options)
-    if options.guide is not None:
+    if options.guide is not None or options.sampler is not None:
         raise ValueError(
-            f"{model.path}: a {model.family} has one future, which cannot be guided; "
-            "guide a diffusion model"
+            f"{model.path}: a {model.family} has one future, which is neither drawn by "
+            "a sampler nor guided; those of the family prediff are"
         )
     return FrameNowcaster(model, models.find_statistics(model), options)
 
@@ -92,6 +142,16 @@ def frames_of(path: str | os.PathLike[str]) -> int:
       ValueError: The file is no checkpoint.
     """
     return models.load_model(_in_run(path)).frames_per_step
+
+
+def draws_members(path: str | os.PathLike[str]) -> bool:
+    """Returns whether a model draws its futures, and can be guided.
+
+    Raises:
+      FileNotFoundError: As for `open_nowcaster`.
+      ValueError: The folder holds no checkpoint, or several.
+    """
+    return families.recognise(models.find_checkpoint(_in_run(path))) in OPENERS
 
 
 def open_stream(path: str | os.PathLike[str]) -> streaming.Stream:
@@ -244,5 +304,35 @@ def _in_run(path: str | os.PathLike[str]) -> pathlib.Path:
     return inside if inside.is_file() else pathlib.Path(path)
 
 
-OPENERS: Mapping[str, Callable[[models.Model, Options], Nowcaster]] = {}
+def _open_prediff(model: models.Model, options: Options) -> Nowcaster:
+    from weatherlib import diffusion, prediff
+
+    guide = sampler = None
+    if options.guide is not None:
+        given = options.guide
+        guide = prediff.IntensityGuide(
+            path=given.path, wanted=given.wanted, scale=given.scale
+        )
+    if options.sampler is not None:
+        kind, _, steps = options.sampler.partition(":")
+        if steps and not steps.isdigit():
+            raise ValueError(
+                f"sampler: expected KIND or KIND:STEPS, found {options.sampler!r}"
+            )
+        sampler = diffusion.SamplerConfig(
+            kind=kind, steps=int(steps) if steps else None
+        )
+    return prediff.open_nowcaster(
+        model.path,
+        members=options.members,
+        seed=options.seed,
+        precision=models.resolve_precision(options.precision),
+        guide=guide,
+        sampler=sampler,
+    )
+
+
+OPENERS: Mapping[str, Callable[[models.Model, Options], Nowcaster]] = {
+    "prediff": _open_prediff,
+}
 """Nowcasts of families that are opened in a way of their own, by name."""

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -161,10 +162,12 @@ def collect(
       models: Checkpoints or folders of runs by name.
       references: Some of `REFERENCES`.
       samples: Say how large a cell and how long a step is.
-      options: How members are drawn.
+      options: How members are drawn. A model that is guided is there without a guide
+        too, and called "NAME, guided" with it.
 
     Raises:
-      ValueError: A name is unknown or occurs twice, or there is none.
+      ValueError: A name is unknown or occurs twice, or there is none; or what is asked
+        for no model can do.
       FileNotFoundError: A checkpoint is missing.
       OSError: A file is damaged.
       ImportError: pysteps is asked for and not installed.
@@ -176,7 +179,13 @@ def collect(
     both = sorted(set(models) & set(references))
     if both:
         raise ValueError(f"{', '.join(both)}: is the name of a reference; take another")
-    found = {name: nowcasters.open_nowcaster(p, options) for name, p in models.items()}
+    found: dict[str, Nowcaster] = {}
+    for name, path in models.items():
+        found |= _model(name, path, options)
+    if options.guide is not None and len(found) == len(models):
+        raise ValueError(
+            "guide: none of the models can be guided; those of the family prediff can"
+        )
     for name in references:
         found[name] = _reference(name, samples, options)
     if not found:
@@ -278,6 +287,20 @@ def score_table(
                 cells = [f"{v:.3g}" if np.isfinite(v) else "-" for v in values]
                 rows.append([str(model), *cells])
         found.append((title, heading, rows))
+    return found
+
+
+def _model(
+    name: str, path: str | os.PathLike[str], options: nowcasters.Options
+) -> dict[str, Nowcaster]:
+    """Returns a model by name, and guided too where it can be."""
+    plain = dataclasses.replace(options, guide=None)
+    if not nowcasters.draws_members(path):
+        plain = dataclasses.replace(plain, sampler=None)
+        return {name: nowcasters.open_nowcaster(path, plain)}
+    found = {name: nowcasters.open_nowcaster(path, plain)}
+    if options.guide is not None:
+        found[f"{name}, guided"] = nowcasters.open_nowcaster(path, options)
     return found
 
 

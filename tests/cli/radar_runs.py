@@ -17,7 +17,7 @@ VALUES = {
         "family": "convlstm", "input_length": 3, "output_length": 2,
         "hidden_channels": 3, "num_layers": 1, "patch_size": 4, "predicts": "change",
     },
-    "schedule": {"peak": 0.01},
+    "schedule": {"peak": 0.01, "decay": 4},
     "stages": [{"steps": 4, "batch_size": 4}],
     "validation": {"every": 2, "samples": 4, "batch_size": 2, "leads": [1, 2]},
     "checkpoint_every": 2,

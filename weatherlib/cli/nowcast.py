@@ -133,16 +133,16 @@ def run(options: Options) -> None:
 
     out = console.Console()
     models = _named(options.models)
+    if options.leads is not None and options.leads < 1:
+        raise ValueError(f"--leads is at least 1, found {options.leads}")
     folder = files.writable_folder(options.output)
     with out.stage("preparation"):
+        each = [drawing.frames_of(path) for path in models.values()]
         data = nowcasting.read_data(_config(options, models), options.data, options.set)
         period = nowcasting.find_period(
             data, options.split, start=options.start, end=options.end
         )
-        leads = options.leads
-        if leads is None:
-            each = [drawing.frames_of(path) for path in models.values()]
-            leads = max(each, default=_MOST_LEADS)
+        leads = options.leads or max(each, default=_MOST_LEADS)
         samples = nowcasting.find_samples(data, period, leads)
         drawn = drawing.Options(
             members=options.members,

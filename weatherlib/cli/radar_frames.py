@@ -81,7 +81,7 @@ class RadarFrames:
         first = self.sequences(settings.train)
         self.in_memory = self._series is not None and self._is_small
         self.step, self.cell_km = first.step, first.cell_km
-        self._shape, self._count = first.shape, len(first)
+        self._shape = first.shape
         lat, lon = radar_grid.plane_degrees(first.shape, first.cell_km)
         self.dataset = xarray.Dataset(coords={"lat": lat, "lon": lon})
         minutes = self.inputs * (self.step / np.timedelta64(1, "m"))
@@ -221,11 +221,15 @@ class RadarFrames:
     def description(self) -> str:
         """How much there is, for people."""
         rows, columns = self._shape
-        held = f"{self._count} samples to train on"
+        found = [f"{rows} x {columns} pixels"]
+        trained = [p for p in self._parts if p.period == self._settings.train]
+        if trained:
+            longest = max(trained, key=lambda part: part.targets)
+            found.insert(0, f"{len(longest.sequences)} samples to train on")
         if self._series is not None:
-            held = f"{self._series.sizes['time']} frames, {held}"
-        memory = "in memory" if self.in_memory else "read as needed"
-        return f"{held}, {rows} x {columns} pixels, {memory}"
+            found.insert(0, f"{self._series.sizes['time']} frames")
+        found.append("in memory" if self.in_memory else "read as needed")
+        return ", ".join(found)
 
     @property
     def _is_small(self) -> bool:

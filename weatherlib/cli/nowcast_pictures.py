@@ -25,7 +25,10 @@ def draw_scores(scores: xarray.Dataset, folder: pathlib.Path) -> list[pathlib.Pa
     pictures: dict[str, Any] = {}
     pools = scores["pool"].values
     for pool in pools:
-        csi = scores["csi"].sel(pool=pool)
+        # Thresholds that neither truth nor nowcasts reach have nothing to show.
+        csi = scores["csi"].sel(pool=pool).dropna("threshold", how="all")
+        if not csi.sizes["threshold"]:
+            continue
         title = "Critical success index"
         if pool != pools[0]:
             title += f", largest of {pool} x {pool} pixels"

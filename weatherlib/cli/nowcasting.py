@@ -271,7 +271,9 @@ def score_table(
         f"CSI, pixels of {limit:g} and more": csi.sel(threshold=limit)
         for limit in scores["threshold"].values[:2]
     }
-    shown["CSI, mean over thresholds"] = csi.mean("threshold")
+    # What one model has no score for, for nothing happened, counts for none.
+    defined = csi.notnull().all("model")
+    shown["CSI, mean over thresholds"] = csi.where(defined).mean("threshold")
     titles = {"rmse": "RMSE, pixels", "crps": "CRPS, pixels"}
     for name in _TABLE:
         if name in scores:

@@ -143,6 +143,8 @@ def draw_blur(members: np.ndarray) -> matplotlib.figure.Figure:
     panels[3].loglog(length, single, color=_BLUE, label="members")
     panels[3].loglog(length, blurred, color=_RED, linestyle=":", label="their mean")
     panels[3].invert_xaxis()
+    panels[3].set_xticks([64, 32, 16, 8, 4, 2], ["64", "32", "16", "8", "4", "2"])
+    panels[3].minorticks_off()
     panels[3].set_xlabel("wavelength (km)", fontsize=8)
     panels[3].set_ylabel("power (pixels²)", fontsize=8)
     panels[3].tick_params(labelsize=7)
@@ -177,6 +179,7 @@ def main() -> None:
         "--output", type=pathlib.Path, default=pathlib.Path("docs/images")
     )
     folder = parser.parse_args().output
+    folder.mkdir(parents=True, exist_ok=True)
     context, truth = scene()
     references = {
         "persistence": nowcast_references.persistence(context[None], _LEADS)[0],

@@ -11,10 +11,10 @@ import xarray
 from tests.cli import radar_runs
 from tests.conftest import GOLDENS
 from tests.training import toys
-from weatherlib import config, training
+from weatherlib import config, predictor_base, training
 from weatherlib.cli import main, models, nowcasters, nowcasting, radar_frames, settings
 from weatherlib.data import radar_grid, sevir
-from weatherlib.training import records
+from weatherlib.training import records, wrapping
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +144,44 @@ def test_missing_pixels_are_filled_in_inputs_and_kept_in_masked_targets(tmp_path
         whole.starts(settings.train, targets=2)
     )
     assert lost == 5
+
+
+class _Still(predictor_base.Predictor):
+    """Predicts the last frame, and keeps the targets that it was handed."""
+
+    frames_per_step = 2
+
+    def __call__(self, inputs, targets_template, forcings, **options):
+        last = inputs["vil"].isel(time=-1, drop=True)
+        frames = last.expand_dims(time=targets_template["time"])
+        dims = targets_template["vil"].dims
+        return xarray.Dataset({"vil": frames.transpose(*dims)})
+
+    def loss_and_predictions(self, inputs, targets, forcings, **options):
+        self.handed = targets
+        return None, self(inputs, targets, forcings)
+
+
+def test_missing_targets_do_not_count_in_the_loss(tmp_path):
+    radar_runs.write(tmp_path, radar_runs.with_gaps(radar_runs.series()))
+    losses, still = [], _Still()
+    wanted = training.LossConfig(skip_missing=True)
+    for fill in (0.0, 200.0):
+        settings = _settings(tmp_path, max_missing=0.5, fill=fill, augment="none")
+        frames = radar_frames.RadarFrames(settings, mask_targets=True)
+        sample = frames.batch(frames.starts(settings.train, targets=2)[[1]], 2)
+        statistics = frames.statistics(settings.train)
+        by_level = {f"{n}_by_level": getattr(statistics, n)
+                    for n in ("mean", "stddev", "diffs_stddev")}  # fmt: skip
+        predictor = wrapping.wrap(
+            still, by_level, training.config.WrapperConfig(), loss=wanted
+        )
+        (loss, _), _ = predictor.loss_and_predictions(*sample)
+        losses.append(loss.item())
+        assert np.isnan(sample[1]["vil"]).any()
+    assert losses[0] == losses[1] > 0
+    predictor.loss_and_predictions(*sample, teacher_forcing_ratio=1.0)
+    assert np.isfinite(still.handed["vil"]).all()
 
 
 def test_statistics_are_those_of_the_training_samples(finished):

@@ -284,10 +284,11 @@ def test(job: Job, args: argparse.Namespace) -> None:
     leads = max(nowcasters.frames_of(path) for path in models.values())
     samples = nowcasting.find_samples(data, nowcasting.find_period(data), leads)
     given = job.published
-    members, thresholds = args.members, ()
+    members, thresholds = args.members, evaluation.NowcastConfig().thresholds
     if given is not None:
         members = members or given.get("eval.num_samples_per_context")
-        thresholds = tuple(map(float, given.get("data.threshold_list") or ()))
+        listed = given.get("data.threshold_list") or thresholds
+        thresholds = tuple(map(float, listed))
     options = nowcasters.Options(
         members=8 if members is None else members,
         seed=0 if given is None else int(given.get("optim.seed", 0)),
@@ -299,9 +300,7 @@ def test(job: Job, args: argparse.Namespace) -> None:
         models, ("persistence", "extrapolation"), samples, options
     )
     numbers = nowcasting.choose(samples, args.samples)
-    judged = evaluation.NowcastConfig(
-        neighbourhoods=(), **({"thresholds": thresholds} if thresholds else {})
-    )
+    judged = evaluation.NowcastConfig(neighbourhoods=(), thresholds=thresholds)
     files.writable_folder(folder)
     with out.progress("Samples", len(numbers)) as progress:
         scores = evaluation.evaluate_nowcasts(

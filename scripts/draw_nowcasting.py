@@ -158,7 +158,7 @@ def draw_guidance(bank: np.ndarray) -> matplotlib.figure.Figure:
     low, high = np.quantile(free, (0.1, 0.9))
     figure = matplotlib.figure.Figure(figsize=(6.4, 2.8), layout="constrained")
     axes = figure.subplots()
-    bins = np.linspace(free.min() * 0.9, free.max() * 1.1, 30)
+    bins = np.linspace(free.min() * 0.9, free.max() * 1.1, 30).tolist()
     axes.hist(free, bins, color=_INK, alpha=0.35, label="not guided")
     for value, color in ((low, _BLUE), (high, _RED)):
         wanted = np.full(_DRAWN, value / 255, np.float32)

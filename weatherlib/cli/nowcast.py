@@ -157,7 +157,7 @@ def run(options: Options) -> None:
         judged = evaluation.NowcastConfig(
             pools=options.pools,
             neighbourhoods=options.neighbourhoods,
-            **({"thresholds": options.thresholds} if options.thresholds else {}),
+            thresholds=options.thresholds or evaluation.NowcastConfig().thresholds,
         )
     rows, columns = samples.shape
     out.facts(

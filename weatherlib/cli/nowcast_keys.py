@@ -8,7 +8,7 @@ has one file for each stage. Both are read; an unknown key is an error.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from weatherlib import config
@@ -198,7 +198,7 @@ def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found
 
 
-def _require_known(section: str, found: Any, known: list[str]) -> None:
+def _require_known(section: str, found: Any, known: Sequence[str]) -> None:
     for key in found:
         if key not in known:
             hint = config.closest_hint(key, known)

@@ -159,9 +159,11 @@ def merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     found = dict(values)
     for name, change in changes.items():
         held = found.get(name)
-        both = isinstance(held, Mapping) and isinstance(change, Mapping)
-        whole = both and name == "model" and "family" in change
-        found[name] = merge(held, change) if both and not whole else change
+        if isinstance(held, Mapping) and isinstance(change, Mapping):
+            whole = name == "model" and "family" in change
+            found[name] = change if whole else merge(held, change)
+        else:
+            found[name] = change
     return found
 
 

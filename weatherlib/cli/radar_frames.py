@@ -182,13 +182,6 @@ class RadarFrames:
             numbers % _PART, targets, keep_missing_targets=self._mask
         )
 
-    def batch_at(self, starts: np.ndarray, leads: np.ndarray) -> Any:
-        """Raises a ValueError: radar samples have no lead times of their own."""
-        raise ValueError(
-            "lead: samples of radar pictures are predicted frame by frame; leave lead "
-            "out, and count frames in output_length and rollout"
-        )
-
     def statistics(self, period: training.Period) -> statistics.Statistics:
         """Returns what pixels are normalised with.
 

@@ -52,6 +52,20 @@ class Source:
         """
         return lead_steps(lead, self.frames.step, label=f"lead, {self.label}")
 
+    @property
+    def fields(self) -> training.Frames:
+        """The series, where it is one of weather.
+
+        Raises:
+          ValueError: It is one of radar pictures, which have no lead times.
+        """
+        if isinstance(self.frames, radar_frames.RadarFrames):
+            raise ValueError(
+                f"lead, {self.label}: samples of radar pictures are predicted frame by "
+                "frame; leave lead out, and count frames in output_length and rollout"
+            )
+        return self.frames
+
 
 def open_sources(
     config: training.TrainConfig,

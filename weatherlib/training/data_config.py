@@ -207,7 +207,8 @@ class DataConfig(config.Mapping):
         if self.radar is not None and self.radar.kind == "sevir":
             for name, period in periods.items():
                 if period == Period():
-                    object.__setattr__(self, name, Period(split=name))
+                    whole = config.from_dict(Period, {"split": name})
+                    object.__setattr__(self, name, whole)
                 elif period is not None and period.split is None:
                     raise ValueError(
                         f"{name}: events of SEVIR are chosen by split, such as "

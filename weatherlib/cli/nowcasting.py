@@ -256,8 +256,8 @@ def score_table(
 ) -> list[tuple[str, list[str], list[list[str]]]]:
     """Returns titles, headings and rows of tables for people, by lead time.
 
-    CSI of the first two thresholds and of all on average, the error, the CRPS, and
-    where there is an ensemble its spread.
+    CSI of the first two thresholds, and on average over those that have one for every
+    model and lead time; the error, the CRPS, and where there is an ensemble its spread.
 
     Args:
       scores: From `evaluation.evaluate_nowcasts`.
@@ -271,9 +271,11 @@ def score_table(
         f"CSI, pixels of {limit:g} and more": csi.sel(threshold=limit)
         for limit in scores["threshold"].values[:2]
     }
-    # What one model has no score for, for nothing happened, counts for none.
-    defined = csi.notnull().all("model")
-    shown["CSI, mean over thresholds"] = csi.where(defined).mean("threshold")
+    # Without an event there is no score, and means of different thresholds differ.
+    defined = csi.dropna("threshold")
+    if defined.sizes["threshold"] > 1:
+        limits = ", ".join(f"{limit:g}" for limit in defined["threshold"].values)
+        shown[f"CSI, mean of {limits}"] = defined.mean("threshold")
     titles = {"rmse": "RMSE, pixels", "crps": "CRPS, pixels"}
     for name in _TABLE:
         if name in scores:

@@ -10,6 +10,7 @@ import xarray
 
 from tests.cli import radar_runs
 from tests.conftest import GOLDENS
+from tests.docs import test_pages
 from tests.training import toys
 from weatherlib import config, predictor_base, training
 from weatherlib.cli import main, models, nowcasters, nowcasting, radar_frames, settings
@@ -317,6 +318,13 @@ def test_a_stream_of_frames_gives_the_nowcast_of_all_at_once(finished, nowcaster
     assert stream.frames_read == 3
     pixels = np.clip(found["vil"].transpose("batch", "time", "lat", "lon"), 0, 254)
     np.testing.assert_allclose(pixels, expected, atol=1e-2)
+
+
+def test_the_page_opens_a_trained_model_in_both_ways(finished):
+    page = test_pages._run("docs/how-to/radar.md")
+    nowcast, stream = page["open_trained"](finished[0] / "run")
+    assert nowcast.inputs == 3
+    assert stream.frames_read == 0
 
 
 @pytest.mark.parametrize(

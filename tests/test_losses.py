@@ -313,3 +313,34 @@ class TestWeightedError:
         predictions, targets = self._pair()
         with pytest.raises(ValueError, match="only one of them"):
             losses.weighted_error(predictions, targets[["t"]])
+
+
+def test_missing_targets_are_left_out_of_value_and_gradient():
+    predictions, targets = pair()
+    name = "2m_temperature"
+    predictions, targets = predictions[[name]], targets[[name]]
+    field = targets[name].transpose("batch", "time", "lat", "lon").copy()
+    field[0, 0, 1:, :] = np.nan
+    field[1] = np.nan
+    holed = xr.Dataset({name: field})
+    assert np.isnan(losses.weighted_error(predictions, holed)[0]).all()
+
+    def loss(predictions):
+        found, _ = losses.weighted_error(predictions, holed, skip_missing=True)
+        return xarray_jax.unwrap_data(found, require_jax=True)
+
+    on_device = jax.tree.map(jnp.asarray, predictions)
+    found = loss(on_device)
+    weights = losses.normalized_latitude_weights(field).values[:, None]
+    error = (predictions[name].transpose(*field.dims) - field).values[0] ** 2
+    known = np.isfinite(error)
+    expected = np.where(known, error, 0) * weights
+    expected = expected.sum() / (known * weights).sum()
+    np.testing.assert_allclose(found[0], expected, rtol=1e-5)
+    assert found[1] == 0
+    gradient = jax.grad(lambda p: loss(p).sum())(on_device)[name]
+    gradient = gradient.transpose(*field.dims).values
+    assert (np.asarray(gradient) != 0).sum() == known.sum()
+    whole, _ = losses.weighted_error(predictions, targets, skip_missing=True)
+    plain, _ = losses.weighted_error(predictions, targets)
+    np.testing.assert_allclose(whole, plain, rtol=1e-6)

@@ -171,6 +171,7 @@ def weighted_error(
     level_weights: str | Mapping[int, float] = "pressure",
     latitude: bool = True,
     huber_delta: float = 1.0,
+    skip_missing: bool = False,
 ) -> LossAndDiagnostics:
     """Returns an error weighted by variable, level and area, each as one likes.
 
@@ -185,6 +186,8 @@ def weighted_error(
         level in hPa, 1 where not named. They are scaled to mean 1.
       latitude: Whether rows are weighted by their area.
       huber_delta: Error at which the Huber loss becomes linear.
+      skip_missing: Whether points where a target is NaN are left out of the means; a
+        batch member without any other has no error. Otherwise its loss is NaN.
 
     Returns:
       The weighted sum over variables of shape [batch], and the unweighted loss of
@@ -201,15 +204,20 @@ def weighted_error(
             "are in only one of them"
         )
     _check_levels(targets, level_weights)
-    per_variable = {
-        name: _weighted(
-            _error(name, predictions[name], target, kind, huber_delta),
-            target,
-            level_weights,
-            latitude,
-        )
-        for name, target in targets.items()
-    }
+    per_variable = {}
+    for name, target in targets.items():
+        prediction, share = predictions[name], None
+        if skip_missing:
+            measured = target == target
+            ones = measured.astype(prediction.dtype)
+            share = _weighted(ones, target, level_weights, latitude)
+            # What is compared with itself has neither an error nor a gradient.
+            target = target.where(measured, prediction).transpose(*target.dims)
+        error = _error(name, prediction, target, kind, huber_delta)
+        error = _weighted(error, target, level_weights, latitude)
+        if share is not None:
+            error = error / share.where(share > 0, 1.0).astype(error.dtype)
+        per_variable[name] = error
     return sum_per_variable_losses(per_variable, variable_weights or {})
 
 

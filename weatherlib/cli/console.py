@@ -233,13 +233,16 @@ def error_lines(record: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def what_next(folder: Any, data: str) -> str:
+def what_next(folder: Any, data: str, *, radar: bool = False) -> str:
     """Returns the command that forecasts with what a run has written.
 
     Args:
       folder: Of the run.
       data: Path of its data.
+      radar: Whether these are radar pictures, whose nowcasts are scored.
     """
+    if radar:
+        return f"try: weatherlib nowcast {folder}"
     return (
         f"try: weatherlib predict --pretrained {folder}/checkpoint.npz "
         f"--dataset {data} --conform"

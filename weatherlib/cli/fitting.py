@@ -9,7 +9,7 @@ import numpy as np
 
 from weatherlib import training
 from weatherlib.baselines import capture, grid_predictor, linear_fit, linear_layout
-from weatherlib.cli import solving
+from weatherlib.cli import radar_frames, solving
 from weatherlib.training import wrapping
 
 __all__ = ["Fitting"]
@@ -39,7 +39,6 @@ class Fitting(solving.Solving):
         """Returns what will be done, as names and values."""
         plan, shape = self._plan, self._plan.load.shape
         frames, data = self._source.frames, self._settings.data
-        memory = "in memory" if frames.in_memory else "read as needed"
         stored = "two matrices" if plan.storage == "factors" else "one matrix"
         how = (
             f"{self.samples} samples of {shape.features:,} features and "
@@ -47,7 +46,7 @@ class Fitting(solving.Solving):
             f"{plan.bytes / 2**30:.2g} GiB of memory"
         )
         facts = [
-            ("data", f"{data.path}, {len(frames.datetimes)} frames, {memory}"),
+            ("data", f"{data.path}, {frames.description}"),
             ("model", f"{self._name}, {plan.weights:,} weights in {stored}"),
             ("fit", how),
         ]
@@ -143,6 +142,11 @@ class Fitting(solving.Solving):
         how, frames = self._model.fit, self._source.frames
         if not how.candidates:
             return starts, 0, 0
+        if isinstance(frames, radar_frames.RadarFrames):
+            raise ValueError(
+                "model.fit.candidates: penalties are not chosen on radar pictures, "
+                "whose tiles have the same times; give one in model.fit.alpha"
+            )
         if how.held_out_period is None:
             judging = starts[-max(1, round(how.held_out * len(starts))) :]
         else:

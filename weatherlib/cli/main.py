@@ -67,6 +67,10 @@ COMMANDS = {
         module="weatherlib.cli.shards",
         summary="Cut an archive into the NumPy shards that ClimaX is trained on.",
     ),
+    "nowcast": Command(
+        module="weatherlib.cli.nowcast",
+        summary="Nowcast radar pictures, and score it beside references.",
+    ),
     "sevir-lr": Command(
         module="weatherlib.cli.sevir_lr",
         summary="Make SEVIR-LR, which PreDiff is trained on, of SEVIR.",

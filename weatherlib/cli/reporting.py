@@ -21,7 +21,7 @@ __all__ = ["complain", "report", "run_reported"]
 _USER_ERROR = 2
 _BUG = 1
 _INTERRUPTED = 130
-_OURS = ("weatherlib", "__main__", "inference", "compare_models")
+_OURS = ("weatherlib", "__main__", "inference", "compare_models", "nowcast")
 
 _debug: contextvars.ContextVar[bool] = contextvars.ContextVar(
     "weatherlib_debug", default=False

@@ -11,13 +11,16 @@ import numpy as np
 import xarray
 
 from weatherlib import data, data_utils, normalization, training
-from weatherlib.cli import models, statistics
+from weatherlib.cli import models, radar_frames, statistics
 from weatherlib.task import TaskConfig
 from weatherlib.training.lead_config import lead_steps
 
-__all__ = ["Source", "check", "open_sources", "warn_overlaps"]
+__all__ = ["Frames", "Source", "check", "open_sources", "warn_overlaps"]
 
 _SHARED = "shared"
+
+Frames = training.Frames | radar_frames.RadarFrames
+"""What batches are cut from: fields of weather, or radar pictures."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,7 @@ class Source:
 
     label: str
     settings: training.DataConfig
-    frames: training.Frames
+    frames: Frames
     statistics: Mapping[str, xarray.Dataset]
 
     @property
@@ -48,6 +51,20 @@ class Source:
           ValueError: A lead time is no whole number of steps.
         """
         return lead_steps(lead, self.frames.step, label=f"lead, {self.label}")
+
+    @property
+    def fields(self) -> training.Frames:
+        """The series, where it is one of weather.
+
+        Raises:
+          ValueError: It is one of radar pictures, which have no lead times.
+        """
+        if isinstance(self.frames, radar_frames.RadarFrames):
+            raise ValueError(
+                f"lead, {self.label}: samples of radar pictures are predicted frame by "
+                "frame; leave lead out, and count frames in output_length and rollout"
+            )
+        return self.frames
 
 
 def open_sources(
@@ -70,17 +87,18 @@ def open_sources(
       OSError: Data cannot be read, or the folder cannot be written.
     """
     main = config.data.replace(sources=())
-    frames = _open(main, say=say)
+    masked = config.loss.skip_missing
+    frames = _open(main, say=say, masked=masked)
     found = statistics.prepare(config, frames, placement, say=say)
     sources = [Source(label=main.path, settings=main, frames=frames, statistics=found)]
     for source in config.data.sources:
         settings = config.data.of_source(source)
         say(f"  source {source.label}: {source.path}")
         try:
-            frames = _open(settings, say=say)
+            frames = _open(settings, say=say, masked=masked)
             if source.statistics == _SHARED:
                 normalization.check_statistics(
-                    settings.task_config(),
+                    frames.task,
                     **{name: found[name] for name in models.STATISTICS_FILES},
                 )
                 own = found
@@ -108,6 +126,10 @@ def check(source: Source, start: int, resolution: float | None) -> None:
       ValueError: They do not go together.
     """
     frames = source.frames
+    if isinstance(frames, radar_frames.RadarFrames):
+        # Its pictures were brought onto one scale and one grid when they were read.
+        frames.batch(np.array([start]))
+        return
     count = frames.inputs + 1
     part = frames.dataset.isel(time=slice(start, start + count))
     datetimes = frames.datetimes[start : start + count]
@@ -146,8 +168,10 @@ def warn_overlaps(config: training.DataConfig) -> None:
 
 
 def _open(
-    settings: training.DataConfig, *, say: Callable[[str], None]
-) -> training.Frames:
+    settings: training.DataConfig, *, say: Callable[[str], None], masked: bool
+) -> Frames:
+    if settings.radar is not None:
+        return radar_frames.RadarFrames(settings, mask_targets=masked)
     # Shards hold no dates, and tell their step only where a year of them is whole.
     dataset = data.open_dataset(settings.path)
     dataset, changes = data.conform(dataset, settings.task_config())

@@ -47,7 +47,7 @@ def starts(
     if stage.lead is None:
         return len(source.frames.starts(period, targets=targets))
     leads = source.lead_steps(stage.lead)
-    return LeadSamples(source.frames, leads, period).starts
+    return LeadSamples(source.fields, leads, period).starts
 
 
 def first_sample(
@@ -66,7 +66,7 @@ def first_sample(
     frames, period = source.frames, source.settings.train
     if stage.lead is None:
         return frames.batch(frames.starts(period, targets=targets)[:1], targets)
-    samples = LeadSamples(frames, source.lead_steps(stage.lead), period)
+    samples = LeadSamples(source.fields, source.lead_steps(stage.lead), period)
     return samples(samples.numbers[:1])
 
 
@@ -100,7 +100,7 @@ def feed(
             samples = source.frames.starts(source.settings.train, targets=targets)
         else:
             leads = source.lead_steps(stage.lead)
-            load = LeadSamples(source.frames, leads, source.settings.train)
+            load = LeadSamples(source.fields, leads, source.settings.train)
             samples = load.numbers
         if len(sources) > 1:
             load = mixing.marked(load, number)
@@ -183,7 +183,7 @@ def validator(
     if leads is not None:
         return training.LeadValidator(
             objective,
-            source.frames,
+            source.fields,
             leads,
             judging,
             period=period,

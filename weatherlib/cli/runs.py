@@ -71,10 +71,10 @@ class Run:
         self.family, self._model = families.find_family(config.model)
         if not config.stages:
             raise ValueError("stages is empty; a run needs at least one")
-        self._task = config.data.task_config()
         run_data.warn_overlaps(config.data)
         self.sources = run_data.open_sources(config, self._placement, say=self._say)
         self.frames = self.sources[0].frames
+        self._task = self.frames.task
         self._model = run_stages.trained_leads(
             config.stages, self.sources, self.family, self._model, list(config.model)
         )
@@ -168,14 +168,12 @@ class Run:
         """Returns what will be done, as names and values."""
         leaves = jax.tree.leaves(self.abstract_params)
         count = sum(int(np.prod(leaf.shape)) for leaf in leaves)
-        memory = "in memory" if self.frames.in_memory else "read as needed"
         facts = [
-            ("data", f"{self.settings.data.path}, {len(self.frames.datetimes)} frames, "
-             f"{memory}"),
+            ("data", f"{self.settings.data.path}, {self.frames.description}"),
             ("model", f"{self.settings.model['family']}, {count:,} parameters"),
         ]  # fmt: skip
         for source in self.sources[1:]:
-            frames = f"{source.settings.path}, {len(source.frames.datetimes)} frames"
+            frames = f"{source.settings.path}, {source.frames.description}"
             facts.append((f"source {source.label}", frames))
         expanded = [stage for stage in self.settings.stages for _ in stage.rollouts]
         for index, (stage, asked) in enumerate(zip(self.stages, expanded)):

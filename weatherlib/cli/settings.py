@@ -11,7 +11,7 @@ import yaml
 
 from weatherlib import config
 
-__all__ = ["dump", "parse", "read"]
+__all__ = ["change", "dump", "parse", "read", "read_values"]
 
 _T = TypeVar("_T")
 
@@ -40,18 +40,29 @@ def read(
       FileNotFoundError: There is no such file.
       ValueError: It is no YAML, a word has no `=`, a key is unknown, or a value wrong.
     """
+    values = read_values(path)
+    for word in overrides:
+        change(values, word)
+    try:
+        return config.from_dict(cls, values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def read_values(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Returns keys and values of a YAML file as they are.
+
+    Raises:
+      FileNotFoundError: There is no such file.
+      ValueError: It is no YAML, or holds something else.
+    """
     path = pathlib.Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: the configuration does not exist")
     values = parse(path.read_text(encoding="utf8"), str(path))
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected keys and values, found {values!r}")
-    for word in overrides:
-        _override(values, word)
-    try:
-        return config.from_dict(cls, values)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return values
 
 
 def parse(text: str, label: str) -> Any:
@@ -82,7 +93,16 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, pathlib.PurePath) else value
 
 
-def _override(values: dict[str, Any], word: str) -> None:
+def change(values: dict[str, Any], word: str) -> None:
+    """Changes a setting in place.
+
+    Args:
+      values: Keys and values.
+      word: As an entry of `overrides` in `read`.
+
+    Raises:
+      ValueError: The word has no `=`, or does not fit the values.
+    """
     key, equals, text = word.partition("=")
     if not equals or not key:
         raise ValueError(f"--set: expected key=value, found {word!r}")

@@ -247,5 +247,6 @@ def run(
         for line in console.error_lines(record):
             out.print(line)
     out.print(f"{config.output}/checkpoint.npz, report.html, curves.png, metrics.jsonl")
-    out.print(console.what_next(config.output, config.data.path))
+    radar = config.data.radar is not None
+    out.print(console.what_next(config.output, config.data.path, radar=radar))
     out.print_times()

@@ -13,7 +13,7 @@ import numpy as np
 import xarray
 
 from weatherlib import climatology_removal, normalization, training
-from weatherlib.cli import models
+from weatherlib.cli import models, radar_frames
 from weatherlib.data_utils import harmonics, statistics
 
 __all__ = ["prepare"]
@@ -26,7 +26,7 @@ _CLIMATOLOGY = "climatology"
 
 def prepare(
     config: training.TrainConfig,
-    frames: training.Frames,
+    frames: training.Frames | radar_frames.RadarFrames,
     placement: training.Placement,
     *,
     say: Callable[[str], None],
@@ -77,7 +77,7 @@ def _await(path: pathlib.Path) -> None:
 
 def _prepare(
     config: training.TrainConfig,
-    frames: training.Frames,
+    frames: training.Frames | radar_frames.RadarFrames,
     *,
     say: Callable[[str], None],
     write: bool,
@@ -85,12 +85,15 @@ def _prepare(
     folder = config.output / "stats"
     waves = config.wrappers.climatology
     if waves is not None:
-        climatology_removal.check_task(config.data.task_config(), waves)
+        climatology_removal.check_task(frames.task, waves)
     given = config.data.statistics
     source = _describe(frames, config)
     if given is None and not (folder / _SOURCE).exists():
         say("computing statistics of the training period")
-        computed, amplitudes = _compute(frames.period(config.data.train), config)
+        if isinstance(frames, radar_frames.RadarFrames):
+            computed, amplitudes = frames.statistics(config.data.train), None
+        else:
+            computed, amplitudes = _compute(frames.period(config.data.train), config)
         computed.save(folder)
         if amplitudes is not None:
             harmonics.save(amplitudes, folder)
@@ -98,7 +101,7 @@ def _prepare(
     loaded = models.load_statistics(given or folder)
     found = loaded.by_level
     _require_same_source(given or folder, source, own=given is None)
-    normalization.check_statistics(config.data.task_config(), **found)
+    normalization.check_statistics(frames.task, **found)
     _require_same_climatology(given or folder, loaded.climatology, waves)
     if given is not None and given.resolve() != folder.resolve() and write:
         folder.mkdir(parents=True, exist_ok=True)
@@ -159,10 +162,12 @@ def _numbers(attrs: dict[str, Any]) -> str:
     return ", ".join(f"{int(attrs[name])} {name}" for name in ("years", "days"))
 
 
-def _describe(frames: training.Frames, config: training.TrainConfig) -> dict[str, Any]:
+def _describe(
+    frames: training.Frames | radar_frames.RadarFrames, config: training.TrainConfig
+) -> dict[str, Any]:
     """Returns what statistics depend on."""
     dataset, period = frames.dataset, config.data.train
-    return {
+    found: dict[str, Any] = {
         "grid": {
             name: [len(dataset[name]), *map(float, dataset[name].values[[0, -1]])]
             for name in ("lat", "lon")
@@ -170,6 +175,11 @@ def _describe(frames: training.Frames, config: training.TrainConfig) -> dict[str
         "time_step": str(np.timedelta64(frames.step, "m")),
         "train": {"start": period.start, "end": period.end},
     }
+    if period.split is not None:
+        found["train"]["split"] = period.split
+    if config.data.radar is not None:
+        found["scale"] = config.data.radar.scale
+    return found
 
 
 def _write_source(folder: pathlib.Path, source: dict[str, Any]) -> None:
@@ -191,8 +201,8 @@ def _require_same_source(
     if not path.exists():
         return
     found = json.loads(path.read_text(encoding="utf8"))
-    for name in ("grid", "time_step", *(["train"] if own else [])):
-        if name in found and found[name] != expected[name]:
+    for name in ("grid", "time_step", "scale", *(["train"] if own else [])):
+        if name in found and found[name] != expected.get(name):
             remedy = "delete the folder" if own else "name others in data.statistics"
             raise ValueError(
                 f"{folder}: statistics of another {name.replace('_', ' ')}: they are "

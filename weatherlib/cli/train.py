@@ -145,7 +145,8 @@ def _summarise(out: Any, config: Any, result: Any) -> None:
     if result.best_step is not None:
         out.print(f"  best at update {result.best_step}: {result.best_metric:.5g}")
     out.print(f"{config.output}/checkpoint.npz, report.html, curves.png, metrics.jsonl")
-    out.print(console.what_next(config.output, config.data.path))
+    radar = config.data.radar is not None
+    out.print(console.what_next(config.output, config.data.path, radar=radar))
     out.print_times()
 
 

@@ -214,13 +214,19 @@ class Sequences:
         return RadarBatch(to_unit(filled), valid)
 
     def datasets(
-        self, numbers: Sequence[int] | np.ndarray, targets: int | None = None
+        self,
+        numbers: Sequence[int] | np.ndarray,
+        targets: int | None = None,
+        *,
+        keep_missing_targets: bool = False,
     ) -> _Triple:
         """Returns samples as a predictor of datasets takes them, in pixels.
 
         Args:
           numbers: Of the samples, shape [batch].
           targets: Frames of the targets; all there are by default.
+          keep_missing_targets: Whether targets stay NaN where pixels are missing, for
+            losses and scores that leave them out.
 
         Returns:
           Inputs, targets and forcings (none), `vil` of (batch, time, lat, lon), what is
@@ -238,8 +244,9 @@ class Sequences:
                 "for; cut longer ones"
             )
         pixels = np.stack([self.pixels(n) for n in np.atleast_1d(numbers)])
-        pixels = np.nan_to_num(pixels, nan=self.config.fill)
         first = self.config.inputs
+        filled = slice(0, first) if keep_missing_targets else slice(None)
+        pixels[:, filled] = np.nan_to_num(pixels[:, filled], nan=self.config.fill)
         lead = (np.arange(first + count) - first + 1) * self.step
         lat, lon = radar_grid.plane_degrees(self.shape, self.cell_km)
         parts = []

@@ -19,6 +19,7 @@ __all__ = [
     "Extrapolation",
     "PystepsExtrapolation",
     "PystepsSteps",
+    "fill_missing",
     "persistence",
 ]
 
@@ -40,7 +41,7 @@ def persistence(context: np.ndarray, leads: int) -> np.ndarray:
     Raises:
       ValueError: The context has other dimensions, or no frame.
     """
-    last = _filled(context, 1)[:, -1:]
+    last = fill_missing(context, 1)[:, -1:]
     return np.repeat(last, leads, axis=1)
 
 
@@ -62,7 +63,7 @@ class Extrapolation:
         Raises:
           ValueError: As for `persistence`, or there are fewer than two frames.
         """
-        frames = _filled(context, 2)
+        frames = fill_missing(context, 2)
         found = []
         for one, raw in zip(frames, np.asarray(context, np.float64)):
             # The edge of what the radar sees does not move, and says nothing.
@@ -96,7 +97,7 @@ class PystepsExtrapolation:
         """
         motion = _pysteps("motion").get_method(self.motion)
         forecast = _pysteps("nowcasts").get_method("extrapolation")
-        frames = _filled(context, 2)
+        frames = fill_missing(context, 2)
         found = []
         for one in frames:
             flow = motion(one, **self.options)
@@ -141,7 +142,7 @@ class PystepsSteps:
         """
         motion = _pysteps("motion").get_method("LK")
         steps = _pysteps("nowcasts").get_method("steps")
-        frames = _filled(context, 3)
+        frames = fill_missing(context, 3)
         found = []
         for number, one in enumerate(frames):
             rain = self.to_rain(one[-3:])
@@ -171,8 +172,12 @@ def _pysteps(module: str) -> Any:
     return optional.require(f"pysteps.{module}", extra="nowcast")
 
 
-def _filled(context: np.ndarray, frames: int) -> np.ndarray:
-    """Returns the context with missing pixels dry.
+def fill_missing(context: np.ndarray, frames: int) -> np.ndarray:
+    """Returns the context with missing pixels dry, float64.
+
+    Args:
+      context: Pixels [batch, time, lat, lon], NaN where missing.
+      frames: How many it has at least.
 
     Raises:
       ValueError: It has other dimensions, too few frames, or only missing values.

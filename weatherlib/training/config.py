@@ -18,6 +18,7 @@ from weatherlib.training.distributed_config import DistributedConfig
 from weatherlib.training.forcing_config import TeacherForcing
 from weatherlib.training.init_config import AdapterConfig, InitConfig
 from weatherlib.training.lead_config import Lead, LeadRange, check_lead
+from weatherlib.training.radar_config import RadarConfig
 from weatherlib.training.sharding_config import ShardingConfig
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "LossConfig",
     "OptimizerConfig",
     "Period",
+    "RadarConfig",
     "Schedule",
     "ShardingConfig",
     "SourceConfig",
@@ -203,6 +205,8 @@ class LossConfig(config.Mapping):
         weight of each level in hPa, 1 where not named. They are scaled to mean 1.
       latitude: Whether rows are weighted by their area.
       huber_delta: Where the Huber loss becomes linear, in normalised units.
+      skip_missing: Whether missing values of targets are left out, and each sample
+        counts by what is left of it.
     """
 
     kind: Literal["mse", "mae", "huber"] | None = None
@@ -210,6 +214,7 @@ class LossConfig(config.Mapping):
     levels: Literal["pressure", "uniform"] | dict[int, float] = "pressure"
     latitude: bool = True
     huber_delta: float = 1.0
+    skip_missing: bool = False
 
     def __post_init__(self) -> None:
         require_positive(self, "huber_delta")

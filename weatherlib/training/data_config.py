@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import re
-from typing import Any
+from typing import Any, Literal
 
 from weatherlib import config, task
+from weatherlib.training.radar_config import RadarConfig
 
 __all__ = ["DataConfig", "Period", "SourceConfig", "require_positive"]
 
@@ -22,21 +23,29 @@ class Period(config.Mapping):
     Attributes:
       start: First time inside, such as "2015-01-01"; None begins with the data.
       end: First time outside; None ends with the data.
+      split: Of SEVIR, a side of its published split in place of times.
     """
 
     start: str | None = None
     end: str | None = None
+    split: Literal["train", "validation", "test"] | None = None
 
     def __post_init__(self) -> None:
+        if self.split is not None and (self.start or self.end):
+            raise ValueError(f"split {self.split} is given beside start or end")
         bounds = [_time(name, self[name]) for name in ("start", "end")]
         if None not in bounds and not bounds[0] < bounds[1]:
             raise ValueError(f"start {self.start} is not before end {self.end}")
 
     def overlaps(self, other: Period) -> bool:
         """Returns whether the two have a time in common."""
+        if self.split is not None or other.split is not None:
+            return self.split == other.split
         return _before(self.start, other.end) and _before(other.start, self.end)
 
     def __str__(self) -> str:
+        if self.split is not None:
+            return f"the split {self.split}"
         return f"{self.start or 'the beginning'} to {self.end or 'the end'}"
 
 
@@ -56,6 +65,7 @@ class SourceConfig(config.Mapping):
       in_memory: Whether all values are read first; None decides by size.
       nan_allowed: Variables that may have missing values; None takes those of
         `DataConfig`.
+      radar: How samples are cut out of radar pictures; None takes that of `DataConfig`.
     """
 
     path: str
@@ -67,6 +77,7 @@ class SourceConfig(config.Mapping):
     time_step: str | None = None
     in_memory: bool | None = None
     nan_allowed: tuple[str, ...] | None = None
+    radar: RadarConfig | None = None
 
     def __post_init__(self) -> None:
         require_positive(self, "weight")
@@ -92,7 +103,8 @@ class DataConfig(config.Mapping):
 
     Attributes:
       path: File, store or address, as `weatherlib.data.open_dataset` takes it.
-      task: Name of a published task, such as TASK_13, or its fields.
+      task: Name of a published task, such as TASK_13, or its fields. Radar pictures
+        need none.
       train: Times that are trained on.
       validation: Times that are validated on; None validates on nothing.
       test: Times kept for a judgement later. Only compared with the other two.
@@ -108,10 +120,12 @@ class DataConfig(config.Mapping):
       sources: Further data. Every batch comes from one of them, in turn as the weights
         say. Validation, the task of the checkpoint and its statistics are those of
         `path`.
+      radar: Makes `path` a radar series or a folder of SEVIR, and says how samples are
+        cut; None for fields of weather.
     """
 
     path: str
-    task: str | dict[str, Any]
+    task: str | dict[str, Any] | None = None
     train: Period = dataclasses.field(default_factory=Period)
     validation: Period | None = None
     test: Period | None = None
@@ -124,10 +138,11 @@ class DataConfig(config.Mapping):
     prefetch: int = 4
     weight: float = 1.0
     sources: tuple[SourceConfig, ...] = ()
+    radar: RadarConfig | None = None
 
     def __post_init__(self) -> None:
         require_positive(self, "threads", "prefetch", "weight")
-        self.task_config()
+        self._check_kind()
         labels = [source.label for source in self.sources]
         repeated = sorted({label for label in labels if labels.count(label) > 1})
         if repeated:
@@ -139,15 +154,18 @@ class DataConfig(config.Mapping):
         """Returns the task as an object.
 
         Raises:
-          ValueError: There is no task of that name, or a field is wrong.
+          ValueError: There is no task of that name, or a field is wrong; or the data
+            are radar pictures, whose task follows from them.
         """
+        if self.task is None:
+            raise ValueError("task: missing; give the name of a task, or its fields")
         return _task_config(self.task)
 
     def of_source(self, source: SourceConfig) -> DataConfig:
         """Returns the settings of a source in the form of those of one data set."""
         own = {
             name: source[name]
-            for name in ("task", "train", "nan_allowed")
+            for name in ("task", "train", "nan_allowed", "radar")
             if source[name] is not None
         }
         folder = None
@@ -164,6 +182,44 @@ class DataConfig(config.Mapping):
             sources=(),
             **own,
         )
+
+    def _check_kind(self) -> None:
+        """Checks what radar pictures and fields of weather do not share.
+
+        Raises:
+          ValueError: A setting is of the other kind.
+        """
+        periods = {name: self[name] for name in ("train", "validation", "test")}
+        if self.radar is None:
+            self.task_config()
+        else:
+            taken = {
+                "task": self.task is not None,
+                "time_step": self.time_step is not None,
+                "skip_corrupt": self.skip_corrupt,
+            }
+            wrong = [name for name, given in taken.items() if given]
+            if wrong:
+                raise ValueError(
+                    f"{', '.join(wrong)}: not for radar pictures, whose samples follow "
+                    "from radar.inputs, radar.every and radar.max_missing; leave it out"
+                )
+        if self.radar is not None and self.radar.kind == "sevir":
+            for name, period in periods.items():
+                if period == Period():
+                    whole = config.from_dict(Period, {"split": name})
+                    object.__setattr__(self, name, whole)
+                elif period is not None and period.split is None:
+                    raise ValueError(
+                        f"{name}: events of SEVIR are chosen by split, such as "
+                        f"{{split: {name}}}, found {period}; radar.date moves it"
+                    )
+            return
+        for name, period in periods.items():
+            if period is not None and period.split is not None:
+                raise ValueError(
+                    f"{name}: split {period.split} is one of SEVIR; give start or end"
+                )
 
 
 def require_positive(settings: Any, *names: str) -> None:

@@ -100,6 +100,12 @@ class Frames:
         if self.in_memory:
             self._load()
 
+    @property
+    def description(self) -> str:
+        """How much there is, for people."""
+        memory = "in memory" if self.in_memory else "read as needed"
+        return f"{len(self.datetimes)} frames, {memory}"
+
     def starts(self, period: Period | None = None, *, targets: int = 1) -> np.ndarray:
         """Returns the first frames of all samples that lie in a period.
 

@@ -90,7 +90,7 @@ class WeightedLoss(predictor_base.Predictor):
         if TEACHER_FORCING_RATIO in options:
             # Only a loss hands over the truth; that of the predictor is not computed.
             _, predictions = self._predictor.loss_and_predictions(
-                inputs, targets, forcings, **options
+                inputs, self._without_gaps(targets), forcings, **options
             )
         else:
             predictions = self._predictor(inputs, targets, forcings, **options)
@@ -103,8 +103,15 @@ class WeightedLoss(predictor_base.Predictor):
             level_weights=settings.levels,
             latitude=settings.latitude,
             huber_delta=settings.huber_delta,
+            skip_missing=settings.skip_missing,
         )
         return loss, predictions
+
+    def _without_gaps(self, targets: xarray.Dataset) -> xarray.Dataset:
+        """Returns targets with zero, the mean, where they may be missing."""
+        if not self._settings.skip_missing:
+            return targets
+        return targets.map(lambda field: field.where(field == field, 0.0))
 
 
 def wrap(

@@ -11,6 +11,7 @@ import os
 import pathlib
 from typing import Any
 
+import numpy as np
 import xarray
 
 from weatherlib import (
@@ -269,6 +270,8 @@ def find_statistics(
       bundled_data: Whether the data are the bundled sample, so that a random model may
         be tried with the sample's statistics.
 
+    Models that take data in their own units need none, and get neutral ones.
+
     Raises:
       FileNotFoundError: There are none, naming the three files.
       OSError: One of them is damaged or no NetCDF.
@@ -280,6 +283,8 @@ def find_statistics(
         statistics = load_statistics(bundled.statistics_path())
     elif model.path is None:
         statistics = load_statistics()
+    elif _needs_none(model):
+        statistics = _neutral_statistics(model.task_config)
     else:
         statistics = load_statistics(model.path.parent / "stats")
     normalization.check_statistics(model.task_config, **statistics.by_level)
@@ -342,14 +347,15 @@ def build_predictor(
     else:
         family = families.family_of(model_config)
         predictor = family.network(model_config, task_config, False)
-    residuals = predictor.predicts_changes
+    residuals, own_units = predictor.predicts_changes, predictor.normalizes_itself
     if resolve_precision(precision) == "bfloat16":
         predictor = casting.Bfloat16Cast(predictor)
-    predictor = normalization.InputsAndResiduals(
-        predictor,
-        **statistics.by_level,
-        residuals=residuals,
-    )
+    if not own_units:
+        predictor = normalization.InputsAndResiduals(
+            predictor,
+            **statistics.by_level,
+            residuals=residuals,
+        )
     if statistics.climatology is not None:
         predictor = climatology_removal.WithoutClimatology(
             predictor, statistics.climatology
@@ -363,6 +369,24 @@ def _statistics_file(folder: pathlib.Path, name: str) -> pathlib.Path | None:
     """Returns the file of one statistic, None where the folder lacks it."""
     candidates = (folder / f"stats_{name}.nc", folder / f"{name}.nc")
     return next((path for path in candidates if path.is_file()), None)
+
+
+def _needs_none(model: Model) -> bool:
+    """Whether a model takes data in their own units, and no statistics lie beside."""
+    if not getattr(model.model_config, "normalizes_itself", False):
+        return False
+    assert model.path is not None
+    return not (model.path.parent / "stats").is_dir()
+
+
+def _neutral_statistics(task_config: task.TaskConfig) -> Statistics:
+    names = (*task_config.input_variables, *task_config.target_variables)
+    ones = xarray.Dataset({name: np.float32(1) for name in dict.fromkeys(names)})
+    return Statistics(
+        diffs_stddev_by_level=ones,
+        mean_by_level=xarray.zeros_like(ones),
+        stddev_by_level=ones,
+    )
 
 
 def _join(names: list[str]) -> str:

@@ -172,7 +172,7 @@ def _read_autoencoder(
     from weatherlib.weights import autoencoder_kl
 
     if path.is_dir() or path.suffix != ".npz":
-        loaded = autoencoder_kl.load(path)
+        loaded = autoencoder_kl.load(path, model_config.latent)
         return loaded.params, loaded.config, model_config.value_range
     held = stages.open_autoencoder(path)
     sizes = held.model_config

@@ -160,7 +160,7 @@ def check_context(context: Any) -> None:
     )
 
 
-def row_keys(key: Array, first: int, members: int, batch: int) -> Array:
+def row_keys(key: Array, first: int | Array, members: int, batch: int) -> Array:
     """Returns a key for each row: all contexts of one member after the other.
 
     Args:

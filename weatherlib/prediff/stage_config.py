@@ -148,8 +148,9 @@ class LatentConfig(StageConfig):
     Attributes:
       autoencoder: File of the trained autoencoder. Its weights stay as they are. Empty
         in published files, which need no other file.
-      latent: Sizes of the autoencoder, which training finds in that file; so are the
-        `value_range` and:
+      latent: Sizes of the autoencoder, which training finds in that file, as it does
+        the `value_range`. Only published weights whose norms do not have 32 groups need
+        them.
       digest: What tells autoencoders apart: parts that belong together have the same.
       scale_factor: What latent targets are multiplied by; 1 as published. None lets
         training find what makes their standard deviation 1, which suits autoencoders

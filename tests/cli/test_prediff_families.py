@@ -1,0 +1,297 @@
+"""The stages of PreDiff from training to forecasts, on the command line."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import xarray
+import yaml
+
+from tests.prediff import stage_cases
+from tests.training import toys
+from weatherlib import prediff
+from weatherlib.cli import families, main, models
+from weatherlib.nn import autoencoder
+from weatherlib.prediff import stages
+from weatherlib.weights import autoencoder_kl, flat, prediff_networks
+
+RANGE = [99000.0, 104000.0]
+CODER = {
+    "in_channels": 1, "out_channels": 1, "latent_channels": 2,
+    "block_out_channels": [4, 8], "layers_per_block": 1, "norm_num_groups": 2,
+}  # fmt: skip
+SIZES = {
+    "base_units": 8, "depth": [1], "num_heads": 2, "block_attn_patterns": "axial",
+    "time_embed_use_scale_shift_norm": True,
+}  # fmt: skip
+NOISE = {"schedule": {"kind": "scaled_linear", "steps": 10, "start": 1e-3, "end": 0.3}}
+STAGES = {
+    "coder": {
+        "family": "prediff_autoencoder", "value_range": RANGE, "autoencoder": CODER,
+        "output_length": 2,
+        "loss": {"adversarial_weight": 0.5, "adversarial_start": 2},
+        "discriminator": {"width": 4, "layers": 1, "groups": 2},
+    },
+    "model": {
+        "family": "prediff", "scale_factor": None, "diffusion": NOISE,
+        "denoiser": {
+            "input_shape": [3, 2, 4, 2], "target_shape": [2, 2, 4, 2], **SIZES
+        },
+        "sampler": {"steps": 3},
+    },
+    "reader": {
+        "family": "prediff_alignment", "scale_factor": None, "diffusion": NOISE,
+        "network": {"input_shape": [2, 2, 4, 2], **SIZES},
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick():
+    with toys.quick_compilation():
+        yield
+
+
+def _settings(folder, name):
+    model = dict(STAGES[name])
+    if name != "coder":
+        model["autoencoder"] = str(folder / "coder" / "checkpoint.npz")
+    return {
+        "output": str(folder / name),
+        "data": {
+            "path": str(folder / "weather.nc"),
+            "task": {
+                "input_variables": [toys.PRESSURE],
+                "target_variables": [toys.PRESSURE],
+                "forcing_variables": [],
+                "pressure_levels": [],
+                "input_duration": "18h",
+            },
+            "train": {"end": "2020-01-10"},
+            "validation": {"start": "2020-01-10"},
+        },
+        "model": model,
+        "optimizer": {"weight_decay": 0.1, "ema": 0.5},
+        "schedule": {"peak": 0.01},
+        "stages": [{"steps": 4, "batch_size": 2}],
+        "validation": {"every": 4, "samples": 2, "leads": [1, 2]},
+        "log_every": 2,
+        "license": "CC0-1.0",
+    }
+
+
+def _train(folder, name, *changes):
+    words = [word for change in changes for word in ("--set", change)]
+    return main.main(["train", str(folder / f"{name}.yaml"), *words])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with weather, configurations and runs of a few updates."""
+    folder = tmp_path_factory.mktemp("prediff")
+    toys.weather()[[toys.PRESSURE]].to_netcdf(folder / "weather.nc")
+    for name in STAGES:
+        values = yaml.safe_dump(_settings(folder, name))
+        (folder / f"{name}.yaml").write_text(values)
+        assert _train(folder, name) == 0
+    return folder
+
+
+def _records(folder, name, kind):
+    lines = (folder / name / "metrics.jsonl").read_text().splitlines()
+    return [r for r in map(json.loads, lines) if r["kind"] == kind]
+
+
+def test_each_stage_writes_the_file_of_its_family(folder):
+    roots = {
+        "coder": {"vae_encoder", "vae_decoder"},
+        "model": {"vae_encoder", "vae_decoder", "earthformer_unet"},
+        "reader": {"alignment"},
+    }
+    for name, expected in roots.items():
+        path = folder / name / "checkpoint.npz"
+        assert families.recognise(path) == STAGES[name]["family"]
+        held = models.load_model(path)
+        assert stage_cases.roots(held.params) == expected
+        assert held.time_step == "360min"
+        assert held.model_config.value_range == tuple(RANGE)
+
+
+def test_the_autoencoder_of_the_model_is_that_of_its_file_to_the_last_bit(folder):
+    coder = stages.open_autoencoder(folder / "coder" / "checkpoint.npz")
+    held = stages.open_denoiser(folder / "model" / "checkpoint.npz")
+    for module, values in coder.params.items():
+        for name, value in values.items():
+            np.testing.assert_array_equal(held.params[module][name], value)
+    config = held.model_config
+    assert config.autoencoder == ""
+    assert config.latent == coder.model_config.autoencoder
+    assert config.digest == stages.digest(coder.params)
+    reader = stages.open_alignment(folder / "reader" / "checkpoint.npz").model_config
+    assert (reader.digest, reader.scale_factor) == (config.digest, config.scale_factor)
+
+
+def test_latent_fields_are_brought_to_unit_spread(folder):
+    held = stages.open_denoiser(folder / "model" / "checkpoint.npz")
+    model = autoencoder.Autoencoder(sizes=held.model_config.sizes)
+    weather = xarray.open_dataset(folder / "weather.nc")[toys.PRESSURE]
+    frames = (weather.values[0, :36, ..., None] - RANGE[0]) / (RANGE[1] - RANGE[0])
+    encode = jax.jit(lambda p, x: model.encode(p, x).mode())
+    latents = encode(held.params, frames.astype(np.float32))
+    spread = float(latents.std()) * held.model_config.scale_factor
+    assert spread == pytest.approx(1, abs=0.2)
+
+
+def test_the_discriminator_learns_from_its_start_on(folder):
+    first, last = _records(folder, "coder", "train")
+    assert first["judge"] == 0
+    assert last["judge"] > 0
+
+
+def test_only_the_model_is_judged_by_forecasts(folder):
+    for name in STAGES:
+        (found,) = _records(folder, name, "validation")
+        assert np.isfinite(found["loss"])
+        assert ("rmse" in found) == (name == "model")
+
+
+def test_members_are_drawn_from_one_state(folder):
+    words = [
+        "predict", "--model", str(folder / "model" / "checkpoint.npz"), "--conform",
+        "--data", str(folder / "weather.nc"), "--steps", "3", "--members", "3",
+        "--init", "2020-01-12T00", "--output", str(folder / "set.nc"), "--overwrite",
+    ]  # fmt: skip
+    assert main.main(words) == 0
+    with xarray.open_dataset(folder / "set.nc", decode_timedelta=True) as found:
+        assert "drawn by the model, 3 members" in found.attrs["perturbation"]
+        assert found.attrs["source"].endswith(", PreDiff")
+        values = found[toys.PRESSURE].squeeze()
+        assert values.sizes["prediction_timedelta"] == 4
+        numbers = values.transpose("number", ...).values
+    assert np.isfinite(numbers).all()
+    assert numbers.min() >= RANGE[0] and numbers.max() <= RANGE[1]
+    for one in range(3):
+        for other in range(one):
+            assert np.abs(numbers[one] - numbers[other]).max() > 1
+
+
+def test_the_one_file_forecasts_alone(folder, tmp_path):
+    alone = tmp_path / "model.npz"
+    alone.write_bytes((folder / "model" / "checkpoint.npz").read_bytes())
+    words = [
+        "predict", "--model", str(alone), "--data", str(folder / "weather.nc"),
+        "--conform", "--out-dir", str(tmp_path), "--output", str(tmp_path / "out.nc"),
+    ]  # fmt: skip
+    assert main.main(words) == 0
+    with xarray.open_dataset(tmp_path / "out.nc") as found:
+        assert found.sizes["time"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("model", ["model.autoencoder=''"], "model.autoencoder: missing"),
+        ("model", ["model.autoencoder=none.npz"], "none.npz does not exist"),
+        (
+            "reader",
+            ["model.autoencoder={folder}/model/checkpoint.npz"],
+            "holds the forecast model (stage 2); the autoencoder (stage 1)",
+        ),
+        (
+            "model",
+            ["model.denoiser.target_shape=[2, 2, 4, 3]",
+             "model.denoiser.input_shape=[3, 2, 4, 3]"],
+            "the autoencoder has 2 latent channels, and the network works on 3",
+        ),
+        (
+            "model",
+            ["model.denoiser.target_shape=[2, 4, 4, 2]",
+             "model.denoiser.input_shape=[3, 4, 4, 2]"],
+            "frames have 4x8 points, and the model works on 8x8",
+        ),
+        ("model", ["stages.0.rollout=2"], "trained on single steps; 1 would work"),
+        ("coder", ["loss.kind=mse"], "has a loss of its own; leave it out"),
+        ("coder", ["validation.metric=rmse"], "makes no forecasts; use loss"),
+        (
+            "model",
+            ["optimizer.trained=['vae_decoder/*']", "optimizer.frozen=['*']"],
+            "comes from another file and is not trained",
+        ),
+        (
+            "model",
+            ["init_from={{path: {folder}/reader/checkpoint.npz}}"],
+            "holds an alignment network (stage 3)",
+        ),
+        (
+            "model",
+            ["init_from={{path: {folder}/model/checkpoint.npz, adapt: true}}"],
+            "PreDiff carries no weights over",
+        ),
+    ],
+)  # fmt: skip
+def test_settings_that_do_not_fit_end_with_one_line(
+    folder, tmp_path, capsys, name, changes, message
+):
+    changes = [change.format(folder=folder) for change in changes]
+    dry = [] if "init_from" in changes[0] else ["--dry-run"]
+    words = [w for c in [*changes, f"output={tmp_path / 'run'}"] for w in ("--set", c)]
+    code = main.main(["train", str(folder / f"{name}.yaml"), *words, *dry])
+    error = capsys.readouterr().err
+    assert code == 2
+    assert message in error
+
+
+def test_a_part_is_no_forecast_model(folder, capsys):
+    path = str(folder / "coder" / "checkpoint.npz")
+    words = ["predict", "--model", path, "--data", str(folder / "weather.nc")]
+    assert main.main([*words, "--conform"]) == 2
+    assert "holds an autoencoder of PreDiff, which makes no" in capsys.readouterr().err
+    assert main.main(["info", path]) == 0
+    assert "prediff_autoencoder" in capsys.readouterr().out
+
+
+def _start(folder, tmp_path, name, path, *changes):
+    """Trains on from a file by updates of no size, and returns what is published."""
+    sets = [
+        f"init_from.path={path}", f"output={tmp_path / 'on'}", "schedule.peak=0",
+        "stages.0.steps=1", "data.validation=null", *changes,
+    ]  # fmt: skip
+    assert _train(folder, name, *sets) == 0
+    return models.load_model(tmp_path / "on" / "checkpoint.npz").params
+
+
+@pytest.mark.parametrize("name", list(STAGES))
+def test_training_goes_on_from_a_file_of_the_stage(folder, tmp_path, name):
+    path = folder / name / "checkpoint.npz"
+    found = _start(folder, tmp_path, name, path)
+    jax.tree.map(np.testing.assert_array_equal, found, models.load_model(path).params)
+
+
+def test_published_weights_are_taken_up(folder, tmp_path):
+    coder = stages.open_autoencoder(folder / "coder" / "checkpoint.npz")
+    arrays = autoencoder_kl.export(coder.params, coder.model_config.autoencoder)
+    vae = tmp_path / "vae.safetensors"
+    flat.write(vae, arrays, format="safetensors", metadata={"format": "pt"})
+    held = stages.open_denoiser(folder / "model" / "checkpoint.npz")
+    unet = {m: v for m, v in held.params.items() if m.startswith("earthformer")}
+    arrays = prediff_networks.export(unet, held.model_config.denoiser)
+    path = tmp_path / "unet.safetensors"
+    flat.write(path, arrays, format="safetensors", metadata={"format": "pt"})
+    sizes = [f"model.latent.{name}={value}" for name, value in CODER.items()]
+    sets = [f"model.autoencoder={vae}", f"model.value_range={RANGE}", *sizes]
+    found = _start(folder, tmp_path, "model", path, *sets)
+    for module, values in {**unet, **coder.params}.items():
+        jax.tree.map(np.testing.assert_array_equal, found[module], values)
+
+
+def test_the_model_opens_as_a_nowcaster_and_guides(folder):
+    nowcast = prediff.open_nowcaster(
+        folder / "model" / "checkpoint.npz",
+        members=2,
+        guide=prediff.IntensityGuide(path=folder / "reader" / "checkpoint.npz"),
+    )
+    weather = xarray.open_dataset(folder / "weather.nc")[toys.PRESSURE].values
+    found = nowcast(weather[:, :3], 2)
+    assert found.shape == (2, 1, 2, 4, 8)
+    assert np.isfinite(found).all()

@@ -1,0 +1,175 @@
+"""Tests of training the autoencoder and the alignment network of PreDiff."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.prediff import stage_cases
+from tests.training import toys
+from weatherlib.nn import autoencoder, autoencoder_training
+from weatherlib.nn.autoencoder_config import DECODER, ENCODER, AutoencoderLossConfig
+from weatherlib.prediff import alignment_predictor, autoencoder_predictor, stage_frames
+from weatherlib.prediff.config import ALIGNMENT
+
+KEY = stage_cases.KEY
+PLAIN = stage_cases.AUTOENCODER
+JUDGED = PLAIN.replace(
+    loss=AutoencoderLossConfig(
+        adversarial_weight=0.5,
+        adversarial_start=10,
+        gradient_weight=0.5,
+        spectral_weight=0.1,
+    )
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick():
+    with toys.quick_compilation():
+        yield
+
+
+def test_updates_of_the_autoencoder_lower_its_loss():
+    fresh = stage_cases.params(PLAIN)
+    assert stage_cases.roots(fresh) == {ENCODER, DECODER, "autoencoder_loss"}
+    compute = stage_cases.gradient(PLAIN)
+    assert stage_cases.lowered(compute, fresh, updates=20, rate=0.02)
+
+
+def _judged(update):
+    compute = stage_cases.gradient(JUDGED)
+    params = stage_cases.params(JUDGED)
+    return compute(params, {}, KEY, stage_cases.sample(), update=jnp.int32(update))
+
+
+def test_before_its_start_the_discriminator_neither_counts_nor_learns():
+    (_, (numbers, _)), found = _judged(9)
+    assert float(numbers["judge"]) == 0
+    assert stage_cases.largest(found, autoencoder_predictor.JUDGE) == 0
+    assert stage_cases.largest(found, ENCODER) > 0
+    (_, (numbers, _)), found = _judged(10)
+    assert float(numbers["judge"]) > 0
+    assert stage_cases.largest(found, autoencoder_predictor.JUDGE) > 0
+
+
+def test_one_loss_trains_each_network_by_its_own_terms():
+    params = stage_cases.params(JUDGED)
+    _, found = _judged(10)
+    inputs, targets, _ = stage_cases.sample()
+    fields = jnp.concatenate(
+        [
+            stage_frames.read(data, JUDGED.value_range).reshape(-1, 8, 8, 1)
+            for data in (inputs, targets)
+        ]
+    )
+    coder = {m: v for m, v in params.items() if m.split("/")[0] in (ENCODER, DECODER)}
+    judge = {m: v for m, v in params.items() if m.split("/")[0] == "judge"}
+    model = autoencoder.Autoencoder(sizes=stage_cases.CODER)
+    apply = autoencoder_predictor._discriminator(JUDGED).apply
+
+    def of_coder(coder, key):
+        return autoencoder_training.autoencoder_loss(
+            model,
+            JUDGED.loss,
+            coder,
+            fields,
+            key,
+            log_variance=params["autoencoder_loss"]["log_variance"],
+            judge=lambda x: apply(judge, x),
+            step=jnp.int32(10),
+        )
+
+    def of_judge(judge, decoded):
+        return autoencoder_training.judge_loss(
+            JUDGED.loss, lambda x: apply(judge, x), fields, decoded, jnp.int32(10)
+        )
+
+    def whole(coder, judge):
+        key = jax.random.split(KEY)[1]
+        loss, pull = jax.value_and_grad(lambda c: of_coder(c, key).loss)(coder)
+        decoded = of_coder(coder, key).decoded
+        return loss, pull, jax.grad(of_judge)(judge, decoded)
+
+    _, expected, of_its_own = jax.jit(whole)(coder, judge)
+    for tree in (expected, of_its_own):
+        for module, values in tree.items():
+            for name, value in values.items():
+                bound = 2e-4 * max(float(jnp.abs(value).max()), 1e-3)
+                np.testing.assert_allclose(
+                    found[module][name], value, atol=bound, err_msg=module
+                )
+
+
+def test_in_validation_the_discriminator_does_not_count():
+    loss = jax.jit(stage_cases.objective(JUDGED, is_training=False).loss)
+    found, (numbers, _) = loss(
+        stage_cases.params(JUDGED), {}, KEY, stage_cases.sample()
+    )
+    assert set(numbers) == {"error", "kl"}
+    assert np.isfinite(float(found))
+
+
+def test_a_whole_loss_in_bfloat16_is_near_float32():
+    params, data = stage_cases.params(JUDGED), stage_cases.sample()
+    exact = jax.jit(stage_cases.objective(JUDGED).loss)
+    expected = float(exact(params, {}, KEY, data)[1][0]["error"])
+    cast = jax.jit(stage_cases.objective(JUDGED, "bfloat16").loss)
+    found = float(cast(params, {}, KEY, data)[1][0]["error"])
+    assert found == pytest.approx(expected, rel=0.05)
+
+
+def test_updates_of_the_alignment_network_lower_its_loss_alone():
+    config = stage_cases.ALIGNMENT
+    compute = stage_cases.gradient(config)
+    fresh = stage_cases.params(config)
+    (loss, (numbers, _)), found = compute(fresh, {}, KEY, stage_cases.sample())
+    assert float(numbers["rmse"]) == pytest.approx(float(loss) ** 0.5, rel=1e-5)
+    assert stage_cases.largest(found, ENCODER) == 0
+    assert stage_cases.largest(found, DECODER) == 0
+    assert stage_cases.largest(found, ALIGNMENT) > 0
+    assert stage_cases.lowered(compute, fresh, updates=15, rate=0.01)
+
+
+def test_quantities_are_those_of_each_frame():
+    frames = stage_cases.pixels()[..., None]
+    mean = alignment_predictor.QUANTITIES["avg_x"](jnp.asarray(frames))
+    largest = alignment_predictor.QUANTITIES["max_x"](jnp.asarray(frames))
+    np.testing.assert_allclose(mean[..., 0], frames.mean((2, 3, 4)), rtol=1e-5)
+    np.testing.assert_array_equal(largest[..., 0], frames.max((2, 3, 4)))
+
+
+@pytest.mark.parametrize("config", [PLAIN, stage_cases.ALIGNMENT])
+def test_parts_make_no_forecasts(config):
+    made = stage_cases.make(config)
+    with pytest.raises(ValueError, match="makes no forecasts"):
+        made(*stage_cases.sample())
+    with pytest.raises(ValueError, match="rollout to 1"):
+        made.loss_and_predictions(*stage_cases.sample())
+
+
+@pytest.mark.parametrize(
+    ("config", "change", "message"),
+    [
+        (PLAIN, {"output_length": 0}, "output_length must be at least 1, found 0"),
+        (
+            PLAIN,
+            {"autoencoder": stage_cases.CODER.replace(out_channels=2)},
+            "as many channels must come out as go in, found 1 and 2",
+        ),
+        (stage_cases.ALIGNMENT, {"scale_factor": 0.0}, "scale_factor must be positive"),
+        (
+            stage_cases.ALIGNMENT,
+            {"network": stage_cases.ALIGNMENT.network.replace(out_channels=2)},
+            "out_channels must be 1, found 2",
+        ),
+        (
+            stage_cases.ALIGNMENT,
+            {"network": stage_cases.ALIGNMENT.network.replace(out_len=1)},
+            "readout_seq must be true and out_len 2 or none",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(config, change, message):
+    with pytest.raises(ValueError, match=message):
+        config.replace(**change)

@@ -10,39 +10,39 @@ import yaml
 
 from tests.prediff import stage_cases
 from tests.training import toys
-from weatherlib import prediff
-from weatherlib.cli import families, main, models
+from weatherlib import prediff, training
+from weatherlib.cli import families, main, models, starting
 from weatherlib.nn import autoencoder
-from weatherlib.prediff import stages
+from weatherlib.prediff import stage_config, stages
 from weatherlib.weights import autoencoder_kl, flat, prediff_networks
 
 RANGE = [99000.0, 104000.0]
 CODER = {
     "in_channels": 1, "out_channels": 1, "latent_channels": 2,
-    "block_out_channels": [4, 8], "layers_per_block": 1, "norm_num_groups": 2,
+    "block_out_channels": [4, 4], "layers_per_block": 1, "norm_num_groups": 2,
+    "mid_block_add_attention": False,
 }  # fmt: skip
 SIZES = {
-    "base_units": 8, "depth": [1], "num_heads": 2, "block_attn_patterns": "axial",
-    "time_embed_use_scale_shift_norm": True,
+    "base_units": 4, "depth": [1], "num_heads": 1,
+    "block_cuboid_size": [[4, 4, 4]], "block_cuboid_strategy": [["l", "l", "l"]],
+    "block_cuboid_shift_size": [[0, 0, 0]], "time_embed_use_scale_shift_norm": True,
 }  # fmt: skip
 NOISE = {"schedule": {"kind": "scaled_linear", "steps": 10, "start": 1e-3, "end": 0.3}}
 STAGES = {
     "coder": {
         "family": "prediff_autoencoder", "value_range": RANGE, "autoencoder": CODER,
         "output_length": 2,
-        "loss": {"adversarial_weight": 0.5, "adversarial_start": 2},
-        "discriminator": {"width": 4, "layers": 1, "groups": 2},
     },
     "model": {
         "family": "prediff", "scale_factor": None, "diffusion": NOISE,
         "denoiser": {
-            "input_shape": [3, 2, 4, 2], "target_shape": [2, 2, 4, 2], **SIZES
+            "input_shape": [3, 4, 4, 2], "target_shape": [2, 4, 4, 2], **SIZES
         },
         "sampler": {"steps": 3},
     },
     "reader": {
         "family": "prediff_alignment", "scale_factor": None, "diffusion": NOISE,
-        "network": {"input_shape": [2, 2, 4, 2], **SIZES},
+        "network": {"input_shape": [2, 4, 4, 2], **SIZES},
     },
 }  # fmt: skip
 
@@ -69,13 +69,13 @@ def _settings(folder, name):
                 "input_duration": "18h",
             },
             "train": {"end": "2020-01-10"},
-            "validation": {"start": "2020-01-10"},
+            "validation": {"start": "2020-01-10"} if name == "model" else None,
         },
         "model": model,
         "optimizer": {"weight_decay": 0.1, "ema": 0.5},
         "schedule": {"peak": 0.01},
         "stages": [{"steps": 4, "batch_size": 2}],
-        "validation": {"every": 4, "samples": 2, "leads": [1, 2]},
+        "validation": {"every": 4, "samples": 2, "batch_size": 2, "leads": [1, 2]},
         "log_every": 2,
         "license": "CC0-1.0",
     }
@@ -90,12 +90,28 @@ def _train(folder, name, *changes):
 def folder(tmp_path_factory):
     """A folder with weather, configurations and runs of a few updates."""
     folder = tmp_path_factory.mktemp("prediff")
-    toys.weather()[[toys.PRESSURE]].to_netcdf(folder / "weather.nc")
+    toys.weather(lat=8)[[toys.PRESSURE]].to_netcdf(folder / "weather.nc")
     for name in STAGES:
         values = yaml.safe_dump(_settings(folder, name))
         (folder / f"{name}.yaml").write_text(values)
+    for name in ("coder", "model"):
         assert _train(folder, name) == 0
     return folder
+
+
+@pytest.fixture(scope="module")
+def reader(folder):
+    """The file of an alignment network that is not trained."""
+    coder = stages.open_autoencoder(folder / "coder" / "checkpoint.npz")
+    held = stages.open_denoiser(folder / "model" / "checkpoint.npz")
+    _, config = families.find_family(STAGES["reader"])
+    shared = ("latent", "digest", "scale_factor", "value_range")
+    config = config.replace(**{name: held.model_config[name] for name in shared})
+    weights = stage_cases.params(config)
+    path = folder / "reader.npz"
+    name = stage_config.PREDIFF_ALIGNMENT
+    stage_cases.save(path, config, weights, name, task_config=coder.task_config)
+    return path
 
 
 def _records(folder, name, kind):
@@ -107,7 +123,6 @@ def test_each_stage_writes_the_file_of_its_family(folder):
     roots = {
         "coder": {"vae_encoder", "vae_decoder"},
         "model": {"vae_encoder", "vae_decoder", "earthformer_unet"},
-        "reader": {"alignment"},
     }
     for name, expected in roots.items():
         path = folder / name / "checkpoint.npz"
@@ -128,8 +143,6 @@ def test_the_autoencoder_of_the_model_is_that_of_its_file_to_the_last_bit(folder
     assert config.autoencoder == ""
     assert config.latent == coder.model_config.autoencoder
     assert config.digest == stages.digest(coder.params)
-    reader = stages.open_alignment(folder / "reader" / "checkpoint.npz").model_config
-    assert (reader.digest, reader.scale_factor) == (config.digest, config.scale_factor)
 
 
 def test_latent_fields_are_brought_to_unit_spread(folder):
@@ -143,17 +156,39 @@ def test_latent_fields_are_brought_to_unit_spread(folder):
     assert spread == pytest.approx(1, abs=0.2)
 
 
-def test_the_discriminator_learns_from_its_start_on(folder):
-    first, last = _records(folder, "coder", "train")
-    assert first["judge"] == 0
-    assert last["judge"] > 0
+def test_only_the_loss_of_a_forecast_model_has_forecasts_beside(folder):
+    (found,) = _records(folder, "model", "validation")
+    assert np.isfinite(found["loss"])
+    assert list(found["rmse"][toys.PRESSURE]) == ["1", "2"]
 
 
-def test_only_the_model_is_judged_by_forecasts(folder):
-    for name in STAGES:
-        (found,) = _records(folder, name, "validation")
-        assert np.isfinite(found["loss"])
-        assert ("rmse" in found) == (name == "model")
+@pytest.mark.slow
+def test_a_discriminator_learns_from_its_start_on(folder, tmp_path):
+    changes = [
+        f"output={tmp_path / 'run'}", "model.loss.adversarial_weight=0.5",
+        "model.loss.adversarial_start=2",
+        "model.discriminator={width: 4, layers: 1, groups: 2}",
+        "data.validation.start=2020-01-10",
+    ]  # fmt: skip
+    assert _train(folder, "coder", *changes) == 0
+    first, last = _records(tmp_path, "run", "train")
+    assert first["losses"]["judge"] == 0
+    assert last["losses"]["judge"] > 0
+    assert last["options"] == {"update": 3}
+    (found,) = _records(tmp_path, "run", "validation")
+    assert np.isfinite(found["loss"]) and "rmse" not in found
+    held = models.load_model(tmp_path / "run" / "checkpoint.npz")
+    assert stage_cases.roots(held.params) == {"vae_encoder", "vae_decoder"}
+
+
+@pytest.mark.slow
+def test_an_alignment_network_is_trained(folder):
+    assert _train(folder, "reader") == 0
+    held = stages.open_alignment(folder / "reader" / "checkpoint.npz")
+    model = stages.open_denoiser(folder / "model" / "checkpoint.npz").model_config
+    for name in ("digest", "scale_factor", "latent"):
+        assert held.model_config[name] == model[name]
+    assert stage_cases.roots(held.params) == {"alignment"}
 
 
 def test_members_are_drawn_from_one_state(folder):
@@ -200,15 +235,15 @@ def test_the_one_file_forecasts_alone(folder, tmp_path):
         ),
         (
             "model",
-            ["model.denoiser.target_shape=[2, 2, 4, 3]",
-             "model.denoiser.input_shape=[3, 2, 4, 3]"],
+            ["model.denoiser.target_shape=[2, 4, 4, 3]",
+             "model.denoiser.input_shape=[3, 4, 4, 3]"],
             "the autoencoder has 2 latent channels, and the network works on 3",
         ),
         (
             "model",
-            ["model.denoiser.target_shape=[2, 4, 4, 2]",
-             "model.denoiser.input_shape=[3, 4, 4, 2]"],
-            "frames have 4x8 points, and the model works on 8x8",
+            ["model.denoiser.target_shape=[2, 2, 4, 2]",
+             "model.denoiser.input_shape=[3, 2, 4, 2]"],
+            "frames have 8x8 points, and the model works on 4x8",
         ),
         ("model", ["stages.0.rollout=2"], "trained on single steps; 1 would work"),
         ("coder", ["loss.kind=mse"], "has a loss of its own; leave it out"),
@@ -218,25 +253,14 @@ def test_the_one_file_forecasts_alone(folder, tmp_path):
             ["optimizer.trained=['vae_decoder/*']", "optimizer.frozen=['*']"],
             "comes from another file and is not trained",
         ),
-        (
-            "model",
-            ["init_from={{path: {folder}/reader/checkpoint.npz}}"],
-            "holds an alignment network (stage 3)",
-        ),
-        (
-            "model",
-            ["init_from={{path: {folder}/model/checkpoint.npz, adapt: true}}"],
-            "PreDiff carries no weights over",
-        ),
     ],
 )  # fmt: skip
 def test_settings_that_do_not_fit_end_with_one_line(
     folder, tmp_path, capsys, name, changes, message
 ):
     changes = [change.format(folder=folder) for change in changes]
-    dry = [] if "init_from" in changes[0] else ["--dry-run"]
     words = [w for c in [*changes, f"output={tmp_path / 'run'}"] for w in ("--set", c)]
-    code = main.main(["train", str(folder / f"{name}.yaml"), *words, *dry])
+    code = main.main(["train", str(folder / f"{name}.yaml"), *words, "--dry-run"])
     error = capsys.readouterr().err
     assert code == 2
     assert message in error
@@ -251,47 +275,69 @@ def test_a_part_is_no_forecast_model(folder, capsys):
     assert "prediff_autoencoder" in capsys.readouterr().out
 
 
-def _start(folder, tmp_path, name, path, *changes):
-    """Trains on from a file by updates of no size, and returns what is published."""
-    sets = [
-        f"init_from.path={path}", f"output={tmp_path / 'on'}", "schedule.peak=0",
-        "stages.0.steps=1", "data.validation=null", *changes,
-    ]  # fmt: skip
-    assert _train(folder, name, *sets) == 0
-    return models.load_model(tmp_path / "on" / "checkpoint.npz").params
+def _taken(name, path, extra=(), **options):
+    """Returns what training would start from, with parameters of its own beside."""
+    held = models.load_model(path if path.suffix == ".npz" else options.pop("of"))
+    fresh = {
+        module: {key: np.full(value.shape, 7.0, np.float32) for key, value in v.items()}
+        for module, v in held.params.items()
+    }
+    fresh |= {module: {"b": np.full(2, 7.0, np.float32)} for module in extra}
+    family = families.FAMILIES[STAGES[name]["family"]]()
+    init = training.InitConfig(path=path, **options)
+    return starting.take(init, family, fresh, model=held.model_config)
 
 
-@pytest.mark.parametrize("name", list(STAGES))
-def test_training_goes_on_from_a_file_of_the_stage(folder, tmp_path, name):
-    path = folder / name / "checkpoint.npz"
-    found = _start(folder, tmp_path, name, path)
-    jax.tree.map(np.testing.assert_array_equal, found, models.load_model(path).params)
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [("coder", "judge/conv_0"), ("model", "diffusion"), ("reader", "vae_encoder/x")],
+)
+def test_training_goes_on_from_a_file_of_the_stage(folder, reader, name, own):
+    path = reader if name == "reader" else folder / name / "checkpoint.npz"
+    found = _taken(name, path, [own])
+    held = models.load_model(path).params
+    for module, values in held.items():
+        if name == "model" and module.startswith("vae_"):
+            continue  # These come from the file of the autoencoder.
+        jax.tree.map(np.testing.assert_array_equal, found[module], values)
+    assert (found[own]["b"] == 7).all()
+
+
+def test_a_file_of_another_stage_is_no_start(folder, reader):
+    path = reader
+    family = families.FAMILIES["prediff"]()
+    with pytest.raises(ValueError, match=r"holds an alignment network \(stage 3\)"):
+        starting.take(training.InitConfig(path=path), family, {}, model=None)
+    path = folder / "model" / "checkpoint.npz"
+    with pytest.raises(ValueError, match="PreDiff carries no weights over"):
+        _taken("model", path, adapt=True)
 
 
 def test_published_weights_are_taken_up(folder, tmp_path):
     coder = stages.open_autoencoder(folder / "coder" / "checkpoint.npz")
+    vae, unet = tmp_path / "vae.safetensors", tmp_path / "unet.safetensors"
     arrays = autoencoder_kl.export(coder.params, coder.model_config.autoencoder)
-    vae = tmp_path / "vae.safetensors"
     flat.write(vae, arrays, format="safetensors", metadata={"format": "pt"})
     held = stages.open_denoiser(folder / "model" / "checkpoint.npz")
-    unet = {m: v for m, v in held.params.items() if m.startswith("earthformer")}
-    arrays = prediff_networks.export(unet, held.model_config.denoiser)
-    path = tmp_path / "unet.safetensors"
-    flat.write(path, arrays, format="safetensors", metadata={"format": "pt"})
-    sizes = [f"model.latent.{name}={value}" for name, value in CODER.items()]
-    sets = [f"model.autoencoder={vae}", f"model.value_range={RANGE}", *sizes]
-    found = _start(folder, tmp_path, "model", path, *sets)
-    for module, values in {**unet, **coder.params}.items():
+    own = {m: v for m, v in held.params.items() if m.startswith("earthformer")}
+    arrays = prediff_networks.export(own, held.model_config.denoiser)
+    flat.write(unet, arrays, format="safetensors", metadata={"format": "pt"})
+    found = _taken("model", unet, of=folder / "model" / "checkpoint.npz")
+    for module, values in own.items():
         jax.tree.map(np.testing.assert_array_equal, found[module], values)
+    asked = held.model_config.replace(autoencoder=str(vae), digest="")
+    config, params = families.FAMILIES["prediff"]().complete(asked, None)
+    assert config == held.model_config
+    jax.tree.map(np.testing.assert_array_equal, params, coder.params)
 
 
-def test_the_model_opens_as_a_nowcaster_and_guides(folder):
+def test_the_model_opens_as_a_nowcaster_and_guides(folder, reader):
     nowcast = prediff.open_nowcaster(
         folder / "model" / "checkpoint.npz",
         members=2,
-        guide=prediff.IntensityGuide(path=folder / "reader" / "checkpoint.npz"),
+        guide=prediff.IntensityGuide(path=reader),
     )
     weather = xarray.open_dataset(folder / "weather.nc")[toys.PRESSURE].values
     found = nowcast(weather[:, :3], 2)
-    assert found.shape == (2, 1, 2, 4, 8)
+    assert found.shape == (2, 1, 2, 8, 8)
     assert np.isfinite(found).all()

@@ -173,7 +173,7 @@ def largest(tree, root):
     return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(held))
 
 
-def save(path, config, weights, architecture):
+def save(path, config, weights, architecture, task_config=TASK):
     """Writes the published file of a stage."""
     kinds = {
         stage_config.PREDIFF_AUTOENCODER: stage_config.AutoencoderCheckPoint,
@@ -184,7 +184,7 @@ def save(path, config, weights, architecture):
         architecture=architecture,
         params=stages.published(architecture, jax.device_get(weights)),
         model_config=config,
-        task_config=TASK,
+        task_config=task_config,
         description="",
         license="",
     )

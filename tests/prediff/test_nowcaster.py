@@ -140,7 +140,7 @@ def test_it_is_scored_beside_persistence(nowcast):
 
 def test_a_constraint_in_pixels_moves_the_members(folder):
     def wet(pixels, target):
-        return 0.01 * (pixels.mean((1, 2, 3, 4)) - target) ** 2
+        return 10.0 * (pixels.mean((1, 2, 3, 4)) - target) ** 2
 
     open_with = lambda guide: prediff.open_nowcaster(  # noqa: E731
         folder / "prediff.npz", members=3, guide=guide

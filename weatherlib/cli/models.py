@@ -270,7 +270,8 @@ def find_statistics(
       bundled_data: Whether the data are the bundled sample, so that a random model may
         be tried with the sample's statistics.
 
-    Models that take data in their own units need none, and get neutral ones.
+    Models that take data in their own units need none, and get those of the range that
+    they were made for.
 
     Raises:
       FileNotFoundError: There are none, naming the three files.
@@ -284,7 +285,7 @@ def find_statistics(
     elif model.path is None:
         statistics = load_statistics()
     elif _needs_none(model):
-        statistics = _neutral_statistics(model.task_config)
+        statistics = _range_statistics(model)
     else:
         statistics = load_statistics(model.path.parent / "stats")
     normalization.check_statistics(model.task_config, **statistics.by_level)
@@ -379,13 +380,17 @@ def _needs_none(model: Model) -> bool:
     return not (model.path.parent / "stats").is_dir()
 
 
-def _neutral_statistics(task_config: task.TaskConfig) -> Statistics:
-    names = (*task_config.input_variables, *task_config.target_variables)
-    ones = xarray.Dataset({name: np.float32(1) for name in dict.fromkeys(names)})
+def _range_statistics(model: Model) -> Statistics:
+    """Returns statistics of which the values of a model are up to one deviation off."""
+    low, high = model.model_config.value_range
+    task_config = model.task_config
+    names = dict.fromkeys((*task_config.input_variables, *task_config.target_variables))
+    half = np.float32((high - low) / 2)
+    spread = xarray.Dataset(dict.fromkeys(names, half))
     return Statistics(
-        diffs_stddev_by_level=ones,
-        mean_by_level=xarray.zeros_like(ones),
-        stddev_by_level=ones,
+        diffs_stddev_by_level=spread,
+        mean_by_level=spread + np.float32(low),
+        stddev_by_level=spread,
     )
 
 

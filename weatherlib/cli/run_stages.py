@@ -94,6 +94,11 @@ def completed(
     """
     if family.own_loss:
         _require_own_loss(settings)
+    if not family.forecasts and settings.validation.metric != "loss":
+        raise ValueError(
+            f"validation.metric {settings.validation.metric}: the family "
+            f"{settings.model['family']} makes no forecasts; use loss"
+        )
     if family.complete is None:
         return model, {}
     return family.complete(model, functools.partial(_even_batch, source))
@@ -217,11 +222,6 @@ def validator(
     """
     judging, period = settings.validation, settings.data.validation
     if not family.forecasts:
-        if judging.metric != "loss":
-            raise ValueError(
-                f"validation.metric {judging.metric}: the family "
-                f"{settings.model['family']} makes no forecasts; use loss"
-            )
         judging = judging.replace(leads=())
     leads = _validation_leads(settings, source, family)
     if leads is not None:

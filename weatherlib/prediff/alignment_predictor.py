@@ -168,20 +168,17 @@ class AlignmentPredictor(predictor_base.Predictor):
 
 
 def first_params(config: PreDiffAlignmentConfig, key: Array) -> PyTree:
-    """Returns first parameters of network and autoencoder, by path.
-
-    Those of the autoencoder are to be replaced by trained ones.
+    """Returns first parameters of all parts, by path; zeros for the autoencoder.
 
     Args:
       config: Sizes.
       key: Draws them.
     """
-    of_coder, of_network = jax.random.split(key)
-    found = dict(latent_stage.autoencoder_of(config).init(of_coder))
+    found = latent_stage.blank(config)
     sizes = config.network
 
     def run() -> Array:
         noisy = jnp.zeros((1, *sizes.input_shape))
         return alignment.AlignmentNetwork(sizes)(noisy, jnp.zeros(1, jnp.int32))
 
-    return found | hk.transform(run).init(of_network)
+    return found | hk.transform(run).init(key)

@@ -192,7 +192,7 @@ def first_params(config: PreDiffAutoencoderConfig, key: Array) -> PyTree:
     found = dict(autoencoder.Autoencoder(sizes=sizes).init(of_coder))
     found[_ERROR] = {"log_variance": jnp.zeros((), jnp.float32)}
     if config.loss.adversarial_weight:
-        side = 2 ** (config.discriminator.layers + 1)
+        side = discriminator.smallest_side(config.discriminator.layers)
         fields = jnp.zeros((1, side, side, sizes.out_channels))
         found |= _discriminator(config).init(of_judge, fields)
     return found

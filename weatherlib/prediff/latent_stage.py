@@ -19,6 +19,7 @@ from weatherlib.typing import PyTree
 __all__ = [
     "HELD",
     "autoencoder_of",
+    "blank",
     "cast",
     "computing_dtype",
     "forecast_model",
@@ -98,6 +99,15 @@ def lifted(init: Callable[[Array], PyTree]) -> PyTree:
 def part(params: PyTree, *roots: str) -> PyTree:
     """Returns the parameters whose paths begin with one of these names."""
     return {m: v for m, v in params.items() if m.split("/")[0] in roots}
+
+
+def blank(config: LatentConfig) -> PyTree:
+    """Returns zeros in place of the parameters of the autoencoder, by path.
+
+    They are to be replaced by trained ones, so none are drawn.
+    """
+    shapes = jax.eval_shape(autoencoder_of(config).init, jax.random.PRNGKey(0))
+    return jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), dict(shapes))
 
 
 def computing_dtype(given: Any) -> Any:

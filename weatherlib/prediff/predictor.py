@@ -266,16 +266,13 @@ class PreDiff(predictor_base.Predictor):
 
 
 def first_params(config: PreDiffConfig, key: Array) -> PyTree:
-    """Returns first parameters of all parts, by path.
-
-    Those of the autoencoder are to be replaced by trained ones.
+    """Returns first parameters of all parts, by path; zeros for the autoencoder.
 
     Args:
       config: Sizes.
       key: Draws them.
     """
-    of_coder, of_denoiser = jax.random.split(key)
-    found = dict(latent_stage.autoencoder_of(config).init(of_coder))
+    found = latent_stage.blank(config)
     sizes = config.denoiser
 
     def run() -> Array:
@@ -284,7 +281,7 @@ def first_params(config: PreDiffConfig, key: Array) -> PyTree:
         )
         return network.EarthformerUNet(sizes)(noisy, jnp.zeros(1, jnp.int32), context)
 
-    found |= hk.transform(run).init(of_denoiser)
+    found |= hk.transform(run).init(key)
     settings = config.diffusion
     if settings.learn_log_variance:
         start = jnp.full(settings.schedule.steps, settings.log_variance_start)

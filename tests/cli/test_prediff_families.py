@@ -19,12 +19,12 @@ from weatherlib.weights import autoencoder_kl, flat, prediff_networks
 RANGE = [99000.0, 104000.0]
 CODER = {
     "in_channels": 1, "out_channels": 1, "latent_channels": 2,
-    "block_out_channels": [4, 4], "layers_per_block": 1, "norm_num_groups": 2,
+    "block_out_channels": [4], "layers_per_block": 1, "norm_num_groups": 2,
     "mid_block_add_attention": False,
 }  # fmt: skip
 SIZES = {
     "base_units": 4, "depth": [1], "num_heads": 1,
-    "block_cuboid_size": [[4, 4, 4]], "block_cuboid_strategy": [["l", "l", "l"]],
+    "block_cuboid_size": [[5, 8, 8]], "block_cuboid_strategy": [["l", "l", "l"]],
     "block_cuboid_shift_size": [[0, 0, 0]], "time_embed_use_scale_shift_norm": True,
 }  # fmt: skip
 NOISE = {"schedule": {"kind": "scaled_linear", "steps": 10, "start": 1e-3, "end": 0.3}}
@@ -36,13 +36,13 @@ STAGES = {
     "model": {
         "family": "prediff", "scale_factor": None, "diffusion": NOISE,
         "denoiser": {
-            "input_shape": [3, 4, 4, 2], "target_shape": [2, 4, 4, 2], **SIZES
+            "input_shape": [3, 8, 8, 2], "target_shape": [2, 8, 8, 2], **SIZES
         },
         "sampler": {"steps": 3},
     },
     "reader": {
         "family": "prediff_alignment", "scale_factor": None, "diffusion": NOISE,
-        "network": {"input_shape": [2, 4, 4, 2], **SIZES},
+        "network": {"input_shape": [2, 8, 8, 2], **SIZES},
     },
 }  # fmt: skip
 
@@ -75,7 +75,7 @@ def _settings(folder, name):
         "optimizer": {"weight_decay": 0.1, "ema": 0.5},
         "schedule": {"peak": 0.01},
         "stages": [{"steps": 4, "batch_size": 2}],
-        "validation": {"every": 4, "samples": 2, "batch_size": 2, "leads": [1, 2]},
+        "validation": {"every": 4, "samples": 2, "batch_size": 2, "leads": []},
         "log_every": 2,
         "license": "CC0-1.0",
     }
@@ -94,8 +94,19 @@ def folder(tmp_path_factory):
     for name in STAGES:
         values = yaml.safe_dump(_settings(folder, name))
         (folder / f"{name}.yaml").write_text(values)
-    for name in ("coder", "model"):
-        assert _train(folder, name) == 0
+    _, config = families.find_family(STAGES["coder"])
+    task_config = training.DataConfig(
+        **_settings(folder, "coder")["data"]
+    ).task_config()
+    (folder / "coder").mkdir()
+    stage_cases.save(
+        folder / "coder" / "checkpoint.npz",
+        config,
+        stage_cases.params(config),
+        stage_config.PREDIFF_AUTOENCODER,
+        task_config=task_config,
+    )
+    assert _train(folder, "model") == 0
     return folder
 
 
@@ -129,7 +140,6 @@ def test_each_stage_writes_the_file_of_its_family(folder):
         assert families.recognise(path) == STAGES[name]["family"]
         held = models.load_model(path)
         assert stage_cases.roots(held.params) == expected
-        assert held.time_step == "360min"
         assert held.model_config.value_range == tuple(RANGE)
 
 
@@ -141,6 +151,7 @@ def test_the_autoencoder_of_the_model_is_that_of_its_file_to_the_last_bit(folder
             np.testing.assert_array_equal(held.params[module][name], value)
     config = held.model_config
     assert config.autoencoder == ""
+    assert models.load_model(folder / "model" / "checkpoint.npz").time_step == "360min"
     assert config.latent == coder.model_config.autoencoder
     assert config.digest == stages.digest(coder.params)
 
@@ -156,9 +167,17 @@ def test_latent_fields_are_brought_to_unit_spread(folder):
     assert spread == pytest.approx(1, abs=0.2)
 
 
-def test_only_the_loss_of_a_forecast_model_has_forecasts_beside(folder):
+def test_the_loss_judges_in_validation(folder):
     (found,) = _records(folder, "model", "validation")
     assert np.isfinite(found["loss"])
+    assert "rmse" not in found
+
+
+@pytest.mark.slow
+def test_forecasts_are_judged_where_leads_are_named(folder, tmp_path):
+    changes = [f"output={tmp_path / 'run'}", "validation.leads=[1, 2]"]
+    assert _train(folder, "model", *changes) == 0
+    (found,) = _records(tmp_path, "run", "validation")
     assert list(found["rmse"][toys.PRESSURE]) == ["1", "2"]
 
 
@@ -211,6 +230,7 @@ def test_members_are_drawn_from_one_state(folder):
             assert np.abs(numbers[one] - numbers[other]).max() > 1
 
 
+@pytest.mark.slow
 def test_the_one_file_forecasts_alone(folder, tmp_path):
     alone = tmp_path / "model.npz"
     alone.write_bytes((folder / "model" / "checkpoint.npz").read_bytes())
@@ -235,19 +255,19 @@ def test_the_one_file_forecasts_alone(folder, tmp_path):
         ),
         (
             "model",
-            ["model.denoiser.target_shape=[2, 4, 4, 3]",
-             "model.denoiser.input_shape=[3, 4, 4, 3]"],
+            ["model.denoiser.target_shape=[2, 8, 8, 3]",
+             "model.denoiser.input_shape=[3, 8, 8, 3]"],
             "the autoencoder has 2 latent channels, and the network works on 3",
         ),
         (
             "model",
-            ["model.denoiser.target_shape=[2, 2, 4, 2]",
-             "model.denoiser.input_shape=[3, 2, 4, 2]"],
+            ["model.denoiser.target_shape=[2, 4, 8, 2]",
+             "model.denoiser.input_shape=[3, 4, 8, 2]"],
             "frames have 8x8 points, and the model works on 4x8",
         ),
         ("model", ["stages.0.rollout=2"], "trained on single steps; 1 would work"),
         ("coder", ["loss.kind=mse"], "has a loss of its own; leave it out"),
-        ("coder", ["validation.metric=rmse"], "makes no forecasts; use loss"),
+        ("coder", ["validation.metric=rmse", "validation.leads=[1]"], "makes no forecasts; use loss"),
         (
             "model",
             ["optimizer.trained=['vae_decoder/*']", "optimizer.frozen=['*']"],
@@ -264,6 +284,14 @@ def test_settings_that_do_not_fit_end_with_one_line(
     error = capsys.readouterr().err
     assert code == 2
     assert message in error
+
+
+def test_data_in_their_own_units_need_no_statistics(folder, tmp_path):
+    alone = tmp_path / "model.npz"
+    alone.write_bytes((folder / "model" / "checkpoint.npz").read_bytes())
+    found = models.find_statistics(models.load_model(alone))
+    assert float(found.mean_by_level[toys.PRESSURE]) == sum(RANGE) / 2
+    assert float(found.stddev_by_level[toys.PRESSURE]) == (RANGE[1] - RANGE[0]) / 2
 
 
 def test_a_part_is_no_forecast_model(folder, capsys):
@@ -331,6 +359,7 @@ def test_published_weights_are_taken_up(folder, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, params, coder.params)
 
 
+@pytest.mark.slow
 def test_the_model_opens_as_a_nowcaster_and_guides(folder, reader):
     nowcast = prediff.open_nowcaster(
         folder / "model" / "checkpoint.npz",

@@ -10,10 +10,11 @@ import optax
 import xarray as xr
 
 from weatherlib import checkpoint, diffusion, task, training
-from weatherlib.nn import autoencoder_config
+from weatherlib.nn import autoencoder_config, gaussians
 from weatherlib.prediff import (
     alignment_predictor,
     autoencoder_predictor,
+    latent_diffusion,
     predictor,
     stage_config,
     stages,
@@ -33,7 +34,7 @@ CODER = autoencoder_config.AutoencoderConfig(
     in_channels=1,
     out_channels=1,
     latent_channels=2,
-    block_out_channels=(4, 4),
+    block_out_channels=(4,),
     layers_per_block=1,
     norm_num_groups=2,
     mid_block_add_attention=False,
@@ -45,7 +46,7 @@ AUTOENCODER = stage_config.PreDiffAutoencoderConfig(
 )
 SMALL = {
     "base_units": 4, "depth": (1,), "num_heads": 1,
-    "block_cuboid_size": ((4, 4, 4),), "block_cuboid_strategy": (("l", "l", "l"),),
+    "block_cuboid_size": ((5, 8, 8),), "block_cuboid_strategy": (("l", "l", "l"),),
     "block_cuboid_shift_size": ((0, 0, 0),), "time_embed_use_scale_shift_norm": True,
 }  # fmt: skip
 NOISE = diffusion.DiffusionConfig(
@@ -56,7 +57,7 @@ NOISE = diffusion.DiffusionConfig(
 )
 DENOISER = stage_config.PreDiffConfig(
     denoiser=EarthformerUNetConfig(
-        input_shape=(PAST, 4, 4, 2), target_shape=(AHEAD, 4, 4, 2), **SMALL
+        input_shape=(PAST, 8, 8, 2), target_shape=(AHEAD, 8, 8, 2), **SMALL
     ),
     latent=CODER,
     diffusion=NOISE,
@@ -64,7 +65,7 @@ DENOISER = stage_config.PreDiffConfig(
     sampler=diffusion.SamplerConfig(steps=3),
 )
 ALIGNMENT = stage_config.PreDiffAlignmentConfig(
-    network=AlignmentConfig(input_shape=(AHEAD, 4, 4, 2), **SMALL),
+    network=AlignmentConfig(input_shape=(AHEAD, 8, 8, 2), **SMALL),
     latent=CODER,
     diffusion=NOISE,
     digest="as made here",
@@ -209,3 +210,32 @@ def lowered(compute, weights, *, updates, rate, **options):
         weights, state = change(found, state, weights)
         losses.append(float(loss))
     return losses[-1] < losses[0] - 0.1 * abs(losses[0])
+
+
+def toy_model(config, **options):
+    """Returns functions without networks: futures are the last frame, and noise."""
+    del options
+    channels = config.sizes.latent_channels
+
+    def encode(params, frames):
+        del params
+        mean = jnp.repeat(frames, channels, -1)
+        return gaussians.DiagonalGaussian(mean, jnp.full_like(mean, -9.0))
+
+    def decode(params, latents):
+        del params
+        return latents.mean(-1, keepdims=True)
+
+    def denoise(params, noisy, t, context, key):
+        del params, key
+        schedule = model.schedule
+        left = diffusion.forward.lookup(schedule.alphas_cumprod, t, noisy)
+        mean = jnp.broadcast_to(context[:, -1:], noisy.shape)
+        gain = jnp.sqrt(left) * 0.04 / (left * 0.04 + 1 - left)
+        x0 = mean + gain * (noisy - jnp.sqrt(left) * mean)
+        return diffusion.forward.to_noise(schedule, x0, noisy, t, "x0")
+
+    model = latent_diffusion.LatentDiffusion(
+        settings=config.diffusion, encode=encode, decode=decode, denoise=denoise
+    )
+    return model

@@ -1,5 +1,7 @@
 """Tests of PreDiff as a nowcaster of radar pixels, and of the files it is made of."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from tests.prediff import stage_cases
 from tests.training import toys
 from weatherlib import diffusion, prediff
 from weatherlib.evaluation import nowcast_references, nowcasts
-from weatherlib.prediff import network, stage_config, stages
+from weatherlib.prediff import latent_stage, stage_config, stages
 
 CONFIG = stage_cases.DENOISER
 
@@ -17,6 +19,14 @@ CONFIG = stage_cases.DENOISER
 @pytest.fixture(autouse=True, scope="module")
 def quick():
     with toys.quick_compilation():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def toy():
+    """Puts functions without networks in place of those that take long to compile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latent_stage, "forecast_model", stage_cases.toy_model)
         yield
 
 
@@ -68,13 +78,17 @@ def test_only_the_last_frames_count_and_fewer_leads_are_cut(nowcast):
 
 def test_one_trace_serves_all_contexts_and_leads_of_a_shape(folder, monkeypatch):
     traced = []
-    inner = network.EarthformerUNet.__call__
 
-    def call(self, noisy, *arguments, **options):
-        traced.append(noisy.shape)
-        return inner(self, noisy, *arguments, **options)
+    def make(config, **options):
+        model = stage_cases.toy_model(config, **options)
 
-    monkeypatch.setattr(network.EarthformerUNet, "__call__", call)
+        def denoise(params, noisy, *rest):
+            traced.append(noisy.shape)
+            return model.denoise(params, noisy, *rest)
+
+        return dataclasses.replace(model, denoise=denoise)
+
+    monkeypatch.setattr(latent_stage, "forecast_model", make)
     nowcast = prediff.open_nowcaster(
         folder / "prediff.npz", members=3, members_at_once=2
     )
@@ -140,7 +154,7 @@ def test_it_is_scored_beside_persistence(nowcast):
 
 def test_a_constraint_in_pixels_moves_the_members(folder):
     def wet(pixels, target):
-        return 10.0 * (pixels.mean((1, 2, 3, 4)) - target) ** 2
+        return 0.01 * (pixels.mean((1, 2, 3, 4)) - target) ** 2
 
     open_with = lambda guide: prediff.open_nowcaster(  # noqa: E731
         folder / "prediff.npz", members=3, guide=guide
@@ -163,17 +177,36 @@ def test_the_alignment_network_moves_what_it_reads(folder):
         seen.append(context.shape)
         return context[:, -1].mean((1, 2, 3)) + 200
 
-    for guide in (
-        prediff.IntensityGuide(path=path),
-        prediff.IntensityGuide(path=path, wanted=30.0, together=True),
-        prediff.IntensityGuide(path=path, wanted=wanted, scale=500.0),
-    ):
-        nowcast = prediff.open_nowcaster(folder / "prediff.npz", members=2, guide=guide)
-        found = nowcast(_context(), 2)
-        assert np.isfinite(found).all()
+    guide = prediff.IntensityGuide(path=path, wanted=wanted, scale=500.0)
+    nowcast = prediff.open_nowcaster(folder / "prediff.npz", members=2, guide=guide)
+    found = nowcast(_context(), 2)
+    assert np.isfinite(found).all()
     free = prediff.open_nowcaster(folder / "prediff.npz", members=2)(_context(), 2)
     assert np.abs(found - free).max() > 1
     assert seen == [(2, 3, 8, 8, 1)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (None, None),
+        (51.0, [[0.2], [0.2]]),
+        (lambda pixels: 51 + 0 * pixels[:, 0, 0, 0, 0], [[0.2], [0.2]]),
+    ],
+)
+def test_what_is_wanted_is_a_number_for_each_context(folder, wanted, expected):
+    guide = prediff.IntensityGuide(
+        path=folder / "prediff_alignment.npz", wanted=wanted, scale=7.0
+    )
+    context = _context()[..., None] / 255
+    found = guide.bind(CONFIG, stage_cases.toy_model(CONFIG), {})(context)
+    if expected is None:
+        expected = context[:, -1].mean((1, 2, 3))[:, None]
+    np.testing.assert_allclose(found.target, expected, rtol=1e-5)
+    assert found.scale == 7.0
+    wrong = prediff.IntensityGuide(path=guide.path, wanted=lambda pixels: pixels)
+    with pytest.raises(ValueError, match="one number for each of 2 contexts"):
+        wrong.bind(CONFIG, stage_cases.toy_model(CONFIG), {})(context)
 
 
 def test_a_guide_without_a_number_is_one_clear_error(folder):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.prediff import stage_cases
 from tests.training import toys
-from weatherlib import autoregressive
+from weatherlib import autoregressive, diffusion
 from weatherlib.diffusion import guidance
 from weatherlib.nn.autoencoder_config import DECODER, ENCODER
 from weatherlib.prediff import ensembles, latent_diffusion, latent_stage, predictor
@@ -25,6 +25,12 @@ def quick():
         yield
 
 
+@pytest.fixture
+def toy(monkeypatch):
+    """Puts functions without networks in place of those that take long to compile."""
+    monkeypatch.setattr(latent_stage, "forecast_model", stage_cases.toy_model)
+
+
 def _params():
     return stage_cases.params(CONFIG)
 
@@ -34,7 +40,7 @@ def _members(count, key=KEY, **options):
     return draw(_params(), key, *stage_cases.sample())["vil"]
 
 
-def test_members_differ_and_lie_along_sample():
+def test_members_differ_and_lie_along_sample(toy):
     found = _members(3, members_at_once=2)
     inputs, targets, _ = stage_cases.sample()
     assert found.dims == ("sample", *targets["vil"].dims)
@@ -49,24 +55,22 @@ def test_members_differ_and_lie_along_sample():
             assert np.abs(values[one] - values[other]).max() > 1
 
 
-def test_the_same_key_draws_the_same_and_another_does_not():
+def test_the_same_key_draws_the_same_and_another_does_not(toy):
     once, again = _members(3, members_at_once=2), _members(3, members_at_once=2)
     np.testing.assert_array_equal(once.values, again.values)
     other = _members(3, jax.random.PRNGKey(1), members_at_once=2)
     assert np.abs(other.values - once.values).max() > 1
 
 
-def test_one_future_is_the_first_member_without_sample():
+def test_one_future_is_the_first_member_without_sample(toy):
     single = _members(None)
     assert "sample" not in single.dims
     several = _members(3, members_at_once=2).isel(sample=0)
     np.testing.assert_allclose(single.values, several.values, atol=0.02)
 
 
-def test_it_draws_what_the_ensemble_sampler_draws():
+def test_it_draws_what_the_ensemble_sampler_draws(toy):
     model = latent_stage.forecast_model(CONFIG)
-    from weatherlib import diffusion
-
     steps = diffusion.make_sampler(CONFIG.sampler, model.schedule, "epsilon")
     draw = ensembles.EnsembleSampler(model, steps, stage_cases.AHEAD)
     params = latent_diffusion.Params(
@@ -125,7 +129,7 @@ def test_bfloat16_is_near_float32():
     assert shapes["vil"].dtype == np.float32
 
 
-def test_steps_go_on_from_their_own_frames():
+def test_steps_go_on_from_their_own_frames(toy):
     data = stage_cases.sample(ahead=2 * stage_cases.AHEAD)
 
     def run(*data):
@@ -138,7 +142,7 @@ def test_steps_go_on_from_their_own_frames():
     assert np.abs(values[2:] - values[:2]).max() > 1
 
 
-def test_guidance_without_a_number_makes_the_forecast_missing():
+def test_guidance_without_a_number_makes_the_forecast_missing(toy):
     guide = guidance.Guidance(energy=lambda x, t, _: jnp.sqrt(-jnp.abs(x)).sum())
     draw = stage_cases.forecast(CONFIG, guide=guide)
     found = draw(_params(), KEY, *stage_cases.sample())["vil"]

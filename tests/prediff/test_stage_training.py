@@ -7,9 +7,8 @@ import pytest
 
 from tests.prediff import stage_cases
 from tests.training import toys
-from weatherlib.nn import autoencoder, autoencoder_training
 from weatherlib.nn.autoencoder_config import DECODER, ENCODER, AutoencoderLossConfig
-from weatherlib.prediff import alignment_predictor, autoencoder_predictor, stage_frames
+from weatherlib.prediff import alignment_predictor, autoencoder_predictor
 from weatherlib.prediff.config import ALIGNMENT
 
 KEY = stage_cases.KEY
@@ -31,10 +30,13 @@ def quick():
 
 
 def test_updates_of_the_autoencoder_lower_its_loss():
-    fresh = stage_cases.params(PLAIN)
-    assert stage_cases.roots(fresh) == {ENCODER, DECODER, "autoencoder_loss"}
-    compute = stage_cases.gradient(PLAIN)
-    assert stage_cases.lowered(compute, fresh, updates=20, rate=0.02)
+    fresh = stage_cases.params(JUDGED)
+    own = {ENCODER, DECODER, "autoencoder_loss"}
+    assert stage_cases.roots(fresh) == {*own, "judge"}
+    assert stage_cases.roots(stage_cases.params(PLAIN)) == own
+    compute = stage_cases.gradient(JUDGED)
+    begin = {"update": jnp.int32(0)}
+    assert stage_cases.lowered(compute, fresh, updates=20, rate=0.02, **begin)
 
 
 def _judged(update):
@@ -53,63 +55,33 @@ def test_before_its_start_the_discriminator_neither_counts_nor_learns():
     assert stage_cases.largest(found, autoencoder_predictor.JUDGE) > 0
 
 
-def test_one_loss_trains_each_network_by_its_own_terms():
+def test_the_discriminator_learns_by_its_own_loss_alone():
+    compute, data = stage_cases.gradient(JUDGED), stage_cases.sample()
     params = stage_cases.params(JUDGED)
-    _, found = _judged(10)
-    inputs, targets, _ = stage_cases.sample()
-    fields = jnp.concatenate(
-        [
-            stage_frames.read(data, JUDGED.value_range).reshape(-1, 8, 8, 1)
-            for data in (inputs, targets)
-        ]
-    )
-    coder = {m: v for m, v in params.items() if m.split("/")[0] in (ENCODER, DECODER)}
-    judge = {m: v for m, v in params.items() if m.split("/")[0] == "judge"}
-    model = autoencoder.Autoencoder(sizes=stage_cases.CODER)
-    apply = autoencoder_predictor._discriminator(JUDGED).apply
+    module, late = "judge/conv_out", {"update": jnp.int32(10)}
+    (_, (numbers, _)), found = compute(params, {}, KEY, data, **late)
+    slope = found[module]["b"]
 
-    def of_coder(coder, key):
-        return autoencoder_training.autoencoder_loss(
-            model,
-            JUDGED.loss,
-            coder,
-            fields,
-            key,
-            log_variance=params["autoencoder_loss"]["log_variance"],
-            judge=lambda x: apply(judge, x),
-            step=jnp.int32(10),
-        )
+    def moved(by):
+        changed = {**params, module: {**params[module], "b": params[module]["b"] + by}}
+        return compute(changed, {}, KEY, data, **late)[0][1][0]
 
-    def of_judge(judge, decoded):
-        return autoencoder_training.judge_loss(
-            JUDGED.loss, lambda x: apply(judge, x), fields, decoded, jnp.int32(10)
-        )
-
-    def whole(coder, judge):
-        key = jax.random.split(KEY)[1]
-        loss, pull = jax.value_and_grad(lambda c: of_coder(c, key).loss)(coder)
-        decoded = of_coder(coder, key).decoded
-        return loss, pull, jax.grad(of_judge)(judge, decoded)
-
-    _, expected, of_its_own = jax.jit(whole)(coder, judge)
-    for tree in (expected, of_its_own):
-        for module, values in tree.items():
-            for name, value in values.items():
-                bound = 2e-4 * max(float(jnp.abs(value).max()), 1e-3)
-                np.testing.assert_allclose(
-                    found[module][name], value, atol=bound, err_msg=module
-                )
+    ahead, behind = moved(0.01), moved(-0.01)
+    # Decoded fields would seem more real; that term must not have a part in this.
+    assert abs(float(ahead["adversarial"] - behind["adversarial"])) > 0.01
+    difference = float(ahead["judge"] - behind["judge"]) / 0.02
+    assert float(slope[0]) == pytest.approx(difference, abs=0.02)
+    assert set(numbers) == {"error", "kl", "adversarial", "judge"}
 
 
 def test_in_validation_the_discriminator_does_not_count():
-    loss = jax.jit(stage_cases.objective(JUDGED, is_training=False).loss)
-    found, (numbers, _) = loss(
-        stage_cases.params(JUDGED), {}, KEY, stage_cases.sample()
-    )
+    loss = stage_cases.objective(JUDGED, is_training=False).loss
+    params, data = stage_cases.params(JUDGED), stage_cases.sample()
+    _, (numbers, _) = jax.eval_shape(loss, params, {}, KEY, data)
     assert set(numbers) == {"error", "kl"}
-    assert np.isfinite(float(found))
 
 
+@pytest.mark.slow
 def test_a_whole_loss_in_bfloat16_is_near_float32():
     params, data = stage_cases.params(JUDGED), stage_cases.sample()
     exact = jax.jit(stage_cases.objective(JUDGED).loss)

@@ -34,10 +34,13 @@ class Predictor(abc.ABC):
         fills. Wrappers take over the number of what they wrap.
       predicts_changes: Whether a network predicts normalised changes from the last
         input frame, or else normalised states; it tells who wraps it.
+      normalizes_itself: Whether a network takes data in their own units, so that who
+        wraps it leaves normalisation out.
     """
 
     frames_per_step: int = 1
     predicts_changes: bool = True
+    normalizes_itself: bool = False
 
     @abc.abstractmethod
     def __call__(

@@ -1,4 +1,4 @@
-"""Datasets as arrays [node, batch, channel] and back.
+"""Datasets as arrays [node, batch, channel] or frames, and back.
 
 Channels follow the published order: variables sorted as Python strings, within a
 variable time before level. A plan holds what can be worked out from names and sizes
@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,18 +23,23 @@ from weatherlib.nn import partition
 __all__ = [
     "VariableChannels",
     "dataset_to_stacked",
+    "frames_to_variables",
     "lat_lon_to_leading_axes",
+    "level_count",
     "plan_channels",
     "restore_leading_axes",
     "stack",
     "stacked_to_dataset",
     "unstack",
     "variable_to_stacked",
+    "variables_to_frames",
 ]
 
 _PRESERVED = ("batch", "lat", "lon")
 _FIRST_CHANNEL_DIMS = ("time", "level")
 _BY_CHANNEL = (partition.BATCH, partition.CHANNEL)
+_FRAME_DIMS = ("batch", "time", "lat", "lon", "level")
+_PLACED = (partition.BATCH, None, partition.LAT, partition.LON, None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -295,3 +300,62 @@ def _require_dims(
 def _require_channels(expected: int, found: int) -> None:
     if expected != found:
         raise ValueError(f"the template needs {expected} channels, found {found}")
+
+
+def variables_to_frames(
+    dataset: xr.Dataset,
+    names: Sequence[Hashable],
+    sizes: Mapping[Any, int],
+    dtype: Any = None,
+) -> jax.Array:
+    """Returns variables as the channels of frames.
+
+    Variables may lack dimensions and are repeated along those; levels are channels.
+
+    Args:
+      dataset: Holds the variables.
+      names: Of the variables, in the order of the channels.
+      sizes: Length of batch, time, lat and lon.
+      dtype: Where there is no variable.
+
+    Returns:
+      Shape [batch, time, lat, lon, channel].
+    """
+    shape = tuple(sizes[dim] for dim in _FRAME_DIMS[:-1])
+    parts = []
+    for name in names:
+        variable = dataset[name]
+        data = xarray_jax.unwrap_data(variable)
+        present = [dim for dim in _FRAME_DIMS if dim in variable.dims]
+        data = jnp.transpose(data, [variable.dims.index(dim) for dim in present])
+        kept = [variable.sizes.get(dim, 1) for dim in _FRAME_DIMS]
+        parts.append(jnp.broadcast_to(data.reshape(kept), (*shape, kept[-1])))
+    if not parts:
+        return jnp.zeros((*shape, 0), dtype)
+    return partition.constrain(jnp.concatenate(parts, axis=-1), *_PLACED)
+
+
+def frames_to_variables(frames: jax.Array, template: xr.Dataset) -> Any:
+    """Returns frames as the variables of a template, which are sorted by name.
+
+    Args:
+      frames: Shape [batch, time, lat, lon, channel].
+      template: Dimensions and coordinates. Values are not read.
+    """
+    found, start = {}, 0
+    for name in sorted(template, key=str):
+        like = template[name]
+        stop = start + level_count(like)
+        data, have = frames[..., start:stop], _FRAME_DIMS
+        if "level" not in like.dims:
+            data, have = data[..., 0], have[:-1]
+        data = data.transpose([have.index(str(dim)) for dim in like.dims])
+        found[name] = xarray_jax.DataArray(data, like.coords, like.dims, like.name)
+        start = stop
+    make: Any = type(template)
+    return make(found)
+
+
+def level_count(variable: xr.DataArray) -> int:
+    """Returns how many channels a variable has at a time."""
+    return variable.sizes.get("level", 1)

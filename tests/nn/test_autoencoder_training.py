@@ -236,8 +236,9 @@ def test_a_judge_sees_patches_alike_in_any_batch(strict_numerics):
     )
     narrow = jax.tree.map(lambda x: x.astype(jnp.bfloat16), held)
     assert JUDGE.apply(narrow, _fields().astype(jnp.bfloat16)).dtype == jnp.bfloat16
-    with pytest.raises(ValueError, match="at least 8x8 points, found 4x16"):
-        JUDGE.apply(held, _fields()[:, :4])
+    assert JUDGE.apply(held, _fields()[:, :12, :12]).shape == (2, 1, 1)
+    with pytest.raises(ValueError, match="at least 12x12 points, found 8x16"):
+        JUDGE.apply(held, _fields()[:, :8])
     with pytest.raises(ValueError, match="found width 8, layers 2, groups 3"):
         hk.transform(lambda: discriminator.PatchDiscriminator(8, 2, 3)).init(None)
 

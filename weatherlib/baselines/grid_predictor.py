@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import xarray as xr
 
-from weatherlib import losses, predictor_base, xarray_jax
+from weatherlib import losses, predictor_base, stacking
 from weatherlib.baselines import common, fields, predictor
 from weatherlib.data_utils import check_call
 from weatherlib.nn import partition
@@ -82,11 +81,15 @@ class GridPredictor(predictor_base.Predictor):
         edges = predictor.find_edges(
             inputs["lat"].values, inputs["lon"].values, self._model_config.edges
         )
-        count = sum(_width(targets_template[name]) for name in targets_template)
+        count = sum(
+            stacking.level_count(targets_template[name]) for name in targets_template
+        )
         frames = self._network(
             seen, edges, count, is_training=is_training, **network_options
         )
-        return _write(partition.constrain(frames, *_PLACED), targets_template)
+        return stacking.frames_to_variables(
+            partition.constrain(frames, *_PLACED), targets_template
+        )
 
     def loss_and_predictions(
         self,
@@ -100,13 +103,15 @@ class GridPredictor(predictor_base.Predictor):
         if self._takes_targets and is_training:
             names = sorted(targets, key=str)
             sizes = {**inputs.sizes, "time": targets.sizes["time"]}
-            network_options["targets"] = _stacked(targets, names, sizes)
+            network_options["targets"] = stacking.variables_to_frames(
+                targets, names, sizes
+            )
         predictions = self(
             inputs, targets, forcings, is_training=is_training, **network_options
         )
         if self._model_config.area_weighted_loss:
             return losses.weighted_mse_per_level(predictions, targets, {}), predictions
-        widths = {str(name): _width(targets[name]) for name in targets}
+        widths = {str(name): stacking.level_count(targets[name]) for name in targets}
         total = sum(widths.values())
         loss = losses.weighted_error(
             predictions,
@@ -166,10 +171,11 @@ class GridPredictor(predictor_base.Predictor):
                     f"{config.input_length}; give as many (input_duration of the task) "
                     "or set input_length"
                 )
-            if _width(inputs[name]) != _width(template[name]):
+            past, ahead = (stacking.level_count(d[name]) for d in (inputs, template))
+            if past != ahead:
                 raise ValueError(
-                    f"{name}: {_width(inputs[name])} level(s) in the inputs and "
-                    f"{_width(template[name])} to predict; they must be the same"
+                    f"{name}: {past} level(s) in the inputs and {ahead} to predict; "
+                    "they must be the same"
                 )
 
 
@@ -208,50 +214,9 @@ def _read(
     """Returns the channels of a call, those to predict first."""
     order = Order.of(inputs, template, forcings)
     steps = {**inputs.sizes, "time": template.sizes["time"]}
-    frames = _stacked(inputs, order.frames, inputs.sizes)
-    known = _stacked(forcings, order.known, steps, frames.dtype)
-    once = _stacked(inputs, order.static, {**inputs.sizes, "time": 1}, frames.dtype)
+    frames = stacking.variables_to_frames(inputs, order.frames, inputs.sizes)
+    known = stacking.variables_to_frames(forcings, order.known, steps, frames.dtype)
+    once = stacking.variables_to_frames(
+        inputs, order.static, {**inputs.sizes, "time": 1}, frames.dtype
+    )
     return fields.Fields(frames=frames, known=known, static=once[:, 0])
-
-
-def _stacked(
-    dataset: xr.Dataset, names: Sequence[Hashable], sizes: Any, dtype: Any = None
-) -> jax.Array:
-    """Returns variables as channels, shape [batch, time, lat, lon, channel].
-
-    Variables may lack dimensions and are repeated along those; levels are channels.
-    """
-    shape = tuple(sizes[dim] for dim in ("batch", "time", "lat", "lon"))
-    parts = []
-    for name in names:
-        variable = dataset[name]
-        data = xarray_jax.unwrap_data(variable)
-        wanted = ("batch", "time", "lat", "lon", "level")
-        present = [dim for dim in wanted if dim in variable.dims]
-        data = jnp.transpose(data, [variable.dims.index(dim) for dim in present])
-        kept = [variable.sizes.get(dim, 1) for dim in wanted]
-        parts.append(jnp.broadcast_to(data.reshape(kept), (*shape, kept[-1])))
-    if not parts:
-        return jnp.zeros((*shape, 0), dtype)
-    return partition.constrain(jnp.concatenate(parts, axis=-1), *_PLACED)
-
-
-def _write(frames: jax.Array, template: xr.Dataset) -> Any:
-    """Returns frames [batch, time, lat, lon, channel] as a template's variables."""
-    found, start = {}, 0
-    for name in sorted(template, key=str):
-        like = template[name]
-        stop = start + _width(like)
-        data, have = frames[..., start:stop], ("batch", "time", "lat", "lon", "level")
-        if "level" not in like.dims:
-            data, have = data[..., 0], have[:-1]
-        data = data.transpose([have.index(str(dim)) for dim in like.dims])
-        found[name] = xarray_jax.DataArray(data, like.coords, like.dims, like.name)
-        start = stop
-    make: Any = type(template)
-    return make(found)
-
-
-def _width(variable: xr.DataArray) -> int:
-    """Returns how many channels a variable has at a time."""
-    return variable.sizes.get("level", 1)

@@ -115,7 +115,7 @@ def convert(typ: Any, value: Any, path: str = "", *, strict: bool = False) -> An
     origin = typing.get_origin(typ) or typ
     arguments = typing.get_args(typ)
     if origin in (typing.Union, types.UnionType):
-        return convert(_option(typ, value, path), value, path, strict=strict)
+        return _convert_union(typ, value, path, strict)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         key_type, value_type = arguments or (Any, Any)
         return {
@@ -141,18 +141,27 @@ def convert(typ: Any, value: Any, path: str = "", *, strict: bool = False) -> An
         ) from error
 
 
-def _option(union: Any, value: Any, path: str) -> Any:
-    """Returns the type of a union that a value has: Optional, or one and several."""
+def _convert_union(union: Any, value: Any, path: str, strict: bool) -> Any:
+    """Returns a value as the type of a union that it has.
+
+    That may be None, one scalar, and containers, of which the first is taken that fits.
+    """
     options = [o for o in typing.get_args(union) if o is not types.NoneType]
     if len(options) > 1:
         several = isinstance(value, Mapping)
         options = [o for o in options if (o not in _SCALARS) == several]
-    if len(options) != 1:
-        raise TypeError(
-            f"{path}: of unions only those of None, one scalar and one container can "
-            f"be read, not {union}"
-        )
-    return options[0]
+        if not options or (len(options) > 1 and not several):
+            raise TypeError(
+                f"{path}: of unions only those of None, one scalar and containers can "
+                f"be read, not {union}"
+            )
+    problems = []
+    for option in options:
+        try:
+            return convert(option, value, path, strict=strict)
+        except ValueError as error:
+            problems.append(error)
+    raise problems[-1]
 
 
 def _convert_dataclass(typ: Any, group: dict[str, Any], path: str, strict: bool) -> Any:

@@ -24,6 +24,7 @@ class Ensemble:
       scales: Standard deviations that perturbations are scaled with.
       scale_name: What these are of.
       seed: Of all random numbers.
+      is_drawn: Whether all start from the data as they are, and the model draws.
     """
 
     def __init__(
@@ -31,8 +32,17 @@ class Ensemble:
         options: predict_options.Options,
         members: int,
         statistics: models.Statistics,
+        *,
+        is_drawn: bool = False,
     ) -> None:
         """Takes the options.
+
+        Args:
+          options: What the user asks for.
+          members: How many.
+          statistics: Of the model.
+          is_drawn: Whether the model draws its forecasts, so that members differ
+            without perturbations.
 
         Raises:
           ValueError: A number is out of range.
@@ -44,7 +54,7 @@ class Ensemble:
             if value < 1:
                 raise ValueError(f"{label}: at least 1 is needed, found {value}")
         self.config = rollout.PerturbationConfig(
-            kind=options.perturb,
+            kind=options.perturb or "spherical",
             amplitude=options.amplitude,
             correlation_length=options.correlation_length,
             cycles=options.breeding_cycles,
@@ -59,10 +69,14 @@ class Ensemble:
             else statistics.diffs_stddev_by_level
         )
         self.seed = options.seed
+        self.is_drawn = is_drawn and options.perturb is None
 
     @property
     def attrs(self) -> dict[str, str | int]:
         """What a file says about its members."""
+        if self.is_drawn:
+            text = f"none: drawn by the model, {self.members} members"
+            return {"perturbation": text, "seed": self.seed}
         text = self.config.describe(self.members)
         if self.config.kind != "lagged":
             text += f", scaled with standard deviations of {self.scale_name}"
@@ -87,6 +101,8 @@ class Ensemble:
         def state(back: int) -> tuple[xarray.Dataset, xarray.Dataset]:
             return setups.step_from(model, states, start - back * step)
 
+        if self.is_drawn:
+            return state(0)[0]
         return rollout.initial_members(
             forecaster,
             model.task_config,
@@ -118,7 +134,7 @@ def require_earlier(
     states: data.InitialStates, starts: np.ndarray, ensemble: Ensemble | None
 ) -> None:
     """Checks that the data hold what members need before each start."""
-    if ensemble is None:
+    if ensemble is None or ensemble.is_drawn:
         return
     earlier = rollout.steps_before(ensemble.config, ensemble.members)
     kind = ensemble.config.kind

@@ -16,7 +16,15 @@ import numpy as np
 from weatherlib import config
 from weatherlib.task import TaskConfig
 
-__all__ = ["FAMILIES", "Family", "Grid", "family_of", "find_family", "recognise"]
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "Grid",
+    "family_of",
+    "find_family",
+    "recognise",
+    "saver",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,6 +87,14 @@ class Family:
       closed_form: Whether training without stages finds the weights in one pass, by
         `baselines.linear_fit`.
       weightless: Whether there is nothing to find.
+      complete: Fills in what a configuration takes from other files or from the data:
+        from configuration, and a function of target frames and number of samples that
+        returns a batch, to the whole configuration, and parameters that stay as they
+        are.
+      own_loss: Whether only its own loss, on single steps, trains it.
+      counts_updates: Whether the loss takes the number of updates as `update`.
+      forecasts: Whether it makes forecasts, or is a part of what does.
+      is_generative: Whether forecasts are drawn, so that members need no perturbations.
     """
 
     title: str
@@ -96,6 +112,11 @@ class Family:
     start: Callable[..., tuple[Any, list[str]]] | None = None
     closed_form: bool = False
     weightless: bool = False
+    complete: Callable[..., tuple[Any, dict[str, Any]]] | None = None
+    own_loss: bool = False
+    counts_updates: bool = False
+    forecasts: bool = True
+    is_generative: bool = False
 
     def layers_of(self, model_config: Any) -> tuple[str, ...]:
         """Returns patterns of the parameters of a model from input to output."""
@@ -198,8 +219,13 @@ def _graphcast() -> Family:
     )
 
 
-def _saver(kind: Any, architecture: str) -> Callable[..., None]:
-    """Returns how a family is saved whose files hold weights, sizes and task only."""
+def saver(kind: Any, architecture: str) -> Callable[..., None]:
+    """Returns how a family is saved whose files hold weights, sizes and task only.
+
+    Args:
+      kind: The dataclass of its checkpoints.
+      architecture: Name of the family.
+    """
     from weatherlib import checkpoint
 
     def save(
@@ -238,7 +264,7 @@ def _residual_cnn() -> Family:
         title="residual CNN",
         config_class=baselines.ResidualCnnConfig,
         network=network,
-        save=_saver(baselines.CheckPoint, baselines.RESIDUAL_CNN),
+        save=saver(baselines.CheckPoint, baselines.RESIDUAL_CNN),
         load=lambda path: read(path).params,
         read=read,
         mark="model_config:dilations:0",
@@ -270,7 +296,7 @@ def _climax() -> Family:
         network=lambda model_config, task_config, remat: climax.make_predictor(
             model_config, task_config, remat=remat
         ),
-        save=_saver(climax.CheckPoint, climax.CLIMAX),
+        save=saver(climax.CheckPoint, climax.CLIMAX),
         load=lambda path: read(path).params,
         read=read,
         mark="model_config:patch_size",
@@ -300,7 +326,7 @@ def _frame_model(name: str) -> Family:
         title=model.title,
         config_class=model.config_class,
         network=network,
-        save=_saver(kind, name),
+        save=saver(kind, name),
         load=lambda path: read(path).params,
         read=read,
         closed_form=model.closed_form,
@@ -315,9 +341,19 @@ def _frame_models() -> dict[str, Callable[[], Family]]:
     return {name: functools.partial(_frame_model, name) for name in names}
 
 
+def _prediff(stage: str) -> Family:
+    """Returns a stage of PreDiff."""
+    from weatherlib.cli import prediff_families
+
+    return getattr(prediff_families, stage)()
+
+
 FAMILIES: dict[str, Callable[[], Family]] = {
     "graphcast": _graphcast,
     "residual_cnn": _residual_cnn,
     "climax": _climax,
+    "prediff_autoencoder": functools.partial(_prediff, "autoencoder"),
+    "prediff": functools.partial(_prediff, "denoiser"),
+    "prediff_alignment": functools.partial(_prediff, "alignment"),
     **_frame_models(),
 }

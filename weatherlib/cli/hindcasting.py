@@ -18,6 +18,7 @@ from weatherlib.cli import (
     console,
     describe,
     ensembles,
+    families,
     files,
     forecasting,
     models,
@@ -109,7 +110,12 @@ def _gather(options: Options, out: console.Console) -> Work:
     steps = sources.steps(options, model, out.print)
     ensemble = None
     if options.members is not None:
-        ensemble = ensembles.Ensemble(options, options.members, statistics)
+        ensemble = ensembles.Ensemble(
+            options,
+            options.members,
+            statistics,
+            is_drawn=families.FAMILIES[model.family]().is_generative,
+        )
     states = sources.open_states(options, model)
     starts = sources.resolve_starts(options, states, steps)
     ensembles.require_earlier(states, starts, ensemble)

@@ -11,6 +11,7 @@ import os
 import pathlib
 from typing import Any
 
+import numpy as np
 import xarray
 
 from weatherlib import (
@@ -269,6 +270,9 @@ def find_statistics(
       bundled_data: Whether the data are the bundled sample, so that a random model may
         be tried with the sample's statistics.
 
+    Models that take data in their own units need none, and get those of the range that
+    they were made for.
+
     Raises:
       FileNotFoundError: There are none, naming the three files.
       OSError: One of them is damaged or no NetCDF.
@@ -280,6 +284,8 @@ def find_statistics(
         statistics = load_statistics(bundled.statistics_path())
     elif model.path is None:
         statistics = load_statistics()
+    elif _needs_none(model):
+        statistics = _range_statistics(model)
     else:
         statistics = load_statistics(model.path.parent / "stats")
     normalization.check_statistics(model.task_config, **statistics.by_level)
@@ -342,14 +348,15 @@ def build_predictor(
     else:
         family = families.family_of(model_config)
         predictor = family.network(model_config, task_config, False)
-    residuals = predictor.predicts_changes
+    residuals, own_units = predictor.predicts_changes, predictor.normalizes_itself
     if resolve_precision(precision) == "bfloat16":
         predictor = casting.Bfloat16Cast(predictor)
-    predictor = normalization.InputsAndResiduals(
-        predictor,
-        **statistics.by_level,
-        residuals=residuals,
-    )
+    if not own_units:
+        predictor = normalization.InputsAndResiduals(
+            predictor,
+            **statistics.by_level,
+            residuals=residuals,
+        )
     if statistics.climatology is not None:
         predictor = climatology_removal.WithoutClimatology(
             predictor, statistics.climatology
@@ -363,6 +370,28 @@ def _statistics_file(folder: pathlib.Path, name: str) -> pathlib.Path | None:
     """Returns the file of one statistic, None where the folder lacks it."""
     candidates = (folder / f"stats_{name}.nc", folder / f"{name}.nc")
     return next((path for path in candidates if path.is_file()), None)
+
+
+def _needs_none(model: Model) -> bool:
+    """Whether a model takes data in their own units, and no statistics lie beside."""
+    if not getattr(model.model_config, "normalizes_itself", False):
+        return False
+    assert model.path is not None
+    return not (model.path.parent / "stats").is_dir()
+
+
+def _range_statistics(model: Model) -> Statistics:
+    """Returns statistics of which the values of a model are up to one deviation off."""
+    low, high = model.model_config.value_range
+    task_config = model.task_config
+    names = dict.fromkeys((*task_config.input_variables, *task_config.target_variables))
+    half = np.float32((high - low) / 2)
+    spread = xarray.Dataset(dict.fromkeys(names, half))
+    return Statistics(
+        diffs_stddev_by_level=spread,
+        mean_by_level=spread + np.float32(low),
+        stddev_by_level=spread,
+    )
 
 
 def _join(names: list[str]) -> str:

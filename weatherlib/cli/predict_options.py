@@ -72,9 +72,10 @@ class Options:
     members: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Members of an ensemble. Default: a single forecast."""
 
-    perturb: Literal["gaussian", "spherical", "bred", "lagged"] = "spherical"
+    perturb: Literal["gaussian", "spherical", "bred", "lagged"] | None = None
     """How members differ at the start: white noise, smooth noise, noise grown by the
-    model itself, or earlier starts."""
+    model itself, or earlier starts. Default: smooth noise; for models that draw their
+    forecasts (PreDiff) all members start from the data as they are."""
 
     amplitude: Annotated[float, tyro.conf.arg(metavar="X")] = 0.085
     """Size of perturbations, in standard deviations of --perturb-scale."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from weatherlib import predictor_base, training
 from weatherlib.cli import families, run_data
-from weatherlib.training import mixing, schedules
+from weatherlib.training import mixing, patterns, schedules
 from weatherlib.training.forcing_config import TEACHER_FORCING_RATIO
 from weatherlib.training.lead_config import LeadRange
 from weatherlib.training.leads import LeadSamples
 
 __all__ = [
+    "completed",
     "feed",
     "first_sample",
     "loss_options",
@@ -23,6 +25,7 @@ __all__ = [
     "starts",
     "trained_leads",
     "validator",
+    "with_held",
 ]
 
 
@@ -68,6 +71,45 @@ def first_sample(
         return frames.batch(frames.starts(period, targets=targets)[:1], targets)
     samples = LeadSamples(source.fields, source.lead_steps(stage.lead), period)
     return samples(samples.numbers[:1])
+
+
+def completed(
+    settings: training.TrainConfig,
+    source: run_data.Source,
+    family: families.Family,
+    model: Any,
+) -> tuple[Any, dict[str, Any]]:
+    """Returns the whole configuration of a model, and parameters that stay as they are.
+
+    Args:
+      settings: Of the run.
+      source: The data.
+      family: Of the model.
+      model: Its configuration, which may take something from other files.
+
+    Raises:
+      ValueError: Something is missing or does not fit, or the model is to be trained
+        as its family cannot be.
+      OSError: A file cannot be read.
+    """
+    if family.own_loss:
+        _require_own_loss(settings)
+    if not family.forecasts and settings.validation.metric != "loss":
+        raise ValueError(
+            f"validation.metric {settings.validation.metric}: the family "
+            f"{settings.model['family']} makes no forecasts; use loss"
+        )
+    if family.complete is None:
+        return model, {}
+    return family.complete(model, functools.partial(_even_batch, source))
+
+
+def _even_batch(source: run_data.Source, targets: int, count: int) -> Any:
+    """Returns a batch of training samples, spread evenly."""
+    frames = source.frames
+    starts = frames.starts(source.settings.train, targets=targets)
+    places = np.linspace(0, len(starts) - 1, min(count, len(starts))).astype(int)
+    return frames.batch(starts[places], targets)
 
 
 def feed(
@@ -179,6 +221,8 @@ def validator(
       ValueError: The period has no sample, or a lead time does not fit.
     """
     judging, period = settings.validation, settings.data.validation
+    if not family.forecasts:
+        judging = judging.replace(leads=())
     leads = _validation_leads(settings, source, family)
     if leads is not None:
         return training.LeadValidator(
@@ -202,7 +246,7 @@ def validator(
 
 
 def loss_options(
-    stage: training.StageConfig, updates: int, begin: int
+    stage: training.StageConfig, updates: int, begin: int, *, counted: bool = False
 ) -> Callable[[Any], dict[str, Any]] | None:
     """Returns the options of the loss by updates of the whole run; None for none.
 
@@ -210,7 +254,10 @@ def loss_options(
       stage: Says how true frames are read.
       updates: Of the stage.
       begin: Updates before it.
+      counted: Whether the loss takes the number of updates as `update`.
     """
+    if counted:
+        return lambda count: {"update": count}
     if stage.teacher_forcing is None:
         return None
     ratio = schedules.make_forcing(stage.teacher_forcing, updates)
@@ -233,6 +280,51 @@ def require_decoder(stages: Sequence[training.StageConfig], model: Any) -> None:
                 f"stages[{number}].teacher_forcing: this family does not predict frame "
                 "by frame; leave it out, or take the family convlstm_seq2seq"
             )
+
+
+def _require_own_loss(settings: training.TrainConfig) -> None:
+    """Checks that a model is trained as it has to be: on its own loss of single steps.
+
+    Raises:
+      ValueError: Another loss is asked for, or a longer rollout.
+    """
+    name = settings.model["family"]
+    if not settings.loss.is_own:
+        raise ValueError(f"loss: the family {name} has a loss of its own; leave it out")
+    rollouts = [steps for stage in settings.stages for steps in stage.rollouts]
+    longest = {"stages.rollout": max(rollouts)}
+    if settings.data.validation is not None:
+        longest["validation.rollout"] = settings.validation.rollout
+    for label, steps in longest.items():
+        if steps > 1:
+            raise ValueError(
+                f"{label} {steps}: the family {name} is trained on single steps; 1 "
+                "would work"
+            )
+
+
+def with_held(
+    optimizer: training.OptimizerConfig, held: Mapping[str, Any]
+) -> training.OptimizerConfig:
+    """Returns an optimiser that leaves the parameters of another file as they are.
+
+    Args:
+      optimizer: Of the run.
+      held: These parameters, by path.
+
+    Raises:
+      ValueError: It is to train one of them.
+    """
+    for module, values in held.items():
+        for name in values:
+            if patterns.first_match(f"{module}/{name}", optimizer.trained) is not None:
+                raise ValueError(
+                    f"optimizer.trained: {module}/{name} comes from another file and "
+                    "is not trained"
+                )
+    roots = sorted({module.split("/")[0] for module in held})
+    frozen = (*optimizer.frozen, *(f"{root}/*" for root in roots))
+    return optimizer.replace(frozen=frozen)
 
 
 def require_single_steps(settings: training.TrainConfig) -> None:

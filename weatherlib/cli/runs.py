@@ -79,6 +79,9 @@ class Run:
             config.stages, self.sources, self.family, self._model, list(config.model)
         )
         run_stages.require_decoder(config.stages, self._model)
+        self._model, self._held = run_stages.completed(
+            config, self.sources[0], self.family, self._model
+        )
         self._objectives = [
             self._objective(source, is_training=True) for source in self.sources
         ]
@@ -172,6 +175,11 @@ class Run:
             ("data", f"{self.settings.data.path}, {self.frames.description}"),
             ("model", f"{self.settings.model['family']}, {count:,} parameters"),
         ]  # fmt: skip
+        if self._held:
+            fixed = sum(
+                int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(self._held)
+            )
+            facts.append(("held fixed", f"{fixed:,} of them, from another file"))
         for source in self.sources[1:]:
             frames = f"{source.settings.path}, {source.frames.description}"
             facts.append((f"source {source.label}", frames))
@@ -286,7 +294,12 @@ class Run:
                     reset_optimizer=stage.reset_optimizer and index > 0,
                     rate=rate,
                     rollout=rollout,
-                    options=run_stages.loss_options(stage, self._lengths[index], begin),
+                    options=run_stages.loss_options(
+                        stage,
+                        self._lengths[index],
+                        begin,
+                        counted=self.family.counts_updates,
+                    ),
                 )
             )
             begin += self._lengths[index]
@@ -330,6 +343,7 @@ class Run:
         if self.settings.adapters is not None:
             trained = (*optimizer.trained, *adapters.TRAINED)
             optimizer = optimizer.replace(frozen=("*",), trained=trained)
+        optimizer = run_stages.with_held(optimizer, self._held)
         shifted = functools.partial(_shifted, rate, origin)
         return optimizers.make_optimizer(optimizer, shifted, self.abstract_params)
 
@@ -346,6 +360,10 @@ class Run:
         )
 
     def _first_params(self, params: Any) -> Any:
+        """Returns the parameters of files in place of fresh ones."""
+        return starting.with_held(self._started(params), self._held)
+
+    def _started(self, params: Any) -> Any:
         """Returns the parameters of `init_from` in place of fresh ones."""
         init = self.settings.init_from
         if init is None:

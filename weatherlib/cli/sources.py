@@ -36,12 +36,27 @@ def load_model(options: Options) -> tuple[models.Model, models.Statistics]:
         model = models.random_model()
     else:
         model = models.load_model(options.pretrained)
+        _require_forecasts(model)
     if options.lead is not None:
         model = _with_lead(model, options)
     statistics = models.find_statistics(
         model, options.stats, bundled_data=options.dataset is None
     )
     return model, statistics
+
+
+def _require_forecasts(model: models.Model) -> None:
+    """Makes sure that a model makes forecasts, and is no part of what does.
+
+    Raises:
+      ValueError: It does not.
+    """
+    family = families.FAMILIES[model.family]()
+    if not family.forecasts:
+        raise ValueError(
+            f"{model.path}: holds an {family.title}, which makes no forecasts; give a "
+            "checkpoint of the family prediff"
+        )
 
 
 def _with_lead(model: models.Model, options: Options) -> models.Model:

@@ -10,7 +10,7 @@ import jax
 from weatherlib.cli import families
 from weatherlib.training import config, patterns
 
-__all__ = ["take"]
+__all__ = ["take", "with_held"]
 
 
 def take(
@@ -62,6 +62,24 @@ def take(
         return jax.numpy.asarray(values[name], fresh.dtype)
 
     return patterns.map_named(choose, params)
+
+
+def with_held(params: Any, held: Any) -> Any:
+    """Returns parameters with those in place that stay as they are.
+
+    Args:
+      params: By path, with names and types.
+      held: Some of them, of another file.
+    """
+    return {
+        module: {
+            name: jax.numpy.asarray(held[module][name], leaf.dtype)
+            for name, leaf in values.items()
+        }
+        if module in held
+        else values
+        for module, values in params.items()
+    }
 
 
 def _read(

@@ -12,13 +12,16 @@ import importlib
 from typing import Any
 
 from weatherlib.diffusion.config import PREDIFF, DiffusionConfig
+from weatherlib.diffusion.sampler_config import SamplerConfig, make_sampler
 from weatherlib.diffusion.schedules import NoiseSchedule, ScheduleConfig, make_schedule
 
 __all__ = [
     "PREDIFF",
     "DiffusionConfig",
     "NoiseSchedule",
+    "SamplerConfig",
     "ScheduleConfig",
+    "make_sampler",
     "make_schedule",
 ]
 

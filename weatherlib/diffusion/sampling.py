@@ -59,7 +59,7 @@ class _Steps(NamedTuple):
     slot: Array
 
 
-def member_keys(key: Array, first: int, count: int) -> Array:
+def member_keys(key: Array, first: int | Array, count: int) -> Array:
     """Returns a key for each member, the same however many are drawn at once.
 
     Args:
@@ -68,7 +68,8 @@ def member_keys(key: Array, first: int, count: int) -> Array:
       count: Members.
     """
     fold = functools.partial(jax.random.fold_in, _typed(key))
-    return jax.vmap(fold)(jnp.arange(first, first + count, dtype=jnp.uint32))
+    numbers = jnp.asarray(first, jnp.uint32) + jnp.arange(count, dtype=jnp.uint32)
+    return jax.vmap(fold)(numbers)
 
 
 def first_noise(

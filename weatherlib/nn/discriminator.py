@@ -19,11 +19,20 @@ __all__ = [
     "adaptive_weight",
     "adversarial_loss",
     "discriminator_loss",
+    "smallest_side",
 ]
 
 _SIDE = 4
 _LARGEST_WEIGHT = 1e4
 _LARGEST_GROWTH = 8
+
+
+def smallest_side(layers: int) -> int:
+    """Returns how many rows and columns fields need for so many halvings.
+
+    The last two convolutions take a point away each, and one has to be left.
+    """
+    return 3 * 2**layers
 
 
 class PatchDiscriminator(hk.Module):
@@ -59,7 +68,7 @@ class PatchDiscriminator(hk.Module):
         Raises:
           ValueError: The fields are too small for so many halvings.
         """
-        smallest = 2 ** (self._layers + 1)
+        smallest = smallest_side(self._layers)
         if min(fields.shape[1:3]) < smallest:
             raise ValueError(
                 f"a discriminator of {self._layers} layers needs at least {smallest}x"

@@ -19,12 +19,20 @@ from weatherlib.prediff.published import (
     alignment_from_published,
     unet_from_published,
 )
+from weatherlib.prediff.stage_config import (
+    PreDiffAlignmentConfig,
+    PreDiffAutoencoderConfig,
+    PreDiffConfig,
+)
 
 if TYPE_CHECKING:
     from weatherlib.prediff.alignment import AlignmentNetwork
     from weatherlib.prediff.ensembles import EnsembleSampler
+    from weatherlib.prediff.guide_config import FrameGuide, IntensityGuide
     from weatherlib.prediff.latent_diffusion import LatentDiffusion
     from weatherlib.prediff.network import EarthformerUNet
+    from weatherlib.prediff.nowcaster import open_nowcaster
+    from weatherlib.prediff.predictor import PreDiff
 
 __all__ = [
     "ALIGNMENT",
@@ -36,8 +44,15 @@ __all__ = [
     "EarthformerUNet",
     "EarthformerUNetConfig",
     "EnsembleSampler",
+    "FrameGuide",
+    "IntensityGuide",
     "LatentDiffusion",
+    "PreDiff",
+    "PreDiffAlignmentConfig",
+    "PreDiffAutoencoderConfig",
+    "PreDiffConfig",
     "alignment_from_published",
+    "open_nowcaster",
     "unet_from_published",
 ]
 
@@ -45,7 +60,11 @@ _LATER = {
     "AlignmentNetwork": "alignment",
     "EarthformerUNet": "network",
     "EnsembleSampler": "ensembles",
+    "FrameGuide": "guide_config",
+    "IntensityGuide": "guide_config",
     "LatentDiffusion": "latent_diffusion",
+    "PreDiff": "predictor",
+    "open_nowcaster": "nowcaster",
 }
 
 

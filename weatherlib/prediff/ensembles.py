@@ -15,7 +15,7 @@ from weatherlib.diffusion import samplers, sampling
 from weatherlib.prediff import latent_diffusion
 from weatherlib.prediff.latent_diffusion import LatentDiffusion, Params
 
-__all__ = ["EnsembleSampler"]
+__all__ = ["EnsembleSampler", "check_context", "for_members", "row_keys"]
 
 
 class EnsembleSampler:
@@ -83,19 +83,19 @@ class EnsembleSampler:
         """
         if members < 1:
             raise ValueError(f"members must be at least 1, found {members}")
-        _check_context(context)
+        check_context(context)
         params = jax.device_put(params)
         given = self._encode(params.autoencoder, jnp.asarray(context))
         batch, at_once = given.shape[0], min(self._at_once, members)
         given = jnp.tile(given, (at_once, 1, 1, 1, 1))
         if guidance is not None:
-            guidance = _for_members(guidance, batch, at_once)
+            guidance = for_members(guidance, batch, at_once)
         parts = []
         firsts = range(0, members, at_once)
         self._total = len(firsts) * self._sampler.steps
         for number, first in enumerate(firsts):
             self._before = number * self._sampler.steps
-            keys = _keys(key, first, at_once, batch)
+            keys = row_keys(key, first, at_once, batch)
             frames, samples = self._draw(params, given, keys, guidance)
             sampling.check(samples, self._sampler)
             part = np.asarray(frames)
@@ -130,7 +130,15 @@ class EnsembleSampler:
             self._progress(self._before + done, self._total)
 
 
-def _check_context(context: Any) -> None:
+def check_context(context: Any) -> None:
+    """Makes sure that a context can be gone on from.
+
+    Args:
+      context: Frames [batch, time, lat, lon, channel] that are no tracers.
+
+    Raises:
+      ValueError: It has another number of axes, or missing values.
+    """
     values = np.asarray(context)
     if values.ndim != 5:
         raise ValueError(
@@ -152,17 +160,29 @@ def _check_context(context: Any) -> None:
     )
 
 
-def _keys(key: Array, first: int, members: int, batch: int) -> Array:
-    """Returns a key for each row: all contexts of one member after the other."""
+def row_keys(key: Array, first: int | Array, members: int, batch: int) -> Array:
+    """Returns a key for each row: all contexts of one member after the other.
+
+    Args:
+      key: Of the forecast.
+      first: Number of the first member.
+      members: How many.
+      batch: Contexts.
+    """
     of_members = sampling.member_keys(key, first, members)
     rows = [sampling.member_keys(one, 0, batch) for one in of_members]
     return jnp.concatenate(rows)
 
 
-def _for_members(
+def for_members(
     guidance: guidance_lib.Guidance, batch: int, members: int
 ) -> guidance_lib.Guidance:
-    """Returns guidance with a target for each row.
+    """Returns guidance with a target for each row, as `row_keys` has them.
+
+    Args:
+      guidance: Its target has an entry for each context.
+      batch: Contexts.
+      members: How many.
 
     Raises:
       ValueError: The target has not an entry for each context.

@@ -32,6 +32,7 @@ __all__ = [
     "Params",
     "alignment_loss",
     "alignment_reader",
+    "coders",
     "denoising_loss",
     "make",
     "sample_latents",
@@ -150,6 +151,7 @@ def make(
     *,
     scale_factor: float = 1.0,
     dtype: Any = None,
+    autoencoder_dtype: Any = None,
     remat: bool = False,
 ) -> LatentDiffusion:
     """Returns the latent diffusion model of PreDiff.
@@ -160,6 +162,7 @@ def make(
       sizes: Of the denoiser.
       scale_factor: Of target latents.
       dtype: In which the denoiser computes.
+      autoencoder_dtype: In which the autoencoder computes; what it gives is float32.
       remat: Whether the backward pass of the denoiser computes blocks again.
 
     Raises:
@@ -182,14 +185,42 @@ def make(
     ) -> Array:
         return apply(params, key, noisy, t, context, key is not None)
 
+    encode, decode = coders(vae, autoencoder_dtype)
     return LatentDiffusion(
         settings=settings,
-        encode=vae.encode,
-        decode=vae.decode,
+        encode=encode,
+        decode=decode,
         denoise=denoise,
         scale_factor=scale_factor,
         dtype=dtype,
     )
+
+
+def coders(
+    vae: autoencoder.Autoencoder, dtype: Any = None
+) -> tuple[
+    Callable[[PyTree, Array], gaussians.DiagonalGaussian],
+    Callable[[PyTree, Array], Array],
+]:
+    """Returns how an autoencoder encodes and decodes.
+
+    Args:
+      vae: The autoencoder.
+      dtype: In which it computes, where results are float32; None is that of what it is
+        given, as for its own methods.
+    """
+    if dtype is None:
+        return vae.encode, vae.decode
+
+    def encode(params: PyTree, frames: Array) -> gaussians.DiagonalGaussian:
+        found = vae.encode(_cast(params, dtype), frames.astype(dtype))
+        return gaussians.DiagonalGaussian(*_cast(tuple(found), jnp.float32))
+
+    def decode(params: PyTree, latents: Array) -> Array:
+        found = vae.decode(_cast(params, dtype), latents.astype(dtype))
+        return found.astype(jnp.float32)
+
+    return encode, decode
 
 
 def training_loss(

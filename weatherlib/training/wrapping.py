@@ -72,6 +72,9 @@ class WeightedLoss(predictor_base.Predictor):
         **kwargs: Any,
     ) -> predictor_base.LossAndDiagnostics:
         """Returns the weighted error of each batch member, and of each variable."""
+        if self._settings.is_own:
+            options = {**self._options, **kwargs}
+            return self._predictor.loss(inputs, targets, forcings, **options)
         return self.loss_and_predictions(inputs, targets, forcings, **kwargs)[0]
 
     def loss_and_predictions(
@@ -126,7 +129,8 @@ def wrap(
     """Returns a network in its wrappers, of one step.
 
     From the inside out: the network, the cast, the weighted loss, normalisation with
-    residuals (or without, for a network that predicts states), the removal of the
+    residuals (or without, for a network that predicts states; none for one that
+    normalises by itself), the removal of the
     climatology, and the cleaning of missing values. A network whose loss can do without
     dropout is wrapped even where it keeps its own loss.
 
@@ -149,7 +153,7 @@ def wrap(
     if loss is not None and (tells_training or not loss.is_own):
         options = {"is_training": is_training} if takes_flag else {}
         predictor = WeightedLoss(predictor, loss, options)
-    if settings.residuals:
+    if settings.residuals and not network.normalizes_itself:
         predictor = normalization.InputsAndResiduals(
             predictor,
             stddev_by_level=statistics["stddev_by_level"],

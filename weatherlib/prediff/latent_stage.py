@@ -1,0 +1,130 @@
+"""What both stages on latent fields do with the autoencoder, which stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from weatherlib.nn import autoencoder
+from weatherlib.nn.autoencoder_config import DECODER, ENCODER
+from weatherlib.prediff import latent_diffusion
+from weatherlib.prediff.stage_config import LatentConfig, PreDiffConfig
+from weatherlib.typing import PyTree
+
+__all__ = [
+    "HELD",
+    "autoencoder_of",
+    "blank",
+    "cast",
+    "computing_dtype",
+    "forecast_model",
+    "lifted",
+    "part",
+    "target_model",
+]
+
+HELD = (ENCODER, DECODER)
+"""First parts of the paths of parameters that are not trained."""
+
+
+def autoencoder_of(config: LatentConfig) -> autoencoder.Autoencoder:
+    """Returns the autoencoder of a stage.
+
+    Raises:
+      ValueError: Its sizes are not known.
+    """
+    return autoencoder.Autoencoder(sizes=config.sizes, batch_size=config.frames_at_once)
+
+
+def forecast_model(
+    config: PreDiffConfig, *, dtype: Any = None, remat: bool = False
+) -> latent_diffusion.LatentDiffusion:
+    """Returns the functions of a forecast model.
+
+    Args:
+      config: Of the model.
+      dtype: In which the networks compute; None is float32.
+      remat: Whether the backward pass computes blocks of the denoiser again.
+
+    Raises:
+      ValueError: The sizes of the autoencoder are not known, or its channels do not fit
+        the denoiser.
+    """
+    return latent_diffusion.make(
+        config.diffusion,
+        autoencoder_of(config),
+        config.denoiser,
+        scale_factor=_scale(config),
+        dtype=dtype,
+        autoencoder_dtype=dtype,
+        remat=remat,
+    )
+
+
+def target_model(
+    config: LatentConfig, *, dtype: Any = None
+) -> latent_diffusion.LatentDiffusion:
+    """Returns the functions that make noisy latent targets, without a denoiser."""
+    encode, decode = latent_diffusion.coders(autoencoder_of(config), dtype)
+
+    def denoise(*arguments: Any) -> Array:
+        raise NotImplementedError("there is no denoiser in this stage")
+
+    return latent_diffusion.LatentDiffusion(
+        settings=config.diffusion,
+        encode=encode,
+        decode=decode,
+        denoise=denoise,
+        scale_factor=_scale(config),
+    )
+
+
+def lifted(init: Callable[[Array], PyTree]) -> PyTree:
+    """Returns the parameters of the Haiku transformation around, by their own names.
+
+    So samplers and gradients can take functions of them.
+
+    Args:
+      init: Takes a key, returns first parameters by full path.
+    """
+    key = hk.next_rng_key() if hk.running_init() else jax.random.PRNGKey(0)
+    return hk.transparent_lift(init, allow_reuse=True)(key)
+
+
+def part(params: PyTree, *roots: str) -> PyTree:
+    """Returns the parameters whose paths begin with one of these names."""
+    return {m: v for m, v in params.items() if m.split("/")[0] in roots}
+
+
+def blank(config: LatentConfig) -> PyTree:
+    """Returns zeros in place of the parameters of the autoencoder, by path.
+
+    They are to be replaced by trained ones, so none are drawn.
+    """
+    shapes = jax.eval_shape(autoencoder_of(config).init, jax.random.PRNGKey(0))
+    return jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), dict(shapes))
+
+
+def computing_dtype(given: Any) -> Any:
+    """Returns the type that networks compute in: bfloat16 where data are cast to it."""
+    return jnp.bfloat16 if given == jnp.bfloat16 else None
+
+
+def cast(tree: PyTree, dtype: Any) -> PyTree:
+    """Returns arrays in a type; None leaves them."""
+    if dtype is None:
+        return tree
+    return jax.tree.map(lambda leaf: leaf.astype(dtype), tree)
+
+
+def _scale(config: LatentConfig) -> float:
+    if config.scale_factor is None:
+        raise ValueError(
+            "scale_factor is not known; training finds it, or give a number"
+        )
+    return config.scale_factor

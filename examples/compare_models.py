@@ -49,7 +49,10 @@ from weatherlib.cli import (
 
 REFERENCES = ("persistence", "climatology", "ridge")
 # Made for other tasks than a few frames of one grid, or among the references anyway.
-LEFT_OUT = ("graphcast", "climax", "persistence", "climatology")
+LEFT_OUT = (
+    "graphcast", "climax", "persistence", "climatology",
+    "prediff_autoencoder", "prediff", "prediff_alignment",
+)  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):

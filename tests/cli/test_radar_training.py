@@ -110,6 +110,7 @@ def test_batches_go_on_where_they_were_left(finished):
     again.close()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(finished, tmp_path):
     words = ["train", str(finished[0] / "train.yaml"), "--set", f"output={tmp_path}"]
     with toys.quick_compilation():

@@ -110,6 +110,7 @@ def test_batches_go_on_where_they_were_left(finished):
     again.close()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(finished, tmp_path):
     words = ["train", str(finished[0] / "train.yaml"), "--set", f"output={tmp_path}"]
     with toys.quick_compilation():
@@ -195,6 +196,20 @@ def test_statistics_are_those_of_the_training_samples(finished):
     assert float(found.stddev["vil"]) == pytest.approx(pixels.std(), rel=1e-5)
     changes = np.diff(pixels, axis=1)
     assert float(found.diffs_stddev["vil"]) == pytest.approx(changes.std(), rel=1e-5)
+
+
+def test_several_series_are_trained_on_together(finished, tmp_path, capsys):
+    other = radar_runs.series(start="2021-07-01", seed=8)
+    other.to_netcdf(tmp_path / "other.nc")
+    source = f"{{path: {tmp_path / 'other.nc'}, train: {{end: 2021-07-01T02:00}}}}"
+    words = ["train", str(finished[0] / "train.yaml"), "--set"]
+    words += [f"data.sources=[{source}]", "--set", f"output={tmp_path / 'run'}"]
+    with toys.quick_compilation():
+        assert main.main([*words, "--dry-run"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "other.nc, 40 frames, 40 samples to train on, 16 x 16 pixels" in said
+    folder = tmp_path / "run" / "sources" / "other" / "stats"
+    assert (folder / "mean_by_level.nc").is_file()
 
 
 @pytest.mark.parametrize(

@@ -84,12 +84,14 @@ def test_training_goes_on_and_says_what_has_no_effect(example, folder, trained, 
     assert "2 updates" in printed
 
 
-def test_a_configuration_of_ours_does_as_well(example, tmp_path, capsys):
-    radar_runs.write(tmp_path, stages=[{"steps": 1, "batch_size": 4}])
-    words = ["--cfg", str(tmp_path / "train.yaml"), "--set", "validation.leads=[]"]
+def test_a_configuration_of_ours_does_as_well(example, trained, capsys):
+    words = ["--cfg", str(trained / "config.yaml")]
     assert example.main([*words, "--mode", "train"]) == 0
+    assert "2 updates" in capsys.readouterr().out
+    scores = trained / "test" / "scores.nc"
+    scores.unlink(missing_ok=True)
     assert example.main([*words, "--mode", "test", "--samples", "2"]) == 0
-    assert (tmp_path / "run" / "test" / "scores.nc").is_file()
+    assert scores.is_file()
     capsys.readouterr()
     assert example.main([*words, "--stage", "denoiser"]) == 2
     assert "trains convlstm, not --stage denoiser" in capsys.readouterr().err

@@ -267,7 +267,11 @@ def test_the_one_file_forecasts_alone(folder, tmp_path):
         ),
         ("model", ["stages.0.rollout=2"], "trained on single steps; 1 would work"),
         ("coder", ["loss.kind=mse"], "has a loss of its own; leave it out"),
-        ("coder", ["validation.metric=rmse", "validation.leads=[1]"], "makes no forecasts; use loss"),
+        (
+            "coder",
+            ["validation.metric=rmse", "validation.leads=[1]"],
+            "makes no forecasts; use loss",
+        ),
         (
             "model",
             ["optimizer.trained=['vae_decoder/*']", "optimizer.frozen=['*']"],

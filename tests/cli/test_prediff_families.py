@@ -11,7 +11,7 @@ import yaml
 from tests.prediff import stage_cases
 from tests.training import toys
 from weatherlib import prediff, training
-from weatherlib.cli import families, main, models, starting
+from weatherlib.cli import families, main, models, run_stages, starting
 from weatherlib.nn import autoencoder
 from weatherlib.prediff import stage_config, stages
 from weatherlib.weights import autoencoder_kl, flat, prediff_networks
@@ -179,6 +179,14 @@ def test_forecasts_are_judged_where_leads_are_named(folder, tmp_path):
     assert _train(folder, "model", *changes) == 0
     (found,) = _records(tmp_path, "run", "validation")
     assert list(found["rmse"][toys.PRESSURE]) == ["1", "2"]
+
+
+def test_the_loss_of_an_autoencoder_is_told_how_many_updates_were_made():
+    stage = training.StageConfig(steps=5)
+    for name, expected in (("coder", {"update": 7}), ("reader", None)):
+        family = families.FAMILIES[STAGES[name]["family"]]()
+        options = run_stages.loss_options(family, stage, 5, 0)
+        assert (options(7) if options else None) == expected
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import yaml
 from tests.prediff import stage_cases
 from tests.training import toys
 from weatherlib import prediff, training
-from weatherlib.cli import families, main, models, starting
+from weatherlib.cli import families, main, models, run_stages, starting
 from weatherlib.nn import autoencoder
 from weatherlib.prediff import stage_config, stages
 from weatherlib.weights import autoencoder_kl, flat, prediff_networks
@@ -181,6 +181,14 @@ def test_forecasts_are_judged_where_leads_are_named(folder, tmp_path):
     assert list(found["rmse"][toys.PRESSURE]) == ["1", "2"]
 
 
+def test_the_loss_of_an_autoencoder_is_told_how_many_updates_were_made():
+    stage = training.StageConfig(steps=5)
+    for name, expected in (("coder", {"update": 7}), ("reader", None)):
+        family = families.FAMILIES[STAGES[name]["family"]]()
+        options = run_stages.loss_options(family, stage, 5, 0)
+        assert (options(7) if options else None) == expected
+
+
 @pytest.mark.slow
 def test_a_discriminator_learns_from_its_start_on(folder, tmp_path):
     changes = [
@@ -267,7 +275,11 @@ def test_the_one_file_forecasts_alone(folder, tmp_path):
         ),
         ("model", ["stages.0.rollout=2"], "trained on single steps; 1 would work"),
         ("coder", ["loss.kind=mse"], "has a loss of its own; leave it out"),
-        ("coder", ["validation.metric=rmse", "validation.leads=[1]"], "makes no forecasts; use loss"),
+        (
+            "coder",
+            ["validation.metric=rmse", "validation.leads=[1]"],
+            "makes no forecasts; use loss",
+        ),
         (
             "model",
             ["optimizer.trained=['vae_decoder/*']", "optimizer.frozen=['*']"],

@@ -92,9 +92,9 @@ def test_one_trace_serves_all_contexts_and_leads_of_a_shape(folder, monkeypatch)
     nowcast = prediff.open_nowcaster(
         folder / "prediff.npz", members=3, members_at_once=2
     )
-    for seed, leads in ((0, 2), (1, 1), (2, 5)):
-        found = nowcast(_context(seed=seed), leads)
-        assert found.shape == (3, 2, leads, 8, 8)
+    for seed, leads, batch in ((0, 2, 2), (1, 1, 2), (2, 5, 2), (3, 2, 1)):
+        found = nowcast(_context(batch, seed=seed), leads)
+        assert found.shape == (3, batch, leads, 8, 8)
     assert traced == [(4, *CONFIG.target_shape)]
 
 
@@ -167,6 +167,28 @@ def test_a_constraint_in_pixels_moves_the_members(folder):
     found = open_with(guide)(_context(), 2).mean((2, 3, 4))
     assert (found[:, 0] > free[:, 0]).all()
     assert (found[:, 1] < free[:, 1]).all()
+
+
+def test_pulls_of_several_guides_add_up(folder):
+    def wet(pixels, target):
+        return 0.005 * (pixels.mean((1, 2, 3, 4)) - target) ** 2
+
+    def run(*guides):
+        nowcast = prediff.open_nowcaster(
+            folder / "prediff.npz",
+            members=2,
+            guide=prediff.JointGuide(guides=guides),
+        )
+        return nowcast(_context(), 2)
+
+    up = prediff.FrameGuide(energy=wet, target=lambda c: np.full(len(c), 250.0))
+    twice = prediff.FrameGuide(energy=up.energy, target=up.target, scale=2.0)
+    away = prediff.FrameGuide(energy=up.energy, target=up.target, scale=-1.0)
+    np.testing.assert_allclose(run(up, up), run(twice), atol=0.05)
+    np.testing.assert_allclose(run(up, away), run(), atol=0.05)
+    nested = prediff.JointGuide(guides=(up, up))
+    np.testing.assert_allclose(run(nested), run(twice), atol=0.05)
+    assert np.abs(run(twice) - run()).max() > 1
 
 
 def test_the_alignment_network_moves_what_it_reads(folder):

@@ -118,6 +118,11 @@ def convert(out: console.Console, options: weights.Options) -> None:
     target = _target(options, source)
     if _is_npz(source) and _export(out, source, target, options):
         return
+    from weatherlib.cli import prediff_conversion
+
+    if options.family in prediff_conversion.STAGES:
+        prediff_conversion.convert(out, source, target, options)
+        return
     kind = options.format or ("safetensors" if _is_safe(target) else None)
     if options.family not in (None, "climax"):
         from weatherlib.cli import grid_conversion
@@ -259,12 +264,13 @@ def _export(
       OSError: A file cannot be read or written.
       ValueError: Something is asked for that an export cannot do.
     """
-    from weatherlib.cli import grid_conversion
+    from weatherlib.cli import grid_conversion, prediff_conversion
     from weatherlib.weights import climax_checkpoint
 
     held = climax_checkpoint.open_checkpoint(source)
     on_grid = held is None and grid_conversion.held_model(source) is not None
-    if held is None and not on_grid:
+    stage = prediff_conversion.held_stage(source)
+    if held is None and not on_grid and stage is None:
         return False
     kind = options.format or ("safetensors" if _is_safe(target) else "npz")
     if kind == "weatherlib":
@@ -274,7 +280,9 @@ def _export(
             "--grid: convert the published file, or export this one first and convert "
             "that"
         )
-    if held is None:
+    if stage is not None:
+        prediff_conversion.export(out, source, target, kind)
+    elif held is None:
         grid_conversion.export(out, source, target, kind)
     else:
         _export_climax(out, held, target, kind)

@@ -85,7 +85,7 @@ def _save(
     """
     names, levels = variable_names.split_levels(options.variables)
     keep = "export the weights as npz or safetensors"
-    step = times.as_timedelta(options.time_step).total_seconds() / 60
+    step = times.as_timedelta(options.time_step or "6h").total_seconds() / 60
     predicts = task.TaskConfig(
         input_variables=names,
         target_variables=names,

@@ -246,17 +246,17 @@ def validator(
 
 
 def loss_options(
-    stage: training.StageConfig, updates: int, begin: int, *, counted: bool = False
+    family: families.Family, stage: training.StageConfig, updates: int, begin: int
 ) -> Callable[[Any], dict[str, Any]] | None:
     """Returns the options of the loss by updates of the whole run; None for none.
 
     Args:
+      family: Of the model, which may take the number of updates as `update`.
       stage: Says how true frames are read.
       updates: Of the stage.
       begin: Updates before it.
-      counted: Whether the loss takes the number of updates as `update`.
     """
-    if counted:
+    if family.counts_updates:
         return lambda count: {"update": count}
     if stage.teacher_forcing is None:
         return None

@@ -176,9 +176,7 @@ class Run:
             ("model", f"{self.settings.model['family']}, {count:,} parameters"),
         ]  # fmt: skip
         if self._held:
-            fixed = sum(
-                int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(self._held)
-            )
+            fixed = sum(map(np.size, jax.tree.leaves(self._held)))
             facts.append(("held fixed", f"{fixed:,} of them, from another file"))
         for source in self.sources[1:]:
             frames = f"{source.settings.path}, {source.frames.description}"
@@ -295,10 +293,7 @@ class Run:
                     rate=rate,
                     rollout=rollout,
                     options=run_stages.loss_options(
-                        stage,
-                        self._lengths[index],
-                        begin,
-                        counted=self.family.counts_updates,
+                        self.family, stage, self._lengths[index], begin
                     ),
                 )
             )
@@ -361,20 +356,17 @@ class Run:
 
     def _first_params(self, params: Any) -> Any:
         """Returns the parameters of files in place of fresh ones."""
-        return starting.with_held(self._started(params), self._held)
-
-    def _started(self, params: Any) -> Any:
-        """Returns the parameters of `init_from` in place of fresh ones."""
         init = self.settings.init_from
         if init is None:
-            return params
+            return starting.with_held(params, self._held)
         assert not isinstance(init, str)
         options = {"model": self._model, "say": self._say}
         if not isinstance(self.objective, adapters.Adapted):
-            return starting.take(init, self.family, params, **options)
+            taken = starting.take(init, self.family, params, **options)
+            return starting.with_held(taken, self._held)
         plain, added = self.objective.split(params)
         plain = starting.take(init, self.family, plain, **options)
-        return self.objective.join(plain, added)
+        return self.objective.join(starting.with_held(plain, self._held), added)
 
     def _report(self, result: training.Result, seconds: float) -> None:
         facts = [

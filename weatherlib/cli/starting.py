@@ -71,6 +71,8 @@ def with_held(params: Any, held: Any) -> Any:
       params: By path, with names and types.
       held: Some of them, of another file.
     """
+    if not held:
+        return params
     return {
         module: {
             name: jax.numpy.asarray(held[module][name], leaf.dtype)

@@ -4,7 +4,7 @@
 `convert IN OUT` reads a file of torch (.ckpt, .pt, .pth), safetensors or npz, without
 torch and without running anything of it, and writes its arrays as safetensors, as npz,
 or as a checkpoint of weatherlib: of ClimaX, also for another grid or other variables,
-and with --family of the models on grids (convlstm, pixel_unet, ...).
+and with --family of the models on grids (convlstm, pixel_unet, ...) and of PreDiff.
 Nothing is downloaded without --yes: without it, `fetch` says what would be, under which
 licence and where to. A download that broke off is continued by the same command, and
 its hash is checked before the file gets its name.
@@ -35,6 +35,8 @@ EXAMPLES = (
     "weatherlib weights convert convlstm.pt convlstm.npz --family convlstm "
     "--variables 2m_temperature geopotential_500",
     "weatherlib weights convert sevirlr_vae.pt vae.npz --format npz",
+    "weatherlib weights convert earthformerunet.pt prediff.npz --family prediff "
+    "--autoencoder vae.pt",
 )
 
 
@@ -59,8 +61,9 @@ class Options:
     """convert: the file to write."""
 
     family: str | None = None
-    """list: those of one family only, such as graphcast. convert: which model on grids
-    the arrays are of, such as convlstm."""
+    """list: those of one family only, such as graphcast. convert: which model the
+    arrays are of: one on grids, such as convlstm, or a stage of PreDiff
+    (prediff_autoencoder, prediff, prediff_alignment)."""
 
     kind: Literal["weights", "statistics", "data"] | None = None
     """List those of one kind only."""
@@ -87,11 +90,20 @@ class Options:
     frames: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="PAST AHEAD")] = (
         None
     )
-    """convert: frames that a model on grids reads and predicts, as far as they do not
-    follow from the file. Default: 12 4."""
+    """convert: frames that a model reads and predicts, as far as they do not follow
+    from the file. Default: 12 4; of PreDiff 7 6."""
 
-    time_step: str = "6h"
-    """convert: time between the frames of a model on grids."""
+    time_step: str | None = None
+    """convert: time between the frames of a model on grids, by default 6h, or of
+    PreDiff, by default 10min."""
+
+    autoencoder: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """convert: weights of PreDiff's autoencoder, for --family prediff, whose checkpoint
+    holds both, and prediff_alignment."""
+
+    norm_groups: int | None = None
+    """convert: groups of the norms of that autoencoder, which do not follow from its
+    file. Default: 32."""
 
     num_heads: int | None = None
     """convert: attention heads, which do not follow from the file. Default: those of

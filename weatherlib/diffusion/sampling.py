@@ -16,6 +16,7 @@ from weatherlib.diffusion import guidance as guidance_lib
 
 __all__ = [
     "Denoise",
+    "Guides",
     "Samples",
     "check",
     "first_noise",
@@ -26,6 +27,9 @@ __all__ = [
 Denoise = Callable[[Array, Array], Array]
 """Takes noisy fields and their steps of noise, int32 of shape [batch]; returns what it
 predicts, of the shape of the fields."""
+
+Guides = guidance_lib.Guidance | Sequence[guidance_lib.Guidance]
+"""One constraint or several."""
 
 Progress = Callable[[int, int], Any]
 """Takes how many steps are done, and how many there are."""
@@ -55,7 +59,7 @@ class _Steps(NamedTuple):
     of_x0: Array
     of_random: Array
     of_gradient: Array
-    noise_of_gradient: Array
+    field_over_noise: Array
     slot: Array
 
 
@@ -92,7 +96,7 @@ def sample(
     key: Array | None = None,
     *,
     noises: Float[Array, "step batch *place channel"] | None = None,
-    guidance: guidance_lib.Guidance | None = None,
+    guidance: Guides | None = None,
     keep: Sequence[int] = (),
     progress: Progress | None = None,
 ) -> Samples:
@@ -109,13 +113,15 @@ def sample(
       key: A key, or one for each batch member, from which each step draws its noise by
         `jax.random.fold_in`. Samplers that draw none need none.
       noises: The noise of each step in place of it.
-      guidance: A constraint to keep to.
+      guidance: A constraint to keep to, or several, whose pulls add up.
       keep: After how many steps to keep the noisy fields, 0 to all.
       progress: Called after each step.
 
     Raises:
       ValueError: Noise is needed and neither given nor drawn, or shapes do not fit.
     """
+    if guidance is None or isinstance(guidance, guidance_lib.Guidance):
+        guidance = () if guidance is None else (guidance,)
     steps = _table(sampler, guidance, keep, start.dtype)
     if sampler.is_random and key is None and noises is None:
         raise ValueError("this sampler draws noise: give a key, or the noises")
@@ -178,7 +184,7 @@ def check(samples: Samples, sampler: samplers.Sampler) -> None:
 
 def _table(
     sampler: samplers.Sampler,
-    guidance: guidance_lib.Guidance | None,
+    guidance: Sequence[guidance_lib.Guidance],
     keep: Sequence[int],
     dtype: Any,
 ) -> _Steps:
@@ -195,10 +201,10 @@ def _table(
     for place, done in enumerate(keep):
         if done:
             slot[done - 1] = place
-    of_gradient = np.zeros(sampler.steps)
-    if guidance is not None:
-        moved = guidance_lib.shift_of_x0(sampler.schedule, guidance.strength)
-        of_gradient = moved[sampler.timesteps]
+    of_gradient = np.zeros((sampler.steps, len(guidance)))
+    for number, one in enumerate(guidance):
+        moved = guidance_lib.shift_of_x0(sampler.schedule, one.strength)
+        of_gradient[:, number] = moved[sampler.timesteps]
     noise_over_field = sampler.schedule.sqrt_recipm1_alphas_cumprod[sampler.timesteps]
     return _Steps(
         t=jnp.asarray(sampler.timesteps, jnp.int32),
@@ -207,7 +213,7 @@ def _table(
         of_x0=jnp.asarray(sampler.of_x0, dtype),
         of_random=jnp.asarray(sampler.of_random, dtype),
         of_gradient=jnp.asarray(of_gradient, dtype),
-        noise_of_gradient=jnp.asarray(of_gradient / noise_over_field, dtype),
+        field_over_noise=jnp.asarray(1 / noise_over_field, dtype),
         slot=jnp.asarray(slot, jnp.int32),
     )
 
@@ -215,7 +221,7 @@ def _table(
 def _predict(
     sampler: samplers.Sampler,
     denoise: Denoise,
-    guidance: guidance_lib.Guidance | None,
+    guidance: Sequence[guidance_lib.Guidance],
     x: Array,
     step: _Steps,
 ) -> tuple[Array, Array, Array]:
@@ -235,22 +241,24 @@ def _predict(
             x0 = jnp.clip(x0, -sampler.clip, sampler.clip)
         return x0, output
 
-    gradient, finite = None, jnp.ones((), bool)
-    if guidance is None:
+    finite = jnp.ones((), bool)
+    if not guidance:
         x0, output = estimate(x)
-    else:
+        predicted = forward.to_noise(sampler.schedule, output, x, t, sampler.prediction)
+        return x0, predicted, finite
+    move, output = jnp.zeros_like(x), x
+    for factor, one in zip(step.of_gradient, guidance):
         gradient, output = guidance_lib.energy_gradient(
-            sampler.schedule, guidance, estimate, x, t
+            sampler.schedule, one, estimate, x, t
         )
-        finite = jnp.isfinite(gradient).all()
-        gradient = jnp.where(finite, gradient, jnp.zeros_like(gradient))
-        x0 = forward.to_x0(sampler.schedule, output, x, t, sampler.prediction)
-        if sampler.clip is not None:
-            x0 = jnp.clip(x0, -sampler.clip, sampler.clip)
+        good = jnp.isfinite(gradient).all()
+        move = move + factor * jnp.where(good, gradient, jnp.zeros_like(gradient))
+        finite = finite & good
+    x0 = forward.to_x0(sampler.schedule, output, x, t, sampler.prediction)
+    if sampler.clip is not None:
+        x0 = jnp.clip(x0, -sampler.clip, sampler.clip)
     predicted = forward.to_noise(sampler.schedule, output, x, t, sampler.prediction)
-    if gradient is not None:
-        x0 = x0 - step.of_gradient * gradient
-        predicted = predicted + step.noise_of_gradient * gradient
+    x0, predicted = x0 - move, predicted + step.field_over_noise * move
     return x0, predicted, finite
 
 

@@ -28,7 +28,7 @@ from weatherlib.prediff.stage_config import (
 if TYPE_CHECKING:
     from weatherlib.prediff.alignment import AlignmentNetwork
     from weatherlib.prediff.ensembles import EnsembleSampler
-    from weatherlib.prediff.guide_config import FrameGuide, IntensityGuide
+    from weatherlib.prediff.guide_config import FrameGuide, IntensityGuide, JointGuide
     from weatherlib.prediff.latent_diffusion import LatentDiffusion
     from weatherlib.prediff.network import EarthformerUNet
     from weatherlib.prediff.nowcaster import open_nowcaster
@@ -46,6 +46,7 @@ __all__ = [
     "EnsembleSampler",
     "FrameGuide",
     "IntensityGuide",
+    "JointGuide",
     "LatentDiffusion",
     "PreDiff",
     "PreDiffAlignmentConfig",
@@ -62,6 +63,7 @@ _LATER = {
     "EnsembleSampler": "ensembles",
     "FrameGuide": "guide_config",
     "IntensityGuide": "guide_config",
+    "JointGuide": "guide_config",
     "LatentDiffusion": "latent_diffusion",
     "PreDiff": "predictor",
     "open_nowcaster": "nowcaster",

@@ -66,7 +66,7 @@ class EnsembleSampler:
         key: Array,
         members: int,
         *,
-        guidance: guidance_lib.Guidance | None = None,
+        guidance: sampling.Guides | None = None,
     ) -> Float[np.ndarray, "member batch future lat lon channel"]:
         """Returns futures of contexts.
 
@@ -75,7 +75,7 @@ class EnsembleSampler:
           context: Frames before, without missing values.
           key: Draws everything.
           members: How many futures of each context.
-          guidance: A constraint; its target has an entry for each context.
+          guidance: A constraint, or several; targets have an entry for each context.
 
         Raises:
           ValueError: The context has missing values or a wrong shape, `members` is not
@@ -108,7 +108,7 @@ class EnsembleSampler:
         params: Params,
         context: Array,
         keys: Array,
-        guidance: guidance_lib.Guidance | None,
+        guidance: sampling.Guides | None,
     ) -> tuple[Array, sampling.Samples]:
         """Returns frames and latent samples, a row for each member of each context."""
         shape = (context.shape[0], self._frames, *context.shape[2:])
@@ -174,13 +174,11 @@ def row_keys(key: Array, first: int | Array, members: int, batch: int) -> Array:
     return jnp.concatenate(rows)
 
 
-def for_members(
-    guidance: guidance_lib.Guidance, batch: int, members: int
-) -> guidance_lib.Guidance:
+def for_members(guidance: sampling.Guides, batch: int, members: int) -> sampling.Guides:
     """Returns guidance with a target for each row, as `row_keys` has them.
 
     Args:
-      guidance: Its target has an entry for each context.
+      guidance: One or several; targets have an entry for each context.
       batch: Contexts.
       members: How many.
 
@@ -197,4 +195,9 @@ def for_members(
             )
         return jnp.tile(leaf, (members, *(1,) * (leaf.ndim - 1)))
 
-    return dataclasses.replace(guidance, target=jax.tree.map(repeat, guidance.target))
+    def repeated(one: guidance_lib.Guidance) -> guidance_lib.Guidance:
+        return dataclasses.replace(one, target=jax.tree.map(repeat, one.target))
+
+    if isinstance(guidance, guidance_lib.Guidance):
+        return repeated(guidance)
+    return tuple(map(repeated, guidance))

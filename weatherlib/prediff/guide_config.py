@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from weatherlib.diffusion import guidance
+from weatherlib.diffusion import guidance, sampling
 from weatherlib.prediff import guides, latent_diffusion, stage_frames, stages
 from weatherlib.prediff.stage_config import PreDiffConfig
 from weatherlib.typing import PathLike, PyTree
 
-__all__ = ["Bound", "FrameGuide", "Guide", "IntensityGuide"]
+__all__ = ["Bound", "FrameGuide", "Guide", "IntensityGuide", "JointGuide"]
 
-Bound = Callable[[Any], guidance.Guidance]
+Bound = Callable[[Any], sampling.Guides]
 """Takes context frames [batch, time, lat, lon, channel] on the scale of the networks;
 returns the guidance of their futures."""
 
 Wanted = Callable[[Any], Any]
 
 
+@runtime_checkable
 class Guide(Protocol):
     """What forecasts are drawn towards."""
 
@@ -160,6 +161,39 @@ class FrameGuide:
             )
 
         return bound
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class JointGuide:
+    """Several guides at once, whose pulls add up.
+
+    Attributes:
+      guides: Each with a scale of its own.
+    """
+
+    guides: tuple[Guide, ...]
+
+    def bind(
+        self,
+        config: PreDiffConfig,
+        model: latent_diffusion.LatentDiffusion,
+        autoencoder: PyTree,
+    ) -> Bound:
+        """Returns the guidance by context.
+
+        Raises:
+          ValueError: One of them is for another model.
+        """
+        bound = [guide.bind(config, model, autoencoder) for guide in self.guides]
+
+        def joint(context: Any) -> sampling.Guides:
+            found: list[guidance.Guidance] = []
+            for each in bound:
+                one = each(context)
+                found += [one] if isinstance(one, guidance.Guidance) else one
+            return tuple(found)
+
+        return joint
 
 
 def _require_same(config: PreDiffConfig, other: Any, path: str) -> None:

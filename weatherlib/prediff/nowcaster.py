@@ -94,7 +94,8 @@ def open_nowcaster(
 class Nowcast:
     """Draws futures of radar frames; compiled once for each shape of context.
 
-    What is drawn follows from the seed and the context, so it can be repeated.
+    What is drawn follows from the seed and the context, so it can be repeated. Smaller
+    batches than an earlier one are filled up, and are not compiled anew.
 
     Attributes:
       config: Of the model.
@@ -140,7 +141,7 @@ class Nowcast:
         self.config, self.members = config, members
         self._params = jax.device_put(params)
         self._at_once = min(members_at_once, members)
-        self._seed = seed
+        self._seed, self._batch = seed, 0
         model = latent_stage.forecast_model(config, dtype=dtype)
         steps = diffusion.make_sampler(
             config.sampler, model.schedule, config.diffusion.prediction
@@ -185,12 +186,16 @@ class Nowcast:
         key = jax.random.fold_in(
             jax.random.key(self._seed), np.uint32(zlib.crc32(frames.tobytes()))
         )
+        # The last batch of many is often smaller, and would be compiled anew.
+        self._batch = max(self._batch, len(frames))
+        spare = self._batch - len(frames)
+        frames = np.concatenate([frames, frames[:1].repeat(spare, 0)])
         found = self._first(frames, key)
         rounds = -(-leads // self.config.output_length)
         for number in range(1, rounds):
             again = jax.random.fold_in(key, number)
             found = np.concatenate([found, self._next(frames, found, again)], axis=2)
-        found = found[:, :, :leads, ..., 0]
+        found = found[:, : len(past), :leads, ..., 0]
         pixels = stage_frames.from_unit(found, value_range, clip=self.config.clip)
         never = np.broadcast_to(np.isnan(past).all(1)[None, :, None], pixels.shape)
         return np.where(never, np.float32(np.nan), pixels)
@@ -254,7 +259,8 @@ class Nowcast:
                 f"the context has {context.shape[1]} frame(s), and the model reads "
                 f"{reads}; give as many or more"
             )
-        stage_frames.check_grid(*context.shape[2:], self.config)
+        rows, columns = context.shape[2:]
+        stage_frames.check_grid(rows, columns, self.config)
         past = context[:, -reads:]
         empty = np.argwhere(~np.isfinite(past).any((2, 3)))
         if len(empty):

@@ -11,8 +11,7 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from weatherlib import diffusion, predictor_base
-from weatherlib.diffusion import guidance as guidance_lib
-from weatherlib.diffusion import losses, sampler_config
+from weatherlib.diffusion import losses, sampler_config, sampling
 from weatherlib.prediff import (
     ensembles,
     guide_config,
@@ -56,7 +55,7 @@ class PreDiff(predictor_base.Predictor):
         task_config: TaskConfig | None = None,
         *,
         sampler: sampler_config.SamplerConfig | None = None,
-        guide: guidance_lib.Guidance | guide_config.Guide | None = None,
+        guide: sampling.Guides | guide_config.Guide | None = None,
         members: int | None = None,
         members_at_once: int = 4,
         remat: bool = False,
@@ -234,7 +233,7 @@ class PreDiff(predictor_base.Predictor):
         count = 1 if members is None else members
         at_once, batch = min(self._at_once, count), len(context)
         guide = self._guide
-        if guide is not None and not isinstance(guide, guidance_lib.Guidance):
+        if isinstance(guide, guide_config.Guide):
             guide = guide.bind(self._config, model, params.autoencoder)(context)
         if guide is not None:
             guide = ensembles.for_members(guide, batch, at_once)
@@ -249,7 +248,7 @@ class PreDiff(predictor_base.Predictor):
                 sampler,
                 params.denoiser,
                 given,
-                diffusion.sampling.first_noise(keys, shape, given.dtype),
+                sampling.first_noise(keys, shape, given.dtype),
                 keys,
                 guidance=guide,
             )

@@ -76,7 +76,7 @@ class Options:
 
     regions: _Words = ()
     """Regions of WeatherBench, such as tropics europe, or land sea, or boxes of your
-    own: name=south,north,west,east. Default: globe, tropics and extratropics."""
+    own: name=south,north,west,east. Default: global, tropics and extratropics."""
 
     land_sea_mask: _OptionalPath = None
     """File with the share of land, for the regions land and sea."""

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 import xarray
 
+from weatherlib import config as config_lib
 from weatherlib import normalization, xarray_jax
 from weatherlib.baselines import streaming
 from weatherlib.baselines.common import FrameModelConfig
@@ -319,11 +320,10 @@ def _open_prediff(model: models.Model, options: Options) -> Nowcaster:
             raise ValueError(
                 f"sampler: expected KIND or KIND:STEPS, found {options.sampler!r}"
             )
-        sampler = diffusion.SamplerConfig(
-            kind=kind, steps=int(steps) if steps else None
-        )
+        values = {"kind": kind, "steps": int(steps) if steps else None}
+        sampler = config_lib.from_dict(diffusion.SamplerConfig, values)
     return prediff.open_nowcaster(
-        model.path,
+        str(model.path),
         members=options.members,
         seed=options.seed,
         precision=models.resolve_precision(options.precision),

@@ -193,7 +193,8 @@ def _scale_by_powers(axes: matplotlib.axes.Axes, values: np.ndarray) -> None:
     wide = values.size > 0 and values.max() > 50 * values.min()
     steps = (1.0,) if wide else (1.0, 2.0, 5.0)
     axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=steps))
-    axes.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=""))
+    thousands = matplotlib.ticker.EngFormatter(sep="")
+    axes.xaxis.set_major_formatter(lambda x, _: thousands(x) if x >= 1000 else f"{x:g}")
     axes.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
 
 

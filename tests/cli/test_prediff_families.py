@@ -190,7 +190,7 @@ def test_the_loss_of_an_autoencoder_is_told_how_many_updates_were_made():
 
 
 @pytest.mark.slow
-def test_a_discriminator_learns_from_its_start_on(folder, tmp_path):
+def test_a_discriminator_learns_from_its_start_on(folder, tmp_path, capsys):
     changes = [
         f"output={tmp_path / 'run'}", "model.loss.adversarial_weight=0.5",
         "model.loss.adversarial_start=2",
@@ -198,6 +198,7 @@ def test_a_discriminator_learns_from_its_start_on(folder, tmp_path):
         "data.validation.start=2020-01-10",
     ]  # fmt: skip
     assert _train(folder, "coder", *changes) == 0
+    assert "weatherlib predict" not in capsys.readouterr().out
     first, last = _records(tmp_path, "run", "train")
     assert first["losses"]["judge"] == 0
     assert last["losses"]["judge"] > 0

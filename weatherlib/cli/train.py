@@ -133,7 +133,7 @@ def _train(options: Options, config: Any, processes: Any) -> None:
 
 
 def _summarise(out: Any, config: Any, result: Any) -> None:
-    from weatherlib.cli import console
+    from weatherlib.cli import console, families
 
     out.facts(
         [
@@ -146,7 +146,8 @@ def _summarise(out: Any, config: Any, result: Any) -> None:
         out.print(f"  best at update {result.best_step}: {result.best_metric:.5g}")
     out.print(f"{config.output}/checkpoint.npz, report.html, curves.png, metrics.jsonl")
     radar = config.data.radar is not None
-    out.print(console.what_next(config.output, config.data.path, radar=radar))
+    if families.find_family(config.model)[0].forecasts:
+        out.print(console.what_next(config.output, config.data.path, radar=radar))
     out.print_times()
 
 

@@ -10,6 +10,7 @@ import yaml
 
 from tests.prediff import stage_cases
 from tests.training import toys
+from weatherlib import config as config_lib
 from weatherlib import prediff, training
 from weatherlib.cli import families, main, models, run_stages, starting
 from weatherlib.nn import autoencoder
@@ -95,9 +96,8 @@ def folder(tmp_path_factory):
         values = yaml.safe_dump(_settings(folder, name))
         (folder / f"{name}.yaml").write_text(values)
     _, config = families.find_family(STAGES["coder"])
-    task_config = training.DataConfig(
-        **_settings(folder, "coder")["data"]
-    ).task_config()
+    data = _settings(folder, "coder")["data"]
+    task_config = config_lib.from_dict(training.DataConfig, data).task_config()
     (folder / "coder").mkdir()
     stage_cases.save(
         folder / "coder" / "checkpoint.npz",

@@ -91,6 +91,7 @@ def test_a_whole_loss_in_bfloat16_is_near_float32():
     assert found == pytest.approx(expected, rel=0.05)
 
 
+@pytest.mark.slow
 def test_updates_of_the_alignment_network_lower_its_loss_alone():
     config = stage_cases.ALIGNMENT
     compute = stage_cases.gradient(config)

@@ -1,0 +1,56 @@
+"""Vision transformers as encoders of fields, and decoders that are trained on them.
+
+Networks, and JAX with them, are loaded when they are first asked for, so that
+configurations can be read without.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from weatherlib.latent.config import DecoderConfig, EncoderConfig
+from weatherlib.latent.published import DECODERS, ENCODER_CLASSES, ENCODERS
+
+if TYPE_CHECKING:
+    from weatherlib.latent.decoder import Decoder
+    from weatherlib.latent.encoder import Encoder, PackedEncoder
+    from weatherlib.latent.representation import (
+        LatentStatistics,
+        RepresentationAutoencoder,
+    )
+    from weatherlib.latent.wrapper import RAEWrapper
+
+__all__ = [
+    "DECODERS",
+    "ENCODERS",
+    "ENCODER_CLASSES",
+    "Decoder",
+    "DecoderConfig",
+    "Encoder",
+    "EncoderConfig",
+    "LatentStatistics",
+    "PackedEncoder",
+    "RAEWrapper",
+    "RepresentationAutoencoder",
+]
+
+_LAZY = {
+    "Decoder": "decoder",
+    "Encoder": "encoder",
+    "LatentStatistics": "representation",
+    "PackedEncoder": "encoder",
+    "RAEWrapper": "wrapper",
+    "RepresentationAutoencoder": "representation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports networks when they are first asked for."""
+    if name in _LAZY:
+        module = importlib.import_module(f"weatherlib.latent.{_LAZY[name]}")
+        return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Lists the public names."""
+    return __all__

@@ -6,6 +6,7 @@ import functools
 import importlib
 import logging
 import pathlib
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -146,10 +147,7 @@ class RAEWrapper:
                 "weights; give one (weatherlib weights fetch gets published ones), or "
                 "give params, such as random ones of init"
             )
-        loaded = _reader().load_encoder(self._encoder_path)
-        # Only what is not read is drawn, however large the encoder is.
-        drawn = jax.jit(self._other_parts)(jax.random.key(self._seed))
-        params = {**loaded.params, **drawn}
+        params = dict(_reader().load_encoder(self._encoder_path).params)
         if self._decoder_path is not None:
             sizes = self.config.decoder
             found = _reader().load_decoder(self._decoder_path, sizes)
@@ -159,6 +157,11 @@ class RAEWrapper:
                     "which has no class token of its own"
                 )
             params |= found.params
+        key = jax.random.key(self._seed)
+        names = jax.eval_shape(self.init, key)
+        if missing := [module for module in names if module not in params]:
+            # Only what no file holds is drawn, however large the encoder is.
+            params |= jax.jit(lambda key: _chosen(self.init(key), missing))(key)
         return params
 
     def init(self, key: Array) -> PyTree:
@@ -214,9 +217,9 @@ class RAEWrapper:
         latent = self._encode(params, images, key)
         return self._decode(params, latent, size=images.shape[-2:])
 
-    def _other_parts(self, key: Array) -> PyTree:
-        drawn = self.autoencoder.init(key)
-        return {m: v for m, v in drawn.items() if m.split("/")[0] != "vision_encoder"}
+
+def _chosen(params: PyTree, modules: Collection[str]) -> PyTree:
+    return {module: params[module] for module in modules}
 
 
 def _is_folder(path: PathLike) -> bool:

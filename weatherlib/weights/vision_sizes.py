@@ -270,9 +270,10 @@ def _timm(held: Mapping[str, Any], where: str) -> EncoderConfig:
         chosen["intermediate_size"] = hidden // 2 if gated else hidden
     if "no_embed_class" in given:
         chosen["class_position"] = not given["no_embed_class"]
-    if chosen.get("num_register_tokens") and chosen.get("class_position", False):
+    merged = {**sizes, **chosen}
+    if merged["num_register_tokens"] and merged["class_position"]:
         raise ValueError(f"{where}: registers with positions are not made here")
-    return _made(EncoderConfig, {**sizes, **chosen}, where)
+    return _made(EncoderConfig, merged, where)
 
 
 def _to_timm(sizes: EncoderConfig) -> dict[str, Any]:

@@ -100,7 +100,8 @@ class RAEWrapper:
                 f"layout {sizes.layout}; {' or '.join(fits)} does"
             )
         side = encoder_input_size or kind.input_size
-        size = (side, side) if isinstance(side, int) else tuple(side)
+        rows, columns = (side, side) if isinstance(side, int) else side
+        size = (rows, columns)
         try:
             grid = sizes.grid(*size)
         except ValueError as error:

@@ -310,3 +310,55 @@ def test_widths_without_a_published_ratio_are_refused():
     sizes = config.EncoderConfig(use_swiglu_ffn=True, intermediate_size=3071)
     with pytest.raises(ValueError, match="no mlp_ratio leads from hidden_size 768"):
         vision_sizes.to_config(sizes)
+
+
+@pytest.mark.parametrize("kind", ["dinov2", "siglip2", "mae"])
+def test_a_representation_autoencoder_of_diffusers_is_read(kind, tmp_path):
+    """Encoder without the last norm, decoder and statistics, in one folder."""
+    held = {
+        "_class_name": "AutoencoderRAE",
+        "encoder_type": kind,
+        "encoder_hidden_size": 64,
+        "encoder_patch_size": 56 if kind == "dinov2" else 32,
+        "encoder_num_hidden_layers": 1,
+        "encoder_input_size": 224,
+        "patch_size": 2,
+        **{name: cases.DECODER[name] for name in vision_sizes._DECODER},
+    }
+    outer = vision_sizes.read_encoder_config(held)
+    inner = vision_sizes.read_decoder_config(held)
+    assert outer.hidden_size == inner.hidden_size == 64
+    assert outer.num_attention_heads == 1
+    assert outer.num_register_tokens == (4 if kind == "dinov2" else 0)
+    assert inner.grid == ((4, 4) if kind == "dinov2" else (7, 7))
+    assert inner.image_size == ((8, 8) if kind == "dinov2" else (14, 14))
+    first = vision_names.encoder_map(outer)
+    prefix = "encoder.vision_model." if kind == "siglip2" else "encoder."
+    params = {
+        m: {n: np.asarray(v) for n, v in values.items()}
+        for m, values in cases.encoder_params(outer).items()
+    }
+    params["vision_encoder/norm"] = {"scale": np.ones(64), "offset": np.zeros(64)}
+    arrays = {
+        f"{prefix}{name}": array
+        for name, array in first.to_sources(params).items()
+        if not name.startswith(("layernorm", "post_layernorm"))
+    }
+    rest = vision_names.decoder_map(inner, "diffusers")
+    arrays |= {
+        f"decoder.{name}": np.ones(shape, np.float32)
+        for name, shape in rest.source_shapes.items()
+    }
+    buffers = ("encoder_mean", "encoder_std", "_latents_mean", "_latents_std")
+    arrays |= {name: np.full(1, 2, np.float32) for name in buffers}
+    folders.write(tmp_path, held, arrays)
+    loaded = vision.load_encoder(tmp_path)
+    assert loaded.config == outer
+    for module, values in params.items():
+        for key, value in values.items():
+            np.testing.assert_array_equal(loaded.params[module][key], value)
+    assert vision.load_decoder(tmp_path).config == inner
+    found = vision.load_statistics(tmp_path / "diffusion_pytorch_model.safetensors")
+    np.testing.assert_allclose(found["scale"], 2.00001)
+    with pytest.raises(ValueError, match="encoder_type is 'clip', not one of dinov2"):
+        vision_sizes.read_encoder_config(held | {"encoder_type": "clip"})

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from weatherlib.latent.config import DECODER, DecoderConfig, EncoderConfig
+from weatherlib.latent.config import DECODER, ENCODER, DecoderConfig, EncoderConfig
 from weatherlib.nn import embedding
 from weatherlib.typing import PathLike
 from weatherlib.weights import (
@@ -49,6 +49,8 @@ _ANCHORS = {
 _OUTSIDE = re.compile(
     r"(.*\.)?(classifier|head|fc_norm|text_model|decoder|logit_scale|logit_bias)(\.|$)"
 )
+# What representation autoencoders of diffusers hold beside encoder and decoder.
+_BUFFERS = ("encoder_mean", "encoder_std", "_latents_mean", "_latents_std")
 _DECODER_ANCHOR = "decoder_embed.weight"
 
 
@@ -114,6 +116,9 @@ def load_encoder(path: PathLike, *, verify: bool = True) -> LoadedEncoder:
     kept |= {n: folder.arrays[n] for n in others if n not in outside}
     kept.pop("embeddings.position_ids", None)
     names = vision_names.encoder_map(sizes)
+    if vision_sizes.is_representation(folder.config):
+        outside += [n for n in _BUFFERS if kept.pop(n, None) is not None]
+        kept = _with_last_norm(kept, names)
     _check(names, kept, path)
     return LoadedEncoder(
         params=names.to_params(kept),
@@ -206,7 +211,8 @@ def load_statistics(path: PathLike, *, verify: bool = True) -> dict[str, np.ndar
     """Returns `mean` and `scale` of latent fields from a published file.
 
     Args:
-      path: A file of torch, safetensors or npz that holds `mean` and `var`.
+      path: A file of torch, safetensors or npz that holds `mean` and `var`, or the
+        weights of a representation autoencoder of diffusers.
       verify: As for `torch_zip.read`.
 
     Raises:
@@ -214,13 +220,19 @@ def load_statistics(path: PathLike, *, verify: bool = True) -> dict[str, np.ndar
       ValueError: It is damaged or holds something else.
     """
     held = flat.read(path, verify=verify).arrays
+    # Both published programs keep clear of zero, each in its own way.
+    small = np.float32(1e-5)
+    if "_latents_mean" in held and "_latents_std" in held:
+        mean, scale = (
+            held[f"_latents_{n}"].astype(np.float32) for n in ("mean", "std")
+        )
+        return {"mean": mean, "scale": scale + small}
     if set(held) != {"mean", "var"} or held["mean"].shape != held["var"].shape:
         raise errors.WrongFormatError(
             f"{path}: statistics of latent fields are mean and var of one shape; it "
             f"holds {', '.join(map(errors.printable, sorted(held)[:4]))}"
         )
-    variance = held["var"].astype(np.float32)
-    scale = np.sqrt(variance + np.float32(1e-5))
+    scale = np.sqrt(held["var"].astype(np.float32) + small)
     return {"mean": held["mean"].astype(np.float32), "scale": scale}
 
 
@@ -281,6 +293,21 @@ def _own(
         n.removeprefix(prefix): a for n, a in held.items() if n.startswith(prefix)
     }
     return inside, [n for n in held if not n.startswith(prefix)]
+
+
+def _with_last_norm(
+    arrays: Mapping[str, np.ndarray], names: name_map.NameMap
+) -> dict[str, np.ndarray]:
+    """Returns arrays with scale and offset of the last norm, which do nothing.
+
+    Representation autoencoders go without.
+    """
+    found = dict(arrays)
+    for rule in names.rules:
+        if rule.module == f"{ENCODER}/norm" and rule.source not in found:
+            fill = np.ones if rule.name == "scale" else np.zeros
+            found[rule.source] = fill(rule.source_shape, np.float32)
+    return found
 
 
 def _check(

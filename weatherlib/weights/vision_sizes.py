@@ -10,7 +10,12 @@ from weatherlib import config as config_lib
 from weatherlib.latent import published
 from weatherlib.latent.config import DecoderConfig, EncoderConfig, Layout
 
-__all__ = ["read_decoder_config", "read_encoder_config", "to_config"]
+__all__ = [
+    "is_representation",
+    "read_decoder_config",
+    "read_encoder_config",
+    "to_config",
+]
 
 _TYPES: dict[str, Layout] = {
     "dinov2": "dinov2",
@@ -55,10 +60,26 @@ _DECODER = (
 )
 
 
+# Encoders that whole representation autoencoders of diffusers are made with.
+_REPRESENTATIONS: dict[str, dict[str, Any]] = {
+    "dinov2": {"model_type": "dinov2_with_registers", "image_size": 518},
+    "siglip2": {"model_type": "siglip_vision_model", "image_size": 256},
+    "mae": {"model_type": "vit_mae", "image_size": 224},
+}
+
+
+def is_representation(held: Mapping[str, Any]) -> bool:
+    """Whether a `config.json` is of a whole representation autoencoder of diffusers."""
+    return held.get("_class_name") == "AutoencoderRAE"
+
+
 def read_encoder_config(
     held: Mapping[str, Any], where: str = "config.json"
 ) -> EncoderConfig:
-    """Returns the encoder that a `config.json` of transformers or timm describes.
+    """Returns the encoder that a `config.json` describes.
+
+    Those of transformers and timm are read, and of representation autoencoders of
+    diffusers.
 
     Args:
       held: What it says.
@@ -67,6 +88,8 @@ def read_encoder_config(
     Raises:
       ValueError: It describes another model, or one that is not made here.
     """
+    if is_representation(held):
+        held = _encoder_of_representation(held, where)
     if "model_type" not in held and "architecture" in held:
         return _timm(held, where)
     kind, found = _of_type(held, where)
@@ -109,8 +132,9 @@ def read_encoder_config(
 def read_decoder_config(
     held: Mapping[str, Any], where: str = "config.json"
 ) -> DecoderConfig:
-    """Returns the decoder that a `config.json` of a masked autoencoder describes.
+    """Returns the decoder that a `config.json` describes.
 
+    That is of a masked autoencoder, or of a representation autoencoder of diffusers.
     The tokens that come in have its `hidden_size`, and lie on the grid of its images.
 
     Args:
@@ -120,6 +144,8 @@ def read_decoder_config(
     Raises:
       ValueError: It describes another model, or one that is not made here.
     """
+    if is_representation(held):
+        held = _decoder_of_representation(held, where)
     if "model_type" not in held and all(name in held for name in _DECODER):
         held = {**held, "model_type": "vit_mae"}
     kind, found = _of_type(held, where)
@@ -169,6 +195,53 @@ def to_config(sizes: EncoderConfig) -> dict[str, Any]:
         "model_type": kind,
         "hidden_act": "gelu_pytorch_tanh",
         "vision_use_head": sizes.pooling_head,
+    }
+
+
+_RAE_DEFAULTS = {
+    "encoder_type": "dinov2",
+    "encoder_hidden_size": 768,
+    "encoder_patch_size": 14,
+    "encoder_num_hidden_layers": 12,
+    "encoder_input_size": 224,
+    "patch_size": 16,
+}
+
+
+def _encoder_of_representation(held: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Returns what the encoder's own `config.json` would say."""
+    found = {**_RAE_DEFAULTS, **held}
+    kind = found["encoder_type"]
+    if kind not in _REPRESENTATIONS:
+        raise ValueError(
+            f"{where}: encoder_type is {kind!r}, not one of "
+            f"{', '.join(_REPRESENTATIONS)}"
+        )
+    width = _number(found, "encoder_hidden_size", where)
+    return {
+        **_REPRESENTATIONS[kind],
+        "hidden_size": width,
+        # All have heads of 64 channels.
+        "num_attention_heads": max(width // 64, 1),
+        "num_hidden_layers": found["encoder_num_hidden_layers"],
+        "patch_size": found["encoder_patch_size"],
+    }
+
+
+def _decoder_of_representation(held: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Returns what the decoder's own `config.json` would say."""
+    found = {**_RAE_DEFAULTS, **held}
+    size = _number(found, "patch_size", where)
+    step = max(_number(found, "encoder_patch_size", where), 1)
+    side = _number(found, "encoder_input_size", where) // step
+    own = {name: held[name] for name in _DECODER if name in held}
+    return {
+        **own,
+        "model_type": "vit_mae",
+        "hidden_size": found["encoder_hidden_size"],
+        "patch_size": size,
+        "image_size": side * size,
+        "num_channels": found.get("num_channels", 3),
     }
 
 

@@ -36,6 +36,7 @@ jaxtyping.install_import_hook(
         "weatherlib.diffusion.sampling",
         "weatherlib.graphcast.network",
         "weatherlib.latent.decoder",
+        "weatherlib.latent.direct",
         "weatherlib.latent.encoder",
         "weatherlib.latent.layers",
         "weatherlib.latent.representation",

@@ -114,7 +114,7 @@ def test_parameters_are_those_of_the_table(name):
     [
         ("facebook/dinov2-base", 86_580_480),
         ("facebook/dinov2-with-registers-base", 86_583_552),
-        ("vit_giant_patch14_dinov2", 1_136_479_232),
+        pytest.param("vit_giant_patch14_dinov2", 1_136_479_232, marks=pytest.mark.slow),
         ("google/siglip2-base-patch16-256", 92_930_304),
         ("facebook/vit-mae-base", 85_798_656),
     ],

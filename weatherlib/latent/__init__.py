@@ -8,10 +8,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from weatherlib.latent.config import DecoderConfig, EncoderConfig
+from weatherlib.latent.direct_config import RAEConfig
 from weatherlib.latent.published import DECODERS, ENCODER_CLASSES, ENCODERS
 
 if TYPE_CHECKING:
     from weatherlib.latent.decoder import Decoder
+    from weatherlib.latent.direct import (
+        DirectNetwork,
+        ExternalRepEncoder,
+        RAEDecoder,
+        RAEDiffusionWeather,
+    )
     from weatherlib.latent.encoder import Encoder, PackedEncoder
     from weatherlib.latent.representation import (
         LatentStatistics,
@@ -25,19 +32,28 @@ __all__ = [
     "ENCODER_CLASSES",
     "Decoder",
     "DecoderConfig",
+    "DirectNetwork",
     "Encoder",
     "EncoderConfig",
+    "ExternalRepEncoder",
     "LatentStatistics",
     "PackedEncoder",
+    "RAEConfig",
+    "RAEDecoder",
+    "RAEDiffusionWeather",
     "RAEWrapper",
     "RepresentationAutoencoder",
 ]
 
 _LAZY = {
     "Decoder": "decoder",
+    "DirectNetwork": "direct",
     "Encoder": "encoder",
+    "ExternalRepEncoder": "direct",
     "LatentStatistics": "representation",
     "PackedEncoder": "encoder",
+    "RAEDecoder": "direct",
+    "RAEDiffusionWeather": "direct",
     "RAEWrapper": "wrapper",
     "RepresentationAutoencoder": "representation",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import haiku as hk
@@ -11,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from weatherlib.nn import attention, mlp
 
-__all__ = ["Block", "Linear", "Mlp", "Norm", "standardize", "token"]
+__all__ = ["Block", "Linear", "Mlp", "Norm", "Pointwise", "standardize", "token"]
 
 INIT = hk.initializers.TruncatedNormal(0.02)
 """How weights and tokens begin."""
@@ -33,6 +34,28 @@ class Linear(hk.Module):
         w = hk.get_parameter("w", (inputs, self._outputs), x.dtype, init=INIT)
         b = hk.get_parameter("b", (self._outputs,), x.dtype, init=jnp.zeros)
         return attention.linear(x, mlp.LinearWeights(w, b))
+
+
+class Pointwise(hk.Module):
+    """A linear layer over the channels of each point of an image."""
+
+    def __init__(self, outputs: int, name: str) -> None:
+        """Takes the channels of the result."""
+        super().__init__(name=name)
+        self._outputs = outputs
+
+    def __call__(
+        self, x: Float[Array, "batch channel lat lon"]
+    ) -> Float[Array, "batch output lat lon"]:
+        """Returns the image; weights begin uniform within 1 / sqrt(channels)."""
+        inputs = x.shape[1]
+        bound = 1 / math.sqrt(inputs)
+        init = hk.initializers.RandomUniform(-bound, bound)
+        w = hk.get_parameter("w", (inputs, self._outputs), x.dtype, init=init)
+        b = hk.get_parameter("b", (self._outputs,), x.dtype, init=jnp.zeros)
+        weights = mlp.LinearWeights(w, b)
+        found = attention.linear(jnp.moveaxis(x, 1, -1), weights)
+        return jnp.moveaxis(found, -1, 1)
 
 
 class Norm(hk.Module):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import haiku as hk
@@ -11,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from weatherlib.latent import decoder, encoder
+from weatherlib.latent import decoder, encoder, layers
 from weatherlib.latent.config import ADAPTER, DECODER, ENCODER, RepresentationConfig
-from weatherlib.nn import attention, blocks, mlp, resampling
+from weatherlib.nn import blocks, resampling
 from weatherlib.typing import PyTree
 
 __all__ = ["LatentStatistics", "RepresentationAutoencoder", "part"]
@@ -297,7 +296,7 @@ def _of_rank_3(x: Array) -> Array:
 
 
 class _Adapter(hk.Module):
-    """A linear layer over the channels of each point, below the name of adapters."""
+    """A layer between fields and colours, below the name of adapters."""
 
     def __init__(self, outputs: int, layer: str) -> None:
         super().__init__(name=ADAPTER)
@@ -305,12 +304,4 @@ class _Adapter(hk.Module):
         self._layer = layer
 
     def __call__(self, x: Array) -> Array:
-        bound = 1 / math.sqrt(x.shape[1])
-        layer = mlp.Linear(
-            self._outputs,
-            name=self._layer,
-            w_init=hk.initializers.RandomUniform(-bound, bound),
-        )
-        weights = layer.weights(x.shape[1], x.dtype)
-        found = attention.linear(jnp.moveaxis(x, 1, -1), weights)
-        return jnp.moveaxis(found, -1, 1)
+        return layers.Pointwise(self._outputs, name=self._layer)(x)

@@ -99,3 +99,15 @@ def test_rows_that_are_cut_among_devices_are_not_merged():
     assert "6,4" in program()
     with partition.use(Cut()):
         assert "6,4" not in program()
+
+
+@pytest.mark.parametrize("most", [2**22, 6])
+def test_what_is_masked_is_not_seen(most, monkeypatch, strict_numerics):
+    monkeypatch.setattr(attention, "_BLOCK_SCORES", most)
+    query, key, value = draw(4, 6)
+    mask = jnp.asarray([[True] * 4 + [False] * 2, [True] * 6])
+    found = attention.attend(query, key, value, mask=mask)
+    expected = plain(query[:1], key[:1, :4], value[:1, :4])
+    np.testing.assert_allclose(found[:1], expected, rtol=1e-5, atol=1e-6)
+    expected = plain(query[1:], key[1:], value[1:])
+    np.testing.assert_allclose(found[1:], expected, rtol=1e-5, atol=1e-6)

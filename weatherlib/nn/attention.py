@@ -11,7 +11,7 @@ import math
 import haiku as hk
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from weatherlib.nn import dropout, mlp, partition
 
@@ -51,6 +51,7 @@ def attend(
     *,
     drop_rate: float = 0.0,
     drop_key: Array | None = None,
+    mask: Bool[Array, "batch source"] | None = None,
 ) -> Float[Array, "batch target head channel"]:
     """Returns for each query the mean of the values, weighted by how keys fit.
 
@@ -64,11 +65,12 @@ def attend(
       value: What is found.
       drop_rate: Share of the weights that are silenced, the others scaled up.
       drop_key: For them; None silences nothing.
+      mask: Whether there is a source; without one, all are there.
     """
     targets, sources = query.shape[1], key.shape[1]
     query = query * jnp.asarray(1 / math.sqrt(query.shape[-1]), query.dtype)
     if targets * sources <= _BLOCK_SCORES:
-        return _attend(query, key, value, drop_rate, drop_key)
+        return _attend(query, key, value, drop_rate, drop_key, mask)
     count = min(math.ceil(targets * sources / _BLOCK_SCORES), targets)
     while targets % count:
         count += 1
@@ -78,17 +80,25 @@ def attend(
     def of_block(item: tuple[Array, Array]) -> Array:
         block, number = item
         own = None if drop_key is None else jax.random.fold_in(drop_key, number)
-        return _attend(block, key, value, drop_rate, own)
+        return _attend(block, key, value, drop_rate, own, mask)
 
     found = jax.lax.map(of_block, (blocks.swapaxes(0, 1), jnp.arange(count)))
     return found.swapaxes(0, 1).reshape(query.shape)
 
 
 def _attend(
-    query: Array, key: Array, value: Array, drop_rate: float, drop_key: Array | None
+    query: Array,
+    key: Array,
+    value: Array,
+    drop_rate: float,
+    drop_key: Array | None,
+    mask: Array | None,
 ) -> Array:
     """Returns attention for queries that are scaled already."""
     scores = jnp.einsum("bqhc,bkhc->bhqk", query, key).astype(jnp.float32)
+    if mask is not None:
+        least = jnp.finfo(jnp.float32).min
+        scores = jnp.where(mask[:, jnp.newaxis, jnp.newaxis], scores, least)
     largest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
     weights = jnp.exp(scores - largest)
     total = weights.sum(-1, keepdims=True)
@@ -112,13 +122,20 @@ class SelfAttention(hk.Module):
         self._heads = heads
 
     def __call__(
-        self, x: Float[Array, "batch token channel"]
+        self,
+        x: Float[Array, "batch token channel"],
+        mask: Bool[Array, "batch token"] | None = None,
     ) -> Float[Array, "batch token channel"]:
-        """Returns the tokens after attention, without a residual."""
+        """Returns the tokens after attention, without a residual.
+
+        Args:
+          x: Tokens.
+          mask: Whether there is a token to look at; without one, all are there.
+        """
         batch, tokens, width = x.shape
         qkv = mlp.Linear(3 * width, name="qkv", w_init=_INIT).weights(width, x.dtype)
         parts = linear(x, qkv).reshape(batch, tokens, 3, self._heads, -1)
-        found = attend(parts[:, :, 0], parts[:, :, 1], parts[:, :, 2])
+        found = attend(parts[:, :, 0], parts[:, :, 1], parts[:, :, 2], mask=mask)
         proj = mlp.Linear(width, name="proj", w_init=_INIT).weights(width, x.dtype)
         return linear(found.reshape(x.shape), proj)
 
@@ -141,8 +158,15 @@ class QueryAttention(hk.Module):
         self,
         query: Float[Array, "batch target channel"],
         x: Float[Array, "batch source channel"],
+        mask: Bool[Array, "batch source"] | None = None,
     ) -> Float[Array, "batch target channel"]:
-        """Returns what each query finds in `x`, without a residual."""
+        """Returns what each query finds in `x`, without a residual.
+
+        Args:
+          query: What looks.
+          x: What it looks at.
+          mask: Whether there is a token to look at; without one, all are there.
+        """
         width = x.shape[-1]
         layer = mlp.Linear(3 * width, name="qkv", w_init=joint_projection_init(width))
         qkv = layer.weights(width, x.dtype)
@@ -152,7 +176,7 @@ class QueryAttention(hk.Module):
         pairs = linear(x, mlp.LinearWeights(wkv, bkv))
         pairs = pairs.reshape(*x.shape[:2], 2, self._heads, -1)
         queries = queries.reshape(*query.shape[:2], self._heads, -1)
-        found = attend(queries, pairs[:, :, 0], pairs[:, :, 1])
+        found = attend(queries, pairs[:, :, 0], pairs[:, :, 1], mask=mask)
         proj = mlp.Linear(width, name="proj", w_init=self._proj_init)
         return linear(found.reshape(query.shape), proj.weights(width, x.dtype))
 

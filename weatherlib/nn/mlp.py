@@ -179,12 +179,18 @@ def sum_terms(terms: Sequence[Array]) -> Array:
 
 
 def normalize(
-    weights: NormWeights, x: Float[Array, "*rows channel"]
+    weights: NormWeights, x: Float[Array, "*rows channel"], epsilon: float = _EPSILON
 ) -> Float[Array, "*rows channel"]:
-    """Returns `x` with mean 0 and variance 1 over channels, scaled and moved."""
+    """Returns `x` with mean 0 and variance 1 over channels, scaled and moved.
+
+    Args:
+      weights: Scale and offset.
+      x: Values.
+      epsilon: Added to the variance.
+    """
     centred = x - _channel_mean(x)
     variance = _channel_mean(jnp.square(centred))
-    inverse = jax.lax.rsqrt(variance + jnp.asarray(_EPSILON, x.dtype))
+    inverse = jax.lax.rsqrt(variance + jnp.asarray(epsilon, x.dtype))
     scale = _to_rank(weights.scale, x.ndim)
     return centred * inverse * scale + _to_rank(weights.offset, x.ndim)
 

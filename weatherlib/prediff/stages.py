@@ -53,7 +53,7 @@ def open_denoiser(path: PathLike) -> stage_config.PreDiffCheckPoint:
     """Returns a forecast model.
 
     Raises:
-      As `open_autoencoder`.
+      ValueError: As for `open_autoencoder`; so are other errors.
     """
     _require(path, stage_config.PREDIFF_DENOISER)
     return checkpoint.open_checkpoint(path, stage_config.PreDiffCheckPoint)
@@ -63,7 +63,7 @@ def open_alignment(path: PathLike) -> stage_config.AlignmentCheckPoint:
     """Returns an alignment network.
 
     Raises:
-      As `open_autoencoder`.
+      ValueError: As for `open_autoencoder`; so are other errors.
     """
     _require(path, stage_config.PREDIFF_ALIGNMENT)
     return checkpoint.open_checkpoint(path, stage_config.AlignmentCheckPoint)

@@ -17,7 +17,7 @@ import matplotlib.figure
 import numpy as np
 import xarray
 
-from weatherlib.plotting import animation
+from weatherlib.plotting import animation, powers
 
 __all__ = [
     "VIL_COLORS",
@@ -249,6 +249,7 @@ def draw_radial_spectra(
             look = {**look, "linestyle": ":"}
             axes.loglog(length, one[names[2]].values, label=f"{name}, mean", **look)
     axes.invert_xaxis()
+    powers.label_powers(axes.xaxis, length)
     axes.set_xlabel("wavelength (km)")
     axes.set_ylabel("power (pixels²)")
     axes.legend(frameon=False, fontsize=8)

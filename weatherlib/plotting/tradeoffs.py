@@ -13,7 +13,7 @@ import matplotlib.ticker
 import numpy as np
 import xarray
 
-from weatherlib.plotting import styles
+from weatherlib.plotting import powers, styles
 
 __all__ = ["draw_skill_and_cost", "relative_error"]
 
@@ -180,22 +180,12 @@ def _draw_cost(
         x = float(cost.sel(source=source))
         if x > 0:
             axes.plot([x], [y], **{**look, "linestyle": "none", "markersize": 7})
-    _scale_by_powers(axes, cost.values[cost.values > 0])
+    axes.set_xscale("log")
+    powers.label_powers(axes.xaxis, cost.values)
     units = cost.attrs.get("units", "")
     name = str(cost.attrs.get("long_name", cost.name))
     axes.set_xlabel(f"{name} ({units})" if units else name, fontsize=8)
     _tidy(axes)
-
-
-def _scale_by_powers(axes: matplotlib.axes.Axes, values: np.ndarray) -> None:
-    """Makes the horizontal axis logarithmic, with few labels that are read at once."""
-    axes.set_xscale("log")
-    wide = values.size > 0 and values.max() > 50 * values.min()
-    steps = (1.0,) if wide else (1.0, 2.0, 5.0)
-    axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=steps))
-    thousands = matplotlib.ticker.EngFormatter(sep="")
-    axes.xaxis.set_major_formatter(lambda x, _: thousands(x) if x >= 1000 else f"{x:g}")
-    axes.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
 
 
 def _tidy(axes: matplotlib.axes.Axes) -> None:

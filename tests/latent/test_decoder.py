@@ -77,7 +77,6 @@ def test_the_published_decoder_has_its_published_size():
     tokens = jax.ShapeDtypeStruct((1, 256, 768), jnp.float32)
     params = jax.eval_shape(run.init, jax.random.key(0), tokens)
     assert sum(x.size for x in jax.tree.leaves(params)) == 415_352_704
-    assert jax.eval_shape(run.apply, params, None, tokens).shape == (1, 256, 768)
     assert sizes.image_size == (256, 256)
 
 

@@ -76,7 +76,7 @@ def test_every_model_of_the_specification_is_there():
         assert registry.find(name) in registry.MODELS.values()
 
 
-@pytest.mark.parametrize("name", ALL)
+@EVERY
 def test_a_step_and_its_gradient_go_through_all_wrappers(name):
     data = sample()
 

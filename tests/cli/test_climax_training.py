@@ -232,6 +232,7 @@ def test_new_variables_another_grid_and_history_are_added(folder, capsys):
     assert changed.max() > np.abs(before["climax/block_0/norm1/scale"] - 1).max()
 
 
+@pytest.mark.slow
 def test_adapters_leave_plain_weights_and_all_else_alone(folder, capsys):
     path = _write(
         folder, "adapters", init_from=_init(folder),

@@ -77,6 +77,7 @@ def _read(path):
         return found.load()
 
 
+@pytest.mark.slow
 def test_a_forecast_from_a_date_is_that_of_data_which_end_there(case, capfd):
     dates = _dates(case)
     at_date, at_end = case.folder / "date.nc", case.folder / "end.nc"

@@ -47,6 +47,7 @@ FORCED = (
 )
 
 
+@pytest.mark.slow
 def test_a_decoder_is_trained_with_a_ratio_that_falls(tmp_path, capsys):
     folder = toy_runs.write(tmp_path)
     model = (

@@ -26,7 +26,12 @@ TINY = climax.ClimaXConfig(
 PROJECTION = TINY.replace(head="projection", time_history=3, out_variables=("x", "y"))
 NECK = TINY.replace(time_history=2)
 SIZES = pytest.mark.parametrize(
-    "sizes", [TINY, PROJECTION, pytest.param(NECK, marks=pytest.mark.slow)]
+    "sizes",
+    [
+        TINY,
+        pytest.param(PROJECTION, marks=pytest.mark.slow),
+        pytest.param(NECK, marks=pytest.mark.slow),
+    ],
 )
 
 
@@ -304,6 +309,7 @@ def test_it_runs_under_jit_grad_and_vmap(sizes, strict_numerics):
             assert jnp.isfinite(value).all() and jnp.abs(live).max() > 0, (module, name)
 
 
+@pytest.mark.slow
 @SIZES
 def test_computing_again_changes_no_gradient(sizes):
     run, params, fields, hours = make(sizes)

@@ -98,7 +98,7 @@ def test_rollouts_give_the_published_forecast(name, precision, chunk):
             pytest.param(*case, "1step", marks=pytest.mark.slow)
             for case in (("a", "bf16"), ("b", "f32"), ("b", "bf16"))
         ),
-        ("a", "f32", "Nstep"),
+        pytest.param("a", "f32", "Nstep", marks=pytest.mark.slow),
         ("b", "bf16", "Nstep"),
     ],
 )

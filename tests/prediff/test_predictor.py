@@ -89,6 +89,7 @@ def test_it_draws_what_the_ensemble_sampler_draws(toy):
     np.testing.assert_allclose(found, expected[..., 0], atol=0.05)
 
 
+@pytest.mark.slow
 def test_the_autoencoder_gets_no_gradient_at_all():
     (_, (numbers, _)), found = stage_cases.gradient(CONFIG)(
         _params(), {}, KEY, stage_cases.sample()

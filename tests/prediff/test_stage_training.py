@@ -29,6 +29,7 @@ def quick():
         yield
 
 
+@pytest.mark.slow
 def test_updates_of_the_autoencoder_lower_its_loss():
     fresh = stage_cases.params(JUDGED)
     own = {ENCODER, DECODER, "autoencoder_loss"}

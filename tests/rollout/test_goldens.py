@@ -70,7 +70,7 @@ def test_chunked_prediction_gives_the_published_forecast(name, precision, per_ch
 @pytest.mark.parametrize(
     ("name", "precision", "per_chunk"),
     [
-        ("a", "f32", 1),
+        pytest.param("a", "f32", 1, marks=pytest.mark.slow),
         pytest.param("a", "f32", 2, marks=pytest.mark.slow),
         pytest.param("a", "bf16", 1, marks=pytest.mark.slow),
         ("a", "bf16", 2),

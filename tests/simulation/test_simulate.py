@@ -135,6 +135,7 @@ def test_an_interrupted_run_is_continued(weather):
     assert calls == [(4, 8), (8, 8)]
 
 
+@pytest.mark.slow
 def test_a_run_continues_from_the_middle_of_a_chunk(weather):
     rest = list(simulation.simulate(SETTINGS, skip=6))
     assert [chunk.sizes["time"] for chunk in rest] == [2]

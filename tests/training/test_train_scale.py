@@ -133,6 +133,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_batch_and_space_over_eight_devices_train_as_one_device(folder):
     mesh = ("sharding.mesh={data: 2, space: 4}", "sharding.dims.output=data")
     (output,) = _succeed(folder, "both", *mesh, devices=8)

@@ -190,6 +190,10 @@ class DataConfig(config.Mapping):
           ValueError: A setting is of the other kind.
         """
         periods = {name: self[name] for name in ("train", "validation", "test")}
+        for name, period in periods.items():
+            if isinstance(period, dict):
+                periods[name] = config.from_dict(Period, period)
+                object.__setattr__(self, name, periods[name])
         if self.radar is None:
             self.task_config()
         else:

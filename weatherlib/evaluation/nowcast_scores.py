@@ -192,7 +192,9 @@ class NowcastScores:
             coords["neighbourhood"] = list(self.config.neighbourhoods)
         if not over_leads:
             coords["lead_time"] = (
-                leads if step is None else leads * np.timedelta64(step)
+                leads
+                if step is None
+                else (leads * np.timedelta64(step)).astype("timedelta64[ns]")
             )
         if self.members > 1:
             coords["rank"] = statistics.ranks_of(self.members)

@@ -94,7 +94,6 @@ def test_it_runs_under_jit_grad_and_vmap(strict_numerics):
             assert bool((value != 0).any()) is (name != "positions"), (module, name)
 
 
-@toys.thorough_compilation()
 def test_it_computes_in_bfloat16(strict_numerics):
     sizes = cases.DECODER.replace(decoder_hidden_size=32)
     wide = cases.run_decoder(sizes)(cases.decoder_params(sizes), _tokens())

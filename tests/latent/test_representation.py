@@ -173,7 +173,6 @@ def _random(model, dtype=jnp.float32):
     return cases.drawn(table, dtype=dtype)
 
 
-@toys.thorough_compilation()
 def test_it_computes_in_bfloat16(strict_numerics):
     model = representation.RepresentationAutoencoder(config=SIZES)
     run = jax.jit(model.reconstruct)

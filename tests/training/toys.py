@@ -37,16 +37,6 @@ def quick_compilation():
         jax.config.update("jax_disable_most_optimizations", False)
 
 
-@contextlib.contextmanager
-def thorough_compilation():
-    """Undoes `quick_compilation`, without which jax 0.8 has no bfloat16 on a CPU."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", True)
-
-
 class Linear(predictor_base.Predictor):
     """Predicts a weighted sum of both frames, with noise where it is trained."""
 

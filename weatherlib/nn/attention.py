@@ -103,14 +103,26 @@ def _attend(
     weights = jnp.exp(scores - largest)
     total = weights.sum(-1, keepdims=True)
     weights = dropout.silence(weights, drop_rate, drop_key)
-    found = jnp.einsum(
-        "bhqk,bkhc->bqhc",
-        weights.astype(value.dtype),
-        value,
-        preferred_element_type=jnp.float32,
-    )
+    weights = weights.astype(value.dtype)
+    if value.dtype == jnp.float32:
+        found = _mixed(weights, value)
+    else:
+        found = jax.lax.platform_dependent(
+            weights,
+            value,
+            # XLA for CPUs has no product of bfloat16 into float32 in every version.
+            cpu=lambda w, v: _mixed(w.astype(jnp.float32), v.astype(jnp.float32)),
+            default=_mixed,
+        )
     # Dividing what was found, rather than the weights, is a pass less over the scores.
     return (found / total.swapaxes(1, 2)).astype(value.dtype)
+
+
+def _mixed(weights: Array, value: Array) -> Array:
+    """Returns weighted sums of values, taken in float32."""
+    return jnp.einsum(
+        "bhqk,bkhc->bqhc", weights, value, preferred_element_type=jnp.float32
+    )
 
 
 class SelfAttention(hk.Module):

@@ -31,7 +31,6 @@ import pathlib
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 import numpy as np
 import xarray
@@ -55,16 +54,9 @@ LEFT_OUT = (
 )  # fmt: skip
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as all commands do."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}; --help tells more")
-
-
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    found = _Parser(
+    found = reporting.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -26,7 +26,7 @@ import pathlib
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 
@@ -49,16 +49,9 @@ from weatherlib.cli import (
 TARGETS = ("Ascend", "CPU", "GPU", "TPU")
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as all commands do."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}; --help tells more")
-
-
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    found = _Parser(
+    found = reporting.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -8,15 +8,16 @@ this package is addressed to the user, one from inside another package is not.
 
 from __future__ import annotations
 
+import argparse
 import contextvars
 import sys
 import traceback
 import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import TextIO
+from typing import NoReturn, TextIO
 
-__all__ = ["complain", "report", "run_reported"]
+__all__ = ["ArgumentParser", "complain", "report", "run_reported"]
 
 _USER_ERROR = 2
 _BUG = 1
@@ -26,6 +27,18 @@ _OURS = ("weatherlib", "__main__", "inference", "compare_models", "nowcast")
 _debug: contextvars.ContextVar[bool] = contextvars.ContextVar(
     "weatherlib_debug", default=False
 )
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as all commands do; for scripts."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises the message.
+
+        Raises:
+          ValueError: Always.
+        """
+        raise ValueError(f"{message}; --help tells more")
 
 
 def complain(message: str, notes: list[str] | None = None) -> int:

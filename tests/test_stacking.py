@@ -67,7 +67,7 @@ def test_stacking_equals_the_published_function():
     np.testing.assert_array_equal(stacking.stack((dataset,), SIZES), expected)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=5)
 @given(
     batch=st.integers(1, 2),
     times=st.integers(1, 2),

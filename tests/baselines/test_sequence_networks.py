@@ -12,6 +12,15 @@ from tests.training import toys
 from weatherlib import config as config_module
 
 BARE, BOTH = "bare", "both"
+FEW = pytest.mark.parametrize(
+    "name",
+    [
+        name
+        if name in ("LSTM", "WeatherTransformer")
+        else pytest.param(name, marks=pytest.mark.slow)
+        for name in cases.NAMES
+    ],
+)
 CHANNELS = {BARE: {}, BOTH: {"channels": cases.OUTPUTS + 1, "known": 1, "static": 2}}
 
 
@@ -190,7 +199,7 @@ def test_it_computes_in_bfloat16(name, strict_numerics):
     assert error < 0.05 * jnp.abs(expected).max()
 
 
-@pytest.mark.parametrize("name", cases.NAMES)
+@FEW
 def test_computing_again_changes_no_gradient(name, strict_numerics):
     apply, params, given = make(name, BOTH, remat=True)
     assert "remat" in str(jax.make_jaxpr(lambda p: apply(p, None, *given))(params))

@@ -236,7 +236,10 @@ def test_finished_starts_of_an_interrupted_set_are_not_made_again(
     assert np.isfinite(found["2m_temperature"]).all()
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "spherical", "bred", "lagged"])
+@pytest.mark.parametrize(
+    "kind",
+    ["gaussian", pytest.param("spherical", marks=pytest.mark.slow), "bred", "lagged"],
+)
 def test_an_ensemble_has_members_that_differ_and_repeat(kind, case):
     dates = _dates(case)
     command = ("--init", _stamp(dates[4]), "--steps", "1", "--perturb", kind)

@@ -55,7 +55,9 @@ def folder(tmp_path):
     return write(tmp_path)
 
 
-@pytest.fixture(scope="module", params=["lr", "lr_multi"])
+@pytest.fixture(
+    scope="module", params=["lr", pytest.param("lr_multi", marks=pytest.mark.slow)]
+)
 def fitted(request, tmp_path_factory):
     """A folder with a fitted model."""
     made = write(tmp_path_factory.mktemp(request.param), family=request.param)

@@ -1,6 +1,7 @@
 """Open data of ECMWF, through a client that makes the files itself."""
 
 import datetime
+import functools
 import pathlib
 
 import numpy as np
@@ -16,11 +17,15 @@ pytest.importorskip("cfgrib")
 _ROWS, _COLUMNS = 5, 8
 
 
+@functools.cache
+def _template(sample):
+    return eccodes.codes_grib_new_from_samples(sample)
+
+
 def _message(name, moment, level, value):
     """Returns one GRIB field of ECMWF: from north to south, 180 degrees west first."""
-    handle = eccodes.codes_grib_new_from_samples(
-        "regular_ll_pl_grib2" if level else "regular_ll_sfc_grib2"
-    )
+    sample = "regular_ll_pl_grib2" if level else "regular_ll_sfc_grib2"
+    handle = eccodes.codes_clone(_template(sample))
     settings = {
         "centre": "ecmf",
         "Ni": _COLUMNS,

@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 import xarray
@@ -136,18 +138,25 @@ def test_scores_of_events_follow_from_the_fields():
     )
 
 
-@settings(max_examples=4)
+@functools.cache
+def _whole(metrics):
+    """Returns a forecast, settings and the result that is computed in one piece."""
+    forecast = (
+        samples.pair()[0]
+        if metrics is _ALL
+        else _ensemble_pair(3)[0].isel(time=slice(0, 4))
+    )
+    kwargs = {"metrics": metrics, "references": ("persistence", "climatology")}
+    return forecast, kwargs, _run(forecast, samples.truth(), **kwargs)
+
+
+@settings(max_examples=3)
 @given(memory=st.integers(1, 2**18), workers=st.integers(1, 3))
 def test_how_the_work_is_cut_does_not_change_the_result(memory, workers):
-    happened = samples.truth()
-    for forecast, metrics in (
-        (samples.pair()[0], _ALL),
-        (_ensemble_pair(3)[0].isel(time=slice(0, 4)), _ENSEMBLE),
-    ):
-        kwargs = {"metrics": metrics, "references": ("persistence", "climatology")}
-        whole = _run(forecast, happened, **kwargs)
+    for metrics in (_ALL, _ENSEMBLE):
+        forecast, kwargs, whole = _whole(metrics)
         execution = evaluation.Execution(memory=memory, workers=workers)
-        parts = _run(forecast, happened, execution=execution, **kwargs)
+        parts = _run(forecast, samples.truth(), execution=execution, **kwargs)
         xarray.testing.assert_allclose(parts, whole, rtol=1e-10)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from weatherlib.nn import vit
 
 
-@hypothesis.settings(max_examples=20)
+@hypothesis.settings(max_examples=6)
 @hypothesis.given(
     rows=st.integers(1, 3), columns=st.integers(1, 4), size=st.integers(1, 3)
 )

@@ -66,7 +66,9 @@ def energy(sizes):
     return jax.jit(jax.value_and_grad(value, has_aux=True))
 
 
-@pytest.mark.parametrize("name", ["align_a", "align_b"])
+@pytest.mark.parametrize(
+    "name", ["align_a", pytest.param("align_b", marks=pytest.mark.slow)]
+)
 def test_the_published_numbers_and_guidance_come_out(name, strict_numerics):
     sizes, arrays, case = networks.golden(name)
     scale = published.listed("config")[name]["guide_scale"]

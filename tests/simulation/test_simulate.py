@@ -241,7 +241,7 @@ def test_without_the_core_the_message_says_how_to_install_it(monkeypatch):
         world_lib.dinosaur("units")
 
 
-@pytest.mark.parametrize("rows", [20, pytest.param(48, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rows", [12, pytest.param(48, marks=pytest.mark.slow)])
 def test_fields_on_any_output_grid_are_those_of_the_planet(world, rows):
     diagnose = diagnostics.Diagnostics(world, rows, (300, 850))
     random = np.random.default_rng(0)

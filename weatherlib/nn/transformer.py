@@ -334,4 +334,5 @@ def normalize(
 ) -> Float[Array, "*rows channel"]:
     """Returns `x` normalised over channels in float32, scaled and moved."""
     wide = jax.tree.map(lambda a: a.astype(jnp.float32), weights)
-    return mlp.normalize(wide, x.astype(jnp.float32)).astype(x.dtype)
+    rows = x.reshape(-1, x.shape[-1]).astype(jnp.float32)
+    return mlp.normalize(wide, rows).astype(x.dtype).reshape(x.shape)

@@ -177,10 +177,11 @@ def _without_empty_defaults(options: type) -> type:
     hints = typing.get_type_hints(options, include_extras=True)
     for field in dataclasses.fields(options):
         hint = hints[field.name]
-        repeats = tyro.conf.UseAppendAction in getattr(hint, "__metadata__", ())
-        if field.default in (None, ()) and not repeats:
-            quiet = tyro.conf.arg(help_behavior_hint="")
-            options.__annotations__[field.name] = Annotated[hint, quiet]
+        marks = getattr(hint, "__metadata__", ())
+        if field.default in (None, ()) and tyro.conf.UseAppendAction not in marks:
+            said = "(optional)" if tyro.conf.Positional in marks else ""
+            changed = tyro.conf.arg(help_behavior_hint=said)
+            options.__annotations__[field.name] = Annotated[hint, changed]
     return options
 
 

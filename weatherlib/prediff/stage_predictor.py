@@ -52,14 +52,14 @@ class StagePredictor(predictor_base.Predictor, abc.ABC):
         inputs: xr.Dataset,
         targets_template: xr.Dataset,
         forcings: xr.Dataset,
-        **optional_kwargs: Any,
+        is_training: bool = False,
     ) -> xr.Dataset:
         """Raises, as there are no forecasts.
 
         Raises:
           ValueError: Always.
         """
-        del inputs, targets_template, forcings, optional_kwargs
+        del inputs, targets_template, forcings, is_training
         raise ValueError(self.no_forecasts)
 
     def loss_and_predictions(

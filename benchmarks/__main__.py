@@ -18,6 +18,7 @@ _QUICK = {
     "rollout": ["rollout.py", "--steps", "10", "40"],
     "climax": ["climax.py", "--config", "small"],
     "grid_models": ["grid_models.py", "--batch", "1", "--steps", "3"],
+    "prediff": ["prediff.py", "--config", "small", "--steps", "3"],
     "evaluation": ["evaluation.py", "--starts", "120"],
 }
 

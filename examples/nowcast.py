@@ -68,9 +68,10 @@ def parser() -> argparse.ArgumentParser:
         "--guide",
         nargs="?",
         const="",
-        metavar="SCALE[:FACTOR]",
-        help="pull the mean intensity towards FACTOR times that of the last frame; "
-        "the scale is guide_scale of the file by default",
+        metavar="SCALE[:FACTOR[:last|truth]]",
+        help="pull the mean intensity towards FACTOR times that of the last frame, or "
+        "of what follows in truth: an experiment, in the published script with factor "
+        "2; the scale is guide_scale of the file by default",
     )
     add("--alignment", metavar="PATH", help="trained network for --guide")
     add("--sampler", metavar="KIND[:STEPS]", help="such as ancestral or dpm_solver:20")

@@ -172,11 +172,9 @@ def test_a_predictor_reports_a_missing_statistic_once(caplog):
         (lambda s: s.isel(level=[0, 0, 1, 2]), "geopotential: .* repeats labels of"),
         (lambda s: s.drop_vars("level"), "has 4 values along 'level', the data 2"),
         (lambda s: s.expand_dims(month=12), r"dimension.s. \['month'\], the data only"),
-        (lambda s: s * 0, r"must be positive and finite, found \[0.0"),
-        (lambda s: s.where(s["level"] != 500), r"finite, found \[nan\]"),
-        (lambda s: s * np.inf, r"finite, found \[inf"),
-        (lambda s: -s, r"finite, found \[-"),
-        (lambda s: s * 1e-60, r"finite, found \[0.0"),
+        (lambda s: s.where(s["level"] != 500), r"finite and not .* found \[nan\]"),
+        (lambda s: s * np.inf, r"must be finite and not negative, found \[inf"),
+        (lambda s: -s, r"must be finite and not negative, found \[-"),
     ],
 )
 def test_statistics_that_do_not_fit_are_refused(change, message):
@@ -185,6 +183,38 @@ def test_statistics_that_do_not_fit_are_refused(change, message):
         normalization.normalize(data, change(STDDEV), None)
     with pytest.raises(ValueError, match=message):
         normalization.unnormalize(data, change(STDDEV), None)
+
+
+@pytest.mark.parametrize("factor", [0, 1e-60])
+def test_what_does_not_vary_is_scaled_by_one_and_named_once(factor, caplog):
+    data = toy.example(1)[0][["geopotential", "2m_temperature"]]
+    still = STDDEV.assign({"2m_temperature": STDDEV["2m_temperature"] * factor})
+    with caplog.at_level(logging.WARNING):
+        found = normalization.normalize(data, still, MEAN)
+    assert [record.message for record in caplog.records] == [
+        "2m_temperature does not vary by its normalization scale of 0, and is scaled "
+        "by 1"
+    ]
+    departure = data["2m_temperature"] - MEAN["2m_temperature"]
+    np.testing.assert_allclose(found["2m_temperature"], departure, rtol=1e-5, atol=1e-5)
+    expected = normalization.normalize(data, STDDEV, MEAN)
+    xr.testing.assert_equal(found["geopotential"], expected["geopotential"])
+    back = normalization.unnormalize(found, still, MEAN)
+    for name in data:
+        np.testing.assert_allclose(back[name], data[name], rtol=1e-5)
+    traced = jax.jit(normalization.normalize)(data, still, MEAN)
+    for name in data:
+        np.testing.assert_allclose(traced[name], found[name], rtol=1e-5, atol=1e-6)
+
+
+def test_one_level_that_does_not_vary_leaves_the_others():
+    data = toy.example(1)[0][["geopotential"]]
+    field = STDDEV["geopotential"]
+    still = STDDEV.assign(geopotential=field.where(field["level"] != 500, 0))
+    found = normalization.normalize(data, still, None)["geopotential"]
+    expected = normalization.normalize(data, STDDEV, None)["geopotential"]
+    xr.testing.assert_equal(found.sel(level=500), data["geopotential"].sel(level=500))
+    xr.testing.assert_equal(found.sel(level=850), expected.sel(level=850))
 
 
 def test_means_that_lack_a_level_are_refused():
@@ -356,6 +386,18 @@ def test_statistics_of_the_right_model_pass_the_check():
     normalization.check_statistics(TOY_TASK, with_useless_top(), MEAN, few)
 
 
+def test_the_check_names_what_does_not_vary():
+    field = STDDEV["geopotential"]
+    stddev = STDDEV.assign(geopotential=field.where(field["level"] != 500, 0))
+    diffs = DIFFS.assign({"2m_temperature": 0.0})
+    with pytest.warns(UserWarning, match="did not vary") as caught:
+        normalization.check_statistics(TOY_TASK, stddev, MEAN, diffs)
+    assert [str(warning.message).split(" did")[0] for warning in caught] == [
+        "stddev_by_level: geopotential at 500 hPa",
+        "diffs_stddev_by_level: 2m_temperature",
+    ]
+
+
 @pytest.mark.parametrize("case", ["a_10deg_13lev", "b_15deg_precip_out"])
 def test_published_statistics_pass_the_check(case):
     folder = GOLDENS / "graphcast" / case
@@ -369,7 +411,7 @@ def test_published_statistics_pass_the_check(case):
 
 def test_the_check_lists_everything_that_is_missing():
     config = dataclasses.replace(TOY_TASK, pressure_levels=(500, 850, 300))
-    stddev = STDDEV.drop_vars(RAIN).assign({"2m_temperature": 0.0})
+    stddev = STDDEV.drop_vars(RAIN).assign({"2m_temperature": -1.0})
     mean = MEAN.drop_vars("land_sea_mask").assign(
         {"toa_incident_solar_radiation": np.nan}
     )
@@ -378,7 +420,8 @@ def test_the_check_lists_everything_that_is_missing():
         normalization.check_statistics(config, stddev, mean, diffs)
     assert str(caught.value).splitlines()[1:] == [
         "  stddev_by_level: geopotential lacks the levels [300]",
-        "  stddev_by_level: 2m_temperature must be positive and finite, found [0.0]",
+        "  stddev_by_level: 2m_temperature must be finite and not negative, "
+        "found [-1.0]",
         f"  stddev_by_level: {RAIN} is missing",
         "  mean_by_level: geopotential lacks the levels [300]",
         "  mean_by_level: toa_incident_solar_radiation is not finite",

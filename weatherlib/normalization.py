@@ -2,19 +2,21 @@
 
 Names, signatures and semantics are those of the published GraphCast package (version
 0.2, module `normalization`). Beyond it, statistics that lack a level of the data or
-that cannot scale anything are an error, and a step may fill several frames.
+that cannot scale anything are an error, what does not vary is scaled by 1, and a step
+may fill several frames.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
 from weatherlib import predictor_base, task, xarray_jax, xarray_tree
+from weatherlib.data_utils import needed_statistics
 
 __all__ = ["InputsAndResiduals", "check_statistics", "normalize", "unnormalize"]
 
@@ -28,7 +30,8 @@ def normalize(
 
     Statistics are matched to the data by the labels of their coordinates, in any
     order, and cast to the dtype of the data. A variable without statistics is left as
-    it is, and a warning is logged.
+    it is, and a warning is logged. So it is where a scale is 0: what does not vary is
+    divided by 1.
 
     Args:
       values: Fields in their own units, as a Dataset, a mapping or a named DataArray.
@@ -37,7 +40,7 @@ def normalize(
 
     Raises:
       ValueError: An array has no name, the statistics lack a level of the data or have
-        a dimension that the data lack, or a scale is not positive and finite.
+        a dimension that the data lack, or a scale is negative or not finite.
     """
     return _normalize(values, scales, locations, set())
 
@@ -66,28 +69,20 @@ def check_statistics(
 ) -> None:
     """Checks that statistics hold all that `InputsAndResiduals` needs for a task.
 
+    Warns of a variable that does not vary, which is scaled by 1.
+
     Raises:
       ValueError: Something is missing, or a value cannot normalise anything. The
         message lists every such problem.
     """
-    kinds = {
-        "stddev_by_level": stddev_by_level,
-        "mean_by_level": mean_by_level,
-        "diffs_stddev_by_level": diffs_stddev_by_level,
-    }
-    problems = [
-        f"{kind}: {problem}"
-        for kind, names in _needed_statistics(task_config).items()
-        for name in names
-        for problem in _problems(
-            kinds[kind], name, task_config.pressure_levels, "mean" not in kind
-        )
-    ]
-    if problems:
-        raise ValueError(
-            "the statistics do not fit the task; are they those of another model?\n  "
-            + "\n  ".join(problems)
-        )
+    needed_statistics.check(
+        task_config,
+        {
+            "stddev_by_level": stddev_by_level,
+            "mean_by_level": mean_by_level,
+            "diffs_stddev_by_level": diffs_stddev_by_level,
+        },
+    )
 
 
 class InputsAndResiduals(predictor_base.Predictor):
@@ -268,10 +263,38 @@ def _scale(array: xr.DataArray, scales: Any, reported: set[str]) -> Any:
         useless = _useless_values(scale)
         if useless:
             raise ValueError(
-                f"{array.name}: normalization scales must be positive and finite, "
+                f"{array.name}: normalization scales must be finite and not negative, "
                 f"found {useless}"
             )
+        if _is_still(scale):
+            _report(
+                f"{array.name} does not vary by its normalization scale of 0, and is "
+                "scaled by 1",
+                reported,
+            )
+        scale = _without_zeros(scale)
     return scale
+
+
+def _without_zeros(scale: xr.DataArray) -> xr.DataArray:
+    """Returns a scale with 1 in place of 0, known or traced."""
+    data = xarray_jax.unwrap_data(scale)
+    if isinstance(data, np.ndarray | np.generic):
+        return scale.copy(data=np.where(data == 0, data.dtype.type(1), data))
+    return scale.copy(data=xarray_jax.wrap(jnp.where(data == 0, 1, data)))
+
+
+def _is_still(scale: xr.DataArray) -> bool:
+    """Returns whether a known scale is 0 somewhere."""
+    data = xarray_jax.unwrap_data(scale)
+    return isinstance(data, np.ndarray | np.generic) and bool((data == 0).any())
+
+
+def _report(message: str, reported: set[str]) -> None:
+    """Logs a warning that was not logged yet."""
+    if message not in reported:
+        reported.add(message)
+        _logger.warning(message)
 
 
 def _statistic(
@@ -281,10 +304,7 @@ def _statistic(
     if array.name is None:
         raise ValueError("an array without a name has no normalization statistics")
     if array.name not in statistics:
-        message = f"No normalization {kind} found for {array.name}"
-        if message not in reported:
-            reported.add(message)
-            _logger.warning(message)
+        _report(f"No normalization {kind} found for {array.name}", reported)
         return None
     statistic = _matching(statistics[array.name], array, f"normalization {kind}")
     return statistic.astype(_floating_dtype(array))
@@ -345,39 +365,4 @@ def _useless_values(scale: xr.DataArray) -> list[float]:
     if not isinstance(data, np.ndarray | np.generic):
         return []
     values = np.atleast_1d(np.asarray(data, np.float64))
-    return values[~((values > 0) & np.isfinite(values))].tolist()
-
-
-def _needed_statistics(task_config: task.TaskConfig) -> dict[str, list[str]]:
-    inputs = task_config.input_variables
-    direct = [v for v in task_config.target_variables if v not in inputs]
-    values = list(dict.fromkeys([*inputs, *task_config.forcing_variables, *direct]))
-    return {
-        "stddev_by_level": values,
-        "mean_by_level": values,
-        "diffs_stddev_by_level": [
-            v for v in task_config.target_variables if v in inputs
-        ],
-    }
-
-
-def _problems(
-    statistics: Mapping[Any, xr.DataArray],
-    name: str,
-    levels: tuple[int, ...],
-    is_scale: bool,
-) -> Iterator[str]:
-    """Yields what is wrong with one variable of one set of statistics."""
-    if name not in statistics:
-        yield f"{name} is missing"
-        return
-    values = statistics[name]
-    if "level" in values.dims and "level" in values.coords:
-        lacking = sorted(set(levels) - set(values["level"].values.tolist()))
-        if lacking:
-            yield f"{name} lacks the levels {lacking}"
-        values = values.isel(level=np.isin(values["level"].values, levels))
-    if is_scale and _useless_values(values):
-        yield f"{name} must be positive and finite, found {_useless_values(values)}"
-    if not is_scale and not np.isfinite(np.asarray(values.values)).all():
-        yield f"{name} is not finite"
+    return values[~((values >= 0) & np.isfinite(values))].tolist()

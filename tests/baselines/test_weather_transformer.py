@@ -8,6 +8,7 @@ import pytest
 
 from tests.baselines import sequence_cases as cases
 from tests.training import toys
+from weatherlib.nn import embedding
 
 NAME = "WeatherTransformer"
 EXTRA = {"channels": 3, "known": 1, "static": 2}
@@ -111,6 +112,143 @@ def test_a_forecast_of_a_fresh_network_is_near_zero():
             spread = float(entries[name].std())
             assert spread == pytest.approx(0.02, rel=0.2), (module, name)
     assert jnp.abs(run.apply(params, None, *given)).max() < 0.6
+
+
+OPTIONS = {"pre_norm": True, "queries_see_last": True, "start": "glorot"}
+
+
+def test_a_forecast_of_wide_first_weights_is_zero():
+    config = cases.small(NAME, d_model=32, decoder_layers=1, **OPTIONS)
+    run = cases.transform(config, NAME)
+    given = cases.draw(config)
+    params = jax.jit(run.init)(jax.random.PRNGKey(0), *given)
+    np.testing.assert_array_equal(run.apply(params, None, *given), 0)
+    top = params["weather_transformer"]
+    assert float(top["spatial_embedding"].std()) == pytest.approx(0.7, rel=0.2)
+    for module, entries in params.items():
+        if "b" in entries:
+            np.testing.assert_array_equal(entries["b"], 0)
+        if "w" in entries and not module.endswith("head"):
+            inputs, outputs = entries["w"].shape
+            outputs = outputs if "qkv" not in module else 3 * inputs
+            bound = (6 / (inputs + outputs)) ** 0.5
+            assert 0.9 * bound < jnp.abs(entries["w"]).max() <= bound, module
+
+
+def test_norms_before_layers_have_one_more_at_the_end_of_each_half():
+    made = cases.shapes(NAME)
+    run = cases.transform(cases.small(NAME, pre_norm=True), NAME)
+    given = cases.draw(cases.small(NAME))
+    more = jax.eval_shape(run.init, jax.random.PRNGKey(0), *given)
+    assert set(more) - set(made) == {
+        "weather_transformer/encoder_norm",
+        "weather_transformer/decoder_norm",
+    }
+
+
+def test_queries_that_see_the_last_frame_need_no_attention_to_follow_it():
+    """Where attention finds nothing, each patch still answers to its own place."""
+    config = cases.small(NAME, queries_see_last=True, pre_norm=True)
+    run = cases.transform(config, NAME)
+    given = cases.draw(config)
+    shapes = jax.eval_shape(run.init, jax.random.PRNGKey(0), *given)
+    params = cases.noisy({m: {n: a.shape for n, a in v.items()}
+                          for m, v in shapes.items()})  # fmt: skip
+    for module, entries in params.items():
+        if module.endswith("proj"):
+            params[module] = jax.tree.map(jnp.zeros_like, entries)
+    apply = jax.jit(run.apply)
+    frames, *rest = given
+    found = apply(params, None, frames, *rest)
+    changed = apply(params, None, frames.at[:, -1, :2, :3].add(1.0), *rest)
+    apart = jnp.abs(changed - found).max((0, 1, 4))
+    assert (apart[:2, :3] > 1e-3).all()
+    np.testing.assert_array_equal(apart.at[:2, :3].set(0), 0)
+    earlier = apply(params, None, frames.at[:, 0, :2, :3].add(1.0), *rest)
+    np.testing.assert_array_equal(earlier, found)
+
+
+@pytest.mark.parametrize("options", [{}, OPTIONS], ids=["published", "wide"])
+def test_layers_normalise_before_or_after_as_written_out(options):
+    config = cases.small(NAME, decoder_layers=1, **options)
+    run = cases.transform(config, NAME)
+    given = cases.draw(config)
+    shapes = jax.eval_shape(run.init, jax.random.PRNGKey(0), *given)
+    params = cases.noisy({m: {n: a.shape for n, a in v.items()}
+                          for m, v in shapes.items()})  # fmt: skip
+    found = jax.jit(run.apply)(params, None, *given)
+    expected = _by_hand(config, params, given[0])
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def _by_hand(config, params, frames):
+    """Returns a forecast of one layer of encoder and decoder, written out in NumPy."""
+    held = {m.partition("/")[2]: jax.tree.map(np.asarray, v) for m, v in params.items()}
+    pre, width = config.pre_norm, config.d_model
+
+    def norm(x, name):
+        x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+        return x * held[name]["scale"] + held[name]["offset"]
+
+    def linear(x, name):
+        return x @ held[name]["w"] + held[name]["b"]
+
+    def attend(x, y, name):
+        w, b = held[f"{name}/qkv"]["w"], held[f"{name}/qkv"]["b"]
+        q, k, v = (
+            (a @ w[:, i * width :][:, :width] + b[i * width :][:width]).reshape(
+                *a.shape[:-1], config.n_heads, -1
+            )
+            for i, a in enumerate((x, y, y))
+        )
+        scores = np.einsum("...qhc,...khc->...hqk", q, k) / np.sqrt(q.shape[-1])
+        scores = np.exp(scores - scores.max(-1, keepdims=True))
+        scores /= scores.sum(-1, keepdims=True)
+        mixed = np.einsum("...hqk,...khc->...qhc", scores, v).reshape(x.shape)
+        return linear(mixed, f"{name}/proj")
+
+    def layer(x, name, *functions):
+        for number, function in enumerate(functions, start=1):
+            own = f"{name}/norm{number}"
+            x = x + function(norm(x, own)) if pre else norm(x + function(x), own)
+        return x
+
+    def perceptron(name):
+        return lambda x: linear(
+            np.maximum(linear(x, f"{name}/linear1"), 0), f"{name}/linear2"
+        )
+
+    batch, times = frames.shape[:2]
+    cut = np.asarray(frames).reshape(batch, times, 2, 2, 2, 3, -1)
+    cut = cut.swapaxes(3, 4).reshape(batch, times, 4, -1)
+    sines = np.asarray(embedding.alternating_1d(width, np.arange(times)))
+    x = linear(cut, "patch_embedding") + sines[:, None] + held[""]["spatial_embedding"]
+    x = layer(
+        x,
+        "encoder_0",
+        lambda x: attend(x, x, "encoder_0/spatial_attn"),
+        lambda x: attend(
+            x.swapaxes(1, 2), x.swapaxes(1, 2), "encoder_0/temporal_attn"
+        ).swapaxes(1, 2),
+        perceptron("encoder_0"),
+    )
+    x = norm(x, "encoder_norm") if pre else x
+    queries = held[""]["query_tokens"][None]
+    if config.queries_see_last:
+        queries = queries + x[:, -1:]
+    queries = np.broadcast_to(queries, (batch, *queries.shape[1:]))
+    queries = queries.reshape(batch, -1, width)
+    memory = x.reshape(batch, -1, width)
+    queries = layer(
+        queries,
+        "decoder_0",
+        lambda x: attend(x, x, "decoder_0/self_attn"),
+        lambda x: attend(x, memory, "decoder_0/cross_attn"),
+        perceptron("decoder_0"),
+    )
+    queries = norm(queries, "decoder_norm") if pre else queries
+    found = linear(queries, "head").reshape(batch, -1, 2, 2, 2, 3, frames.shape[-1])
+    return found.swapaxes(3, 4).reshape(batch, -1, 4, 6, frames.shape[-1])
 
 
 def test_attention_by_turns_makes_a_tenth_of_the_scores():

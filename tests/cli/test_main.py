@@ -38,6 +38,10 @@ def test_an_unknown_command_names_those_there_are(capsys):
 def test_the_help_of_a_command_explains_each_option_with_examples(name, capsys):
     assert main.main([name, "--help"]) == 0
     printed = capsys.readouterr().out
+    text = " ".join(printed.replace("\u2502", " ").split())
+    for odd in ("{None}", "{None,", "(default: None)", "(default: )", "STR"):
+        assert odd not in text
+    assert "[INT [INT" not in text
     module = importlib.import_module(main.COMMANDS[name].module)
     for example in module.EXAMPLES:
         assert example in printed

@@ -114,6 +114,12 @@ def test_the_data_are_the_published_split():
     assert given.unused == ("data.plot_stride", "data.raw_seq_len")
 
 
+def test_mode_1_of_augmentation_turns_by_any_angle():
+    edition = {**_EDITION, "data": {**_EDITION["data"], "aug_mode": "1"}}
+    given = nowcast_keys.read_published(edition)
+    assert nowcast_settings.data_settings(given)["radar"]["augment"] == "flips_angles"
+
+
 def test_a_radar_file_is_cut_by_the_dates_and_sizes():
     data = {
         "dataset_name": "radar", "root_dir": "rain.nc", "stride": 2, "aug_mode": "0",

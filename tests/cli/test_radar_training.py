@@ -351,7 +351,7 @@ def test_the_page_opens_a_trained_model_in_both_ways(finished):
         (["{run}", "--references", "persistance"], "did you mean 'persistence'?"),
         (["{run}", "--guide", "50"], "--guide and --alignment go together"),
         (["{run}", "--guide", "50", "--alignment", "{run}"], "none of the models can"),
-        (["{run}", "--guide", "5:", "--alignment", "{run}"], "expected SCALE or"),
+        (["{run}", "--guide", "5:", "--alignment", "{run}"], "expected SCALE, SCALE:"),
         (["{run}", "--members", "0"], "members is at least 1"),
         (["{run}", "--samples", "0"], "samples is at least 1"),
         (["{run}", "--start", "2021-01-01"], "at most 0 of 40"),
@@ -382,6 +382,11 @@ def test_a_guide_wants_a_multiple_of_the_last_intensity(finished):
     frames = np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2, 1)
     np.testing.assert_allclose(guide.wanted(frames), [1.5 * 9.5, 1.5 * 21.5])
     assert nowcasters.Guide.parse("20", "network.npz").factor == 1
+    published = nowcasters.Guide.parse("50:2:truth", "network.npz")
+    assert (published.scale, published.factor, published.of) == (50, 2, "truth")
+    for wrong in ("50:truth", "50:2:future", "50:2:truth:1"):
+        with pytest.raises(ValueError, match="SCALE:FACTOR:truth"):
+            nowcasters.Guide.parse(wrong, "network.npz")
     options = nowcasters.Options(guide=guide)
     with pytest.raises(ValueError, match="neither drawn by a sampler nor guided"):
         nowcasters.open_nowcaster(finished[0] / "run", options)

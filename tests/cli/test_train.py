@@ -187,6 +187,22 @@ def test_overlapping_periods_are_warned_about(folder, capsys):
     assert "periods train (the beginning to 2020-01-12) and test" not in err
 
 
+@pytest.mark.filterwarnings("default")
+def test_a_variable_that_does_not_vary_is_trained_with_and_named(folder, capsys):
+    weather = xarray.load_dataset(folder / "weather.nc")
+    weather[toys.PRESSURE][:] = 101325.1
+    weather.to_netcdf(folder / "weather.nc")
+    assert _train(folder) == 0
+    err = capsys.readouterr().err
+    for kind in ("stddev", "diffs_stddev"):
+        assert f"{kind}_by_level: {toys.PRESSURE} did not vary" in err
+    assert "geopotential did not vary" not in err
+    found = records.read_records(folder / "run")
+    losses = [row["loss"] for row in found if "loss" in row]
+    assert losses
+    assert np.isfinite(losses).all()
+
+
 def test_two_runs_in_one_folder_are_refused(folder, capsys):
     (folder / "run").mkdir()
     holder = {"pid": 7, "host": "elsewhere"}

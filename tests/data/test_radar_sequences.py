@@ -104,6 +104,44 @@ def test_the_eight_ways_are_those_of_the_published_augmentation(series):
     assert ours == published
 
 
+def test_samples_are_turned_by_angles_all_around(series):
+    plain = radar_series.series_sequences(series, _SHORT)
+    found = radar_series.series_sequences(series, _SHORT.replace(augment="1"))
+    count, ways = len(plain), 4 * 24
+    assert len(found.numbers) == ways * count
+    # The first sample is turned by whole steps, so by quarters too, and mirrored.
+    for mirrored, (down, across) in enumerate([(1, 1), (1, -1), (-1, 1), (-1, -1)]):
+        for quarters in range(4):
+            way = mirrored * 24 + quarters * 6
+            expected = np.rot90(plain.pixels(0), quarters, (1, 2))
+            np.testing.assert_array_equal(
+                found.pixels(way * count), expected[:, ::down, ::across]
+            )
+    # Others begin elsewhere, and what lies beyond the picture is missing.
+    turned = found.pixels(1 + 3 * count)
+    assert np.isnan(turned[:, 0, 0]).all()
+    middle = turned[:, 6:-6, 6:-6]
+    assert np.isfinite(middle).all()
+    assert not np.array_equal(middle, plain.pixels(1)[:, 6:-6, 6:-6])
+    assert set(middle.ravel()) <= set(plain.pixels(1).ravel())
+    batch = found.arrays([1 + 3 * count])
+    assert not batch.valid[0, 0, 0, 0, 0]
+    assert batch.frames[0, 0, 0, 0, 0] == 0
+
+
+def test_a_picture_that_is_turned_a_little_keeps_its_middle(series):
+    # An oblong one too; a bar along its rows leans by the angle.
+    oblong = radar_grid.crop(series.copy(deep=True), 11, 21)
+    oblong["vil"][:] = 0
+    oblong["vil"][:, 5] = 9
+    found = radar_series.series_sequences(oblong, _SHORT.replace(augment="1"))
+    pixels = found.pixels(len(found))[0]  # 15 degrees
+    rows, columns = np.nonzero(pixels == 9)
+    slope = np.polyfit(columns, rows, 1)[0]
+    assert abs(slope) == pytest.approx(np.tan(np.deg2rad(15)), rel=0.2)
+    assert pixels[5, 10] == 9
+
+
 def test_frames_that_are_not_square_are_not_turned(series):
     oblong = radar_grid.crop(series, 12, 24)
     config = _SHORT.replace(augment="flips_rotations")
@@ -213,7 +251,7 @@ def test_too_many_missing_pixels_are_an_error_when_read(series):
     [
         ({"inputs": 0}, "inputs must be at least 1"),
         ({"max_missing": 2.0}, "a share from 0 to 1"),
-        ({"augment": "1"}, "there is no '1'"),
+        ({"augment": "3"}, "there is no '3'"),
         ({"every": 0}, "every must be"),
     ],
 )

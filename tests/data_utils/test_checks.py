@@ -507,8 +507,8 @@ def test_statistics_of_another_model_are_seen():
         | {"mean_by_level": good["mean_by_level"].drop_vars("temperature")},
         "no values on 850 hPa": good
         | {"stddev_by_level": good["stddev_by_level"].isel(level=[0, 1])},
-        "deviation that is not positive": good
-        | {"diffs_stddev_by_level": good["diffs_stddev_by_level"] * 0},
+        "a negative deviation": good
+        | {"diffs_stddev_by_level": good["diffs_stddev_by_level"] * -1},
         "standard deviations from the mean": good
         | {"mean_by_level": good["mean_by_level"] * 5},
     }

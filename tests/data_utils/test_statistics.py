@@ -92,6 +92,16 @@ def test_large_offsets_do_not_spoil_small_deviations():
     np.testing.assert_allclose(found.stddev["temperature"], expected, rtol=1e-6)
 
 
+def test_what_is_the_same_everywhere_has_no_deviation():
+    data = _weather()
+    value = np.float32(0.1)
+    data["2m_temperature"] = xarray.full_like(data["2m_temperature"], value)
+    found = statistics.compute_statistics(data)
+    assert found.stddev["2m_temperature"] == 0
+    assert found.diffs_stddev["2m_temperature"] == 0
+    np.testing.assert_allclose(found.mean["2m_temperature"], value, rtol=1e-6)
+
+
 def _expected(array, axes):
     return np.nanmean(array, axis=axes), np.nanstd(array, axis=axes)
 

@@ -149,6 +149,19 @@ def test_scores_of_ensembles_are_those_of_arrays():
             np.testing.assert_allclose(value, expected)
 
 
+def test_only_a_nowcast_that_asks_for_it_is_handed_the_truth(samples):
+    class Oracle:
+        needs_truth = True
+
+        def __call__(self, context, leads, truth):
+            return truth
+
+    found = {"oracle": Oracle(), "persistence": nowcast_references.persistence}
+    scores = nowcasts.evaluate_nowcasts(found, samples, _SMALL, numbers=[0, 1])
+    np.testing.assert_array_equal(scores["rmse"].sel(model="oracle"), 0)
+    assert (scores["rmse"].sel(model="persistence") > 0).all()
+
+
 def test_ranks_of_a_perfect_ensemble_are_even():
     generator = np.random.default_rng(0)
     values = generator.gamma(0.6, 60, (5, 20, 1, 32, 32))

@@ -8,7 +8,7 @@ import pytest
 
 from tests.training import toys
 from weatherlib.nn import convolution_forms as forms
-from weatherlib.nn import convolutions
+from weatherlib.nn import convolution_parts, convolutions
 from weatherlib.nn.edges import ZERO, Edges, surround
 
 GLOBE = Edges(columns="around", over_first_row="pole", over_last_row="pole")
@@ -98,7 +98,7 @@ WIDE = (3, 3, 96, 98)
 def test_every_form_gives_the_same_in_parts_of_any_size(
     shape, kernel, form, chunk, monkeypatch
 ):
-    monkeypatch.setattr(forms, "_CHUNK_BYTES", chunk)
+    monkeypatch.setattr(convolution_parts, "CHUNK_BYTES", chunk)
     x = _draw(*shape)
     w = _draw(*kernel, seed=1) / np.sqrt(np.prod(kernel[:3]))
     padding = kernel[0] // 2

@@ -231,6 +231,57 @@ def test_what_is_wanted_is_a_number_for_each_context(folder, wanted, expected):
         wrong.bind(CONFIG, stage_cases.toy_model(CONFIG), {})(context)
 
 
+def test_a_guide_may_be_a_multiple_of_what_follows(folder):
+    """As in the published script, which shows it with twice the mean of the truth."""
+    path = folder / "prediff_alignment.npz"
+    guide = prediff.IntensityGuide(path=path, truth_factor=2.0)
+    bound = guide.bind(CONFIG, stage_cases.toy_model(CONFIG), {})
+    context = _context()[..., None] / 255
+    truth = np.full((2, 2, 8, 8, 1), 0.1, np.float32)
+    truth[1] = 0.3
+    truth[1, 0, :4] = np.nan
+    found = bound(context, truth)
+    np.testing.assert_allclose(found.target, [[0.2], [0.6]], rtol=1e-5)
+    with pytest.raises(ValueError, match="which is not known here"):
+        bound(context)
+    with pytest.raises(ValueError, match="missing as a whole"):
+        bound(context, truth * np.nan)
+    with pytest.raises(ValueError, match="give one of them"):
+        prediff.IntensityGuide(path=path, truth_factor=2.0, wanted=1.0)
+
+
+def test_what_follows_reaches_the_guide_of_every_round(folder):
+    seen = []
+
+    class Told:
+        needs_truth = True
+
+        def bind(self, *parts):
+            own = prediff.FrameGuide(energy=lambda x, _: 0 * x.sum((1, 2, 3, 4)))
+            inner = own.bind(*parts)
+
+            def bound(context, truth):
+                seen.append(np.asarray(truth)[..., 0, 0, 0])
+                return inner(context)
+
+            return bound
+
+    guide = prediff.JointGuide(guides=(Told(),))
+    nowcast = prediff.open_nowcaster(folder / "prediff.npz", members=2, guide=guide)
+    assert nowcast.needs_truth
+    leads = 2 * CONFIG.output_length
+    truth = np.arange(2 * leads, dtype=np.float32).reshape(2, leads, 1, 1)
+    truth = np.broadcast_to(truth, (2, leads, 8, 8))
+    found = nowcasts.call(nowcast, _context(), truth)
+    assert found.shape == (2, 2, leads, 8, 8)
+    each = truth[:, :, 0, 0] / 255
+    first, later = np.split(each, 2, axis=1)
+    np.testing.assert_allclose(seen[0], first, rtol=1e-5)
+    np.testing.assert_allclose(seen[1], np.tile(later, (2, 1)), rtol=1e-5)
+    free = prediff.open_nowcaster(folder / "prediff.npz", members=2)
+    assert not free.needs_truth
+
+
 def test_a_guide_without_a_number_is_one_clear_error(folder):
     guide = prediff.FrameGuide(
         energy=lambda pixels, _: jnp.sqrt(-jnp.abs(pixels)).sum((1, 2, 3, 4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from weatherlib.baselines import common
 
@@ -23,6 +24,15 @@ class WeatherTransformerConfig(common.FrameModelConfig):
       patch_size: Rows and columns of a patch, in grid points.
       decoder_layers: Over the queries.
       mlp_ratio: Width inside the perceptrons, in widths of a token.
+      pre_norm: Whether norms come before each attention and perceptron, and one before
+        the head, instead of after each sum as published.
+      queries_see_last: Whether the queries begin with what the encoder made of the last
+        past frame at their place. As published they are the same for all samples, and
+        training first has to find out which patches they belong to.
+      start: How weights begin. "narrow", as published: with standard deviation 0.02.
+        "glorot": so that signals keep their spread, positions in space as wide as
+        those in time, and the head with zeros, which is a forecast of no change (or of
+        the mean) before training.
       dropout: Share of embeddings, weights of attention and hidden values that training
         silences. Nothing, as far as is published.
 
@@ -36,6 +46,9 @@ class WeatherTransformerConfig(common.FrameModelConfig):
     patch_size: tuple[int, int] = (4, 8)
     decoder_layers: int = 2
     mlp_ratio: int = 4
+    pre_norm: bool = False
+    queries_see_last: bool = False
+    start: Literal["narrow", "glorot"] = "narrow"
     dropout: float = 0.0
 
     def __post_init__(self) -> None:

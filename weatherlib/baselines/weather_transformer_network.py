@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ class WeatherTransformerNetwork(hk.Module):
     what a layer `known_embedding` makes of their patches is added to the queries.
 
     All matrices, positions and queries begin with a truncated normal of standard
-    deviation 0.02, biases with zeros.
+    deviation 0.02, biases with zeros, unless the configuration says otherwise.
     """
 
     def __init__(
@@ -100,31 +101,68 @@ class WeatherTransformerNetwork(hk.Module):
         width, places = config.d_model, tokens.shape[2]
         size = config.patch_size[0] * config.patch_size[1] * output_size
         queries = (config.output_length, places, width)
+        first = _STARTS[config.start]
+
+        def linear(
+            name: str, inputs: int, outputs: int, init: Any = first.matrix
+        ) -> mlp.LinearWeights:
+            return mlp.Linear(outputs, name=name, w_init=init).weights(inputs, dtype)
+
+        def norm(name: str) -> mlp.NormWeights | None:
+            if not config.pre_norm:
+                return None
+            return mlp.LayerNorm(name=name).weights(width, dtype)
 
         def layers(name: str, count: int, *attentions: str) -> Any:
             return tuple(
                 transformer.Layer(
                     attentions,
                     config.mlp_ratio * width,
-                    transformer.NARROW,
+                    first.layer,
                     name=f"{name}_{i}",
                 )(width, dtype)
                 for i in range(count)
             )
 
         return _Weights(
-            patch=_linear("patch_embedding", tokens.shape[-1], width, dtype),
+            patch=linear("patch_embedding", tokens.shape[-1], width),
             known=None
             if known is None
-            else _linear("known_embedding", known.shape[-1], width, dtype),
+            else linear("known_embedding", known.shape[-1], width),
             space=hk.get_parameter(
-                "spatial_embedding", queries[1:], dtype, initial.NARROW
+                "spatial_embedding", queries[1:], dtype, first.space
             ),
             queries=hk.get_parameter("query_tokens", queries, dtype, initial.NARROW),
             encoder=layers("encoder", config.n_layers, "spatial_attn", "temporal_attn"),
+            encoder_norm=norm("encoder_norm"),
             decoder=layers("decoder", config.decoder_layers, "self_attn", "cross_attn"),
-            head=_linear("head", width, size, dtype),
+            decoder_norm=norm("decoder_norm"),
+            head=linear("head", width, size, first.head),
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Start:
+    """How weights begin: layers, other matrices, positions in space, the head."""
+
+    layer: transformer.Start
+    matrix: Any
+    space: Any
+    head: Any
+
+
+_STARTS = {
+    "narrow": _Start(
+        transformer.NARROW, initial.NARROW, initial.NARROW, initial.NARROW
+    ),
+    # The sines of time have a standard deviation of 0.7 as well.
+    "glorot": _Start(
+        transformer.GLOROT,
+        initial.GLOROT,
+        hk.initializers.RandomNormal(0.7),
+        jnp.zeros,
+    ),
+}
 
 
 class _Weights(NamedTuple):
@@ -133,7 +171,9 @@ class _Weights(NamedTuple):
     space: Array
     queries: Array
     encoder: tuple[transformer.LayerWeights, ...]
+    encoder_norm: mlp.NormWeights | None
     decoder: tuple[transformer.LayerWeights, ...]
+    decoder_norm: mlp.NormWeights | None
     head: mlp.LinearWeights
 
 
@@ -151,18 +191,26 @@ def _run(
     table = embedding.alternating_1d(config.d_model, np.arange(times))
     places = jnp.asarray(table, x.dtype)[:, jnp.newaxis] + weights.space[jnp.newaxis]
     x = drop(x + places[jnp.newaxis], 0)
-    encode = functools.partial(transformer.encode_space_time, heads=config.n_heads)
+    sizes = {"heads": config.n_heads, "pre_norm": config.pre_norm}
+    encode = functools.partial(transformer.encode_space_time, **sizes)
     x = transformer.through(weights.encoder, x, encode, drop.at(1), remat=remat)
-    memory = x.reshape(batch, -1, config.d_model)
+    x = _normalized(weights.encoder_norm, x)
     queries = weights.queries[jnp.newaxis]
     if known is not None and weights.known is not None:
         queries = queries + attention.linear(known, weights.known)
+    if config.queries_see_last:
+        queries = queries + x[:, -1:]
     queries = queries.reshape(queries.shape[0], -1, config.d_model)
-    decode = functools.partial(transformer.decode, heads=config.n_heads)
+    decode = functools.partial(transformer.decode, **sizes)
+    memory = x.reshape(batch, -1, config.d_model)
     queries = transformer.through(
         weights.decoder, queries, decode, drop.at(2), memory, remat=remat
     )
-    return attention.linear(queries, weights.head)
+    return attention.linear(_normalized(weights.decoder_norm, queries), weights.head)
+
+
+def _normalized(weights: mlp.NormWeights | None, x: Array) -> Array:
+    return x if weights is None else transformer.normalize(weights, x)
 
 
 def _tokens(
@@ -172,10 +220,6 @@ def _tokens(
     cut = patching.to_patches(frames, patch_size)
     batch, times, rows, columns, values = cut.shape
     return cut.reshape(batch, times, rows * columns, values)
-
-
-def _linear(name: str, size: int, outputs: int, dtype: Any) -> mlp.LinearWeights:
-    return mlp.Linear(outputs, name=name, w_init=initial.NARROW).weights(size, dtype)
 
 
 def _require_room(patch_size: tuple[int, int], rows: int, columns: int) -> None:

@@ -58,6 +58,12 @@ _COSTS = {
 }
 # Of linear models, which choose the best by the last fifth of the training period.
 _PENALTIES = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
+# Without these it needs thousands of updates to leave persistence behind.
+_UNPUBLISHED = {
+    "weather_transformer": {
+        "pre_norm": True, "queries_see_last": True, "start": "glorot",
+    }
+}  # fmt: skip
 # Updates by which the speed of training is measured.
 _TRIAL = 16
 
@@ -89,6 +95,7 @@ def configure(
     if not request.as_published:
         common |= {"edges": "auto", "predicts": "change"}
         common |= {"fit": {"candidates": list(_PENALTIES), "held_out": 0.2}}
+        common |= _UNPUBLISHED.get(name, {})
     model = {"family": name, **{k: v for k, v in common.items() if k in fields}}
     for change in request.changes:
         place, _, text = change.partition("=")

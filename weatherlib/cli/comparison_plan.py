@@ -39,8 +39,9 @@ class Request(config.Mapping):
       frames: Frames of a scored forecast.
       batch_size: Samples of an update.
       as_published: Whether models of several frames see zeros beyond the grid and
-        predict states. Otherwise they see how the globe, or the edge of a region, goes
-        on, and predict changes.
+        predict states, and all weights begin as published. Otherwise they see how the
+        globe, or the edge of a region, goes on, and predict changes, and the Weather
+        Transformer begins so that it learns soon.
       keep_climatology: Whether waves of year and day are left in the data.
       changes: Settings of models, as "convlstm.hidden_channels=32".
       seed: Of weights and batches.

@@ -53,7 +53,11 @@ class Options:
     forecasts: Annotated[
         tuple[str, ...],
         tyro.conf.Positional,
-        tyro.conf.arg(metavar="FORECASTS", help="PATH, or NAME=PATH for several."),
+        tyro.conf.arg(
+            metavar="FORECASTS",
+            help="PATH, or NAME=PATH for several.",
+            help_behavior_hint="(at least one)",
+        ),
     ]
     """Forecasts: PATH, or NAME=PATH for several."""
 
@@ -122,7 +126,7 @@ class Options:
     out_dir: _Path = "."
     """Folder for the scores and pictures, made if it is missing."""
 
-    name: str = "scores"
+    name: Annotated[str, tyro.conf.arg(metavar="NAME")] = "scores"
     """What the files are called."""
 
     memory: Annotated[int, tyro.conf.arg(metavar="MB")] = 256

@@ -12,7 +12,9 @@ import dataclasses
 import importlib
 import io
 import sys
+import typing
 from collections.abc import Sequence
+from typing import Annotated
 
 import weatherlib
 from weatherlib.cli import reporting
@@ -149,7 +151,7 @@ def _run(name: str, arguments: list[str]) -> None:
     try:
         with contextlib.redirect_stderr(said):
             options = tyro.cli(
-                module.Options,
+                _without_empty_defaults(module.Options),
                 prog=f"weatherlib {name}",
                 description=module.__doc__,
                 args=arguments,
@@ -163,6 +165,24 @@ def _run(name: str, arguments: list[str]) -> None:
         reporting.complain(f"{message} `weatherlib {name} --help` tells more")
         raise
     module.run(options)
+
+
+def _without_empty_defaults(options: type) -> type:
+    """Returns options whose help does not say that a default is nothing.
+
+    What stands for it is in the text of the option.
+    """
+    import tyro
+
+    hints = typing.get_type_hints(options, include_extras=True)
+    for field in dataclasses.fields(options):
+        hint = hints[field.name]
+        marks = getattr(hint, "__metadata__", ())
+        if field.default in (None, ()) and tyro.conf.UseAppendAction not in marks:
+            said = "(optional)" if tyro.conf.Positional in marks else ""
+            changed = tyro.conf.arg(help_behavior_hint=said)
+            options.__annotations__[field.name] = Annotated[hint, changed]
+    return options
 
 
 def _first_paragraph(box: str) -> str:

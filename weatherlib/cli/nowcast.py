@@ -56,7 +56,10 @@ class Options:
     ] = ()
     """Change a setting, such as data.radar.tile=64. Can be given several times."""
 
-    split: Literal["train", "validation", "test"] | None = None
+    split: Annotated[
+        Literal["train", "validation", "test"] | None,
+        tyro.conf.arg(metavar="{train,validation,test}"),
+    ] = None
     """Part of the data to judge on. Default: test, where the settings have one, or
     validation."""
 
@@ -85,9 +88,12 @@ class Options:
     """How they are drawn: ancestral, ddim:50 or dpm_solver:20. Default: as the model
     says."""
 
-    guide: Annotated[str | None, tyro.conf.arg(metavar="SCALE[:FACTOR]")] = None
+    guide: Annotated[
+        str | None, tyro.conf.arg(metavar="SCALE[:FACTOR[:last|truth]]")
+    ] = None
     """Also pull the mean intensity of diffusion models with this strength towards
-    FACTOR times that of the last known frame; 50:1.5 is half as much rain again."""
+    FACTOR times that of the last known frame; 50:1.5 is half as much rain again. With
+    truth it is that of what follows: an experiment, as published with 50:2:truth."""
 
     alignment: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
     """Run or checkpoint of the alignment network that reads the mean intensity."""

@@ -11,6 +11,7 @@ import xarray
 
 from weatherlib import plotting
 from weatherlib.data import radar, radar_sequences
+from weatherlib.evaluation import nowcasts
 from weatherlib.evaluation.nowcasts import Nowcaster
 
 __all__ = ["draw_cases", "draw_scores"]
@@ -67,13 +68,13 @@ def draw_cases(
       ValueError: A nowcast cannot be made.
     """
     written = []
-    inputs, leads = samples.config.inputs, samples.config.targets
+    inputs = samples.config.inputs
     for place, number in enumerate(numbers, start=1):
         frames = samples.dataset(int(number))
         pixels = frames[radar.NAME].values
         context, truth = pixels[:inputs], pixels[inputs:]
         drawn = {
-            name: np.asarray(nowcaster(context[None].copy(), leads))
+            name: nowcasts.call(nowcaster, context[None], truth[None])
             for name, nowcaster in found.items()
         }
         one = {n: p[:, 0] if p.ndim == 5 else p[0] for n, p in drawn.items()}

@@ -8,6 +8,7 @@ from typing import Any
 
 from weatherlib import config as configs
 from weatherlib.cli.nowcast_keys import Published
+from weatherlib.data import radar_sequences
 from weatherlib.diffusion import schedules
 from weatherlib.prediff import published as sizes
 
@@ -21,7 +22,7 @@ STAGES: dict[str, str] = {
 }
 """What can be trained, and its family."""
 
-_AUGMENT = {"0": "none", "1": "flips_rotations", "2": "flips_rotations"}
+_AUGMENT = {"0": "none", "1": "flips_angles", "2": "flips_rotations"}
 _PREDICTIONS = {"eps": "epsilon", "x0": "x0", "v": "v"}
 _OWN_PARTS = ("all", *STAGES)
 
@@ -117,7 +118,7 @@ def run_settings(
     epochs = given.number_of("optim.max_epochs", default=2000)
     data = data_settings(given)
     # A published pass has each sample in one way; ours has them in all.
-    ways = 8 if data["radar"]["augment"] == "flips_rotations" else 1
+    ways = radar_sequences.VARIANTS[data["radar"]["augment"]]
     per_epoch = max(samples // ways / batch, 1e-9)
     steps = max(round(epochs * per_epoch), 1)
     values: dict[str, Any] = {
@@ -169,10 +170,8 @@ def merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 def _series(given: Published, radar: dict[str, Any]) -> dict[str, Any]:
     """Returns periods and tiles of a radar file."""
-    sides = [
-        given.number_of(f"layout.{name}", f"data.{name}", default=0)
-        for name in ("img_height", "img_width")
-    ]
+    names = ("img_height", "img_width")
+    sides = [given.number_of(f"layout.{n}", f"data.{n}", default=0) for n in names]
     shape = given.get("diffusion.data_shape")
     if not all(sides) and shape is not None:
         sides = list(shape[1:3])

@@ -46,33 +46,35 @@ class Guide:
     Attributes:
       path: Checkpoint, or folder of the run, of a trained alignment network.
       scale: How much it pulls; 50 as published.
-      factor: The mean intensity that is wanted, as a multiple of that of the last known
-        frame.
+      factor: The mean intensity that is wanted, as a multiple of `of`.
+      of: "last", the mean intensity of the last known frame; or "truth", that of the
+        frames that follow, as the published script has it with factor 2: it shows what
+        knowing it is worth, and is no forecast.
     """
 
     path: str
     scale: float = 50.0
     factor: float = 1.0
+    of: str = "last"
 
     @classmethod
     def parse(cls, text: str, path: str | os.PathLike[str]) -> Guide:
-        """Returns what "SCALE" or "SCALE:FACTOR" says.
+        """Returns what "SCALE", "SCALE:FACTOR" or "SCALE:FACTOR:truth" says.
 
         Raises:
-          ValueError: It is neither, or a number is negative.
+          ValueError: It is none of these, or a number is negative.
         """
-        numbers = text.split(":")
+        words = [*text.split(":"), *("1", "last")[text.count(":") :]]
         try:
-            scale, factor = map(
-                float, [*numbers, "1"] if len(numbers) == 1 else numbers
-            )
+            scale, factor = map(float, words[:2])
         except ValueError:
             scale = factor = -1.0
-        if not (scale >= 0 and factor >= 0):
+        if not (scale >= 0 and factor >= 0 and words[2:] in (["last"], ["truth"])):
             raise ValueError(
-                f"guide: expected SCALE or SCALE:FACTOR, such as 50:1.5, found {text!r}"
+                "guide: expected SCALE, SCALE:FACTOR or SCALE:FACTOR:truth, such as "
+                f"50:1.5, found {text!r}"
             )
-        return cls(path=str(_in_run(path)), scale=scale, factor=factor)
+        return cls(path=str(_in_run(path)), scale=scale, factor=factor, of=words[2])
 
     def wanted(self, frames: np.ndarray) -> np.ndarray:
         """Returns the mean intensity of each forecast, pixels of shape [batch].
@@ -311,8 +313,12 @@ def _open_prediff(model: models.Model, options: Options) -> Nowcaster:
     guide = sampler = None
     if options.guide is not None:
         given = options.guide
+        by_truth = given.of == "truth"
         guide = prediff.IntensityGuide(
-            path=given.path, wanted=given.wanted, scale=given.scale
+            path=given.path,
+            wanted=None if by_truth else given.wanted,
+            truth_factor=given.factor if by_truth else None,
+            scale=given.scale,
         )
     if options.sampler is not None:
         kind, _, steps = options.sampler.partition(":")

@@ -44,7 +44,7 @@ class Options:
     kind: Kind = "map"
     """Kind of picture."""
 
-    var: str | None = None
+    var: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Variable to draw; 2m_temperature, or the first of the file, by default."""
 
     level: int = 500
@@ -81,13 +81,13 @@ class Options:
     lead: Annotated[str | None, tyro.conf.arg(metavar="TIME")] = None
     """Lead time to draw, such as 36h or 3d."""
 
-    steps: tuple[int, ...] = ()
+    steps: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...")] = ()
     """Times to draw one by one, counted from 1. Default: all of them on one sheet."""
 
-    member: str = "first"
+    member: Annotated[str, tyro.conf.arg(metavar="MEMBER")] = "first"
     """Member of an ensemble: its number, first, or mean."""
 
-    values: tuple[float, ...] = ()
+    values: Annotated[tuple[float, ...], tyro.conf.arg(metavar="X ...")] = ()
     """Values of the lines of spaghetti, in the units of the picture."""
 
     truth: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
@@ -96,7 +96,7 @@ class Options:
     reference: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """Scores to compare with."""
 
-    metric: str = "rmse"
+    metric: Annotated[str, tyro.conf.arg(metavar="NAME")] = "rmse"
     """Score to draw."""
 
     animate: bool = False
@@ -105,7 +105,7 @@ class Options:
     animation_format: Literal["gif", "mp4"] = "gif"
     """Format of the animation; mp4 needs the `plot` extra."""
 
-    out_dir: str = "."
+    out_dir: Annotated[str, tyro.conf.arg(metavar="PATH")] = "."
     """Folder for the pictures, made if it is missing."""
 
 

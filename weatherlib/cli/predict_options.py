@@ -72,7 +72,10 @@ class Options:
     members: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Members of an ensemble. Default: a single forecast."""
 
-    perturb: Literal["gaussian", "spherical", "bred", "lagged"] | None = None
+    perturb: Annotated[
+        Literal["gaussian", "spherical", "bred", "lagged"] | None,
+        tyro.conf.arg(metavar="{gaussian,spherical,bred,lagged}"),
+    ] = None
     """How members differ at the start: white noise, smooth noise, noise grown by the
     model itself, or earlier starts. Default: smooth noise; for models that draw their
     forecasts (PreDiff) all members start from the data as they are."""

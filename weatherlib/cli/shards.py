@@ -37,10 +37,10 @@ class Options:
     output: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder to write."""
 
-    variables: tuple[str, ...] = ()
+    variables: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
     """Variables wanted, constants included; all by default."""
 
-    levels: tuple[int, ...] = ()
+    levels: Annotated[tuple[int, ...], tyro.conf.arg(metavar="HPA ...")] = ()
     """Levels taken of those there are, hPa; the 13 of WeatherBench by default."""
 
     start_train_year: int = 1979

@@ -40,7 +40,7 @@ class Options:
     seed: int = 0
     """Chooses the weather; the same seed gives the same weather again."""
 
-    start: str = "2001-01-01T00"
+    start: Annotated[str, tyro.conf.arg(metavar="TIME")] = "2001-01-01T00"
     """First time written, UTC."""
 
     spin_up_days: float = 40.0

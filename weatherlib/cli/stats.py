@@ -57,7 +57,7 @@ class Options:
     """Time over which changes are taken, such as 6h; the spacing of the data by
     default."""
 
-    variables: tuple[str, ...] = ()
+    variables: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
     """Variables wanted; all by default."""
 
     task: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
@@ -80,7 +80,7 @@ class Options:
     harmonics: int = 0
     """Fit so many waves a year instead, for records of a few years."""
 
-    workers: int | None = None
+    workers: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Threads; as many as processors by default."""
 
     scheduler: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None

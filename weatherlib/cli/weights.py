@@ -60,12 +60,15 @@ class Options:
     ] = None
     """convert: the file to write."""
 
-    family: str | None = None
+    family: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """list: those of one family only, such as graphcast. convert: which model the
     arrays are of: one on grids, such as convlstm, or a stage of PreDiff
     (prediff_autoencoder, prediff, prediff_alignment)."""
 
-    kind: Literal["weights", "statistics", "data"] | None = None
+    kind: Annotated[
+        Literal["weights", "statistics", "data"] | None,
+        tyro.conf.arg(metavar="{weights,statistics,data}"),
+    ] = None
     """List those of one kind only."""
 
     to: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
@@ -74,7 +77,10 @@ class Options:
     yes: bool = False
     """Download; without it, fetch only says what it would do."""
 
-    format: Literal["npz", "safetensors", "weatherlib"] | None = None
+    format: Annotated[
+        Literal["npz", "safetensors", "weatherlib"] | None,
+        tyro.conf.arg(metavar="{npz,safetensors,weatherlib}"),
+    ] = None
     """convert: write arrays by their published names as npz or safetensors, or a
     checkpoint of weatherlib, which .npz stands for by default where the model is
     known."""
@@ -83,7 +89,7 @@ class Options:
     """convert: carry the position embedding of ClimaX over to another grid, such as
     64x128; of a model on grids, the one that it was trained on, by default 32x64."""
 
-    variables: tuple[str, ...] = ()
+    variables: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
     """convert: names of the variables, in the order of the file; for ClimaX where they
     are not the 48 published ones."""
 
@@ -93,7 +99,7 @@ class Options:
     """convert: frames that a model reads and predicts, as far as they do not follow
     from the file. Default: 12 4; of PreDiff 7 6."""
 
-    time_step: str | None = None
+    time_step: Annotated[str | None, tyro.conf.arg(metavar="TIME")] = None
     """convert: time between the frames of a model on grids, by default 6h, or of
     PreDiff, by default 10min."""
 
@@ -101,11 +107,11 @@ class Options:
     """convert: weights of PreDiff's autoencoder, for --family prediff, whose checkpoint
     holds both, and prediff_alignment."""
 
-    norm_groups: int | None = None
+    norm_groups: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """convert: groups of the norms of that autoencoder, which do not follow from its
     file. Default: 32."""
 
-    num_heads: int | None = None
+    num_heads: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """convert: attention heads, which do not follow from the file. Default: those of
     the published sizes, 16 for ClimaX."""
 

@@ -22,6 +22,7 @@ from weatherlib.data.radar import NAME
 
 __all__ = [
     "SCALE",
+    "VARIANTS",
     "Augment",
     "RadarBatch",
     "SequenceConfig",
@@ -34,11 +35,20 @@ __all__ = [
 SCALE = np.float32(1 / 255)
 """Multiplies pixels in `Sequences.arrays`, as in the published loaders."""
 
-Augment = Literal["none", "flips", "flips_rotations"]
+Augment = Literal["none", "flips", "flips_rotations", "flips_angles"]
 
-# How many pictures of one there are; flips come after rotations in their numbers.
-_VARIANTS: dict[str, int] = {"none": 1, "flips": 4, "flips_rotations": 8}
-_PUBLISHED = {"0": "none", "2": "flips_rotations"}
+_ANGLES = 24
+
+VARIANTS: dict[str, int] = {
+    "none": 1,
+    "flips": 4,
+    "flips_rotations": 8,
+    "flips_angles": 4 * _ANGLES,
+}
+"""In how many ways each sample is seen. Flips come after rotations in their numbers."""
+
+_GOLDEN = 0.6180339887498949
+_PUBLISHED = {"0": "none", "1": "flips_angles", "2": "flips_rotations"}
 
 _Triple = tuple[xarray.Dataset, xarray.Dataset, xarray.Dataset]
 
@@ -66,8 +76,10 @@ class SequenceConfig(config.Mapping):
       stride: Frames from the beginning of one sample to that of the next.
       every: Only every n-th frame is used, so that 2 makes 10 minutes of 5.
       augment: "flips_rotations" turns and mirrors samples in all 8 ways, "flips"
-        mirrors them in 4; "none" leaves them. The published modes "2" and "0" are
-        understood as the first and the last.
+        mirrors them in 4, "flips_angles" mirrors them and turns them by 24 angles all
+        around, which are others for each sample; what comes from beyond the picture is
+        then missing. "none" leaves them. The published modes "2", "1" and "0" are
+        understood as the first, the third and the last.
       max_missing: Largest share of pixels of a frame that may be missing.
       fill: Pixel that stands where a value is missing.
     """
@@ -89,11 +101,11 @@ class SequenceConfig(config.Mapping):
                 f"max_missing is a share from 0 to 1, found {self.max_missing:g}"
             )
         augment = _PUBLISHED.get(self.augment, self.augment)
-        if augment not in _VARIANTS:
+        if augment not in VARIANTS:
             raise ValueError(
                 f"augment: there is no {self.augment!r}; there are "
-                f"{', '.join(_VARIANTS)} (the published modes 0 and 2 are the first "
-                "and the last of them)"
+                f"{', '.join(VARIANTS)} (the published modes 0, 1 and 2 are none, "
+                "flips_angles and flips_rotations)"
             )
         object.__setattr__(self, "augment", augment)
 
@@ -165,7 +177,7 @@ class Sequences:
                 f"{columns}; use flips, or cut squares"
             )
         self.config, self.source = config, source
-        self.numbers = np.arange(len(source) * _VARIANTS[config.augment])
+        self.numbers = np.arange(len(source) * VARIANTS[config.augment])
 
     def __len__(self) -> int:
         """Returns how many samples there are, each counted once."""
@@ -199,6 +211,11 @@ class Sequences:
         variant, index = divmod(int(number), len(self.source))
         values = np.asarray(self.source.read(index), np.float32)
         self._require_measured(values, index)
+        if self.config.augment == "flips_angles":
+            mirrored, part = divmod(variant, _ANGLES)
+            # Steps of the golden ratio spread the angles of samples evenly.
+            turns = (part + index * _GOLDEN % 1) / _ANGLES
+            return _turned(_rotated(values, 360 * turns), mirrored, "flips")
         return _turned(values, variant, self.config.augment)
 
     def arrays(self, numbers: Sequence[int] | np.ndarray) -> RadarBatch:
@@ -320,3 +337,20 @@ def _turned(values: np.ndarray, variant: int, augment: str) -> np.ndarray:
         turned = np.rot90(values, quarters, axes=(1, 2))
         turned = turned[:, :, ::-1] if mirrored else turned
     return np.ascontiguousarray(turned)
+
+
+def _rotated(values: np.ndarray, degrees: float) -> np.ndarray:
+    """Returns frames turned about their middle, [time, lat, lon].
+
+    Each pixel is the nearest one of the frame, NaN where there is none.
+    """
+    sizes = values.shape[1:]
+    rows, columns = (np.arange(size) - (size - 1) / 2 for size in sizes)
+    sine, cosine = np.sin(np.deg2rad(degrees)), np.cos(np.deg2rad(degrees))
+    rows, columns = rows[:, np.newaxis], columns[np.newaxis]
+    row = np.rint(cosine * rows + sine * columns + (sizes[0] - 1) / 2).astype(int)
+    column = np.rint(cosine * columns - sine * rows + (sizes[1] - 1) / 2).astype(int)
+    inside = (row >= 0) & (row < sizes[0]) & (column >= 0) & (column < sizes[1])
+    found = np.full_like(values, np.nan)
+    found[:, inside] = values[:, row[inside], column[inside]]
+    return found

@@ -73,11 +73,11 @@ def _check_statistic(
             )
             return
     values = np.asarray(stat.values)
-    if not np.isfinite(values).all() or ("std" in label and (values <= 0).any()):
+    if not np.isfinite(values).all() or ("std" in label and (values < 0).any()):
         yield Problem(
             kind="statistics",
             variable=variable,
-            found="values that are not finite, or a deviation that is not positive",
+            found="values that are not finite, or a negative deviation",
             fix="use the statistics that came with the checkpoint",
         )
 

@@ -126,7 +126,8 @@ def compute_statistics(
     statistics are made (their mean of the land-sea mask is 0.337; land covers 0.29 of
     the Earth's surface). Missing values (NaN) are left out and counted. Differences are
     taken between frames exactly one step apart, so not across gaps. Values are read
-    once, a block at a time, and the result does not depend on how they are cut.
+    once, a block at a time, and the result does not depend on how they are cut. What is
+    the same everywhere has a deviation of exactly 0.
 
     Args:
       dataset: Dimensions (batch, time, level, lat, lon) as far as each variable has
@@ -314,6 +315,12 @@ def _forcing_pieces(
     return pieces
 
 
+def _above_rounding(values: moments.Moments) -> np.ndarray:
+    """Returns the standard deviation, 0 where it is but the rounding of the mean."""
+    least = np.finfo(np.float32).eps * np.abs(values.mean)
+    return np.where(values.stddev <= least, 0.0, values.stddev)
+
+
 def _levels(dataset: xarray.Dataset, name: str) -> int:
     """Returns the number of levels of a variable, 1 where it has none."""
     return dataset[name].sizes.get("level", 1) if name in dataset else 1
@@ -359,7 +366,7 @@ def _as_datasets(
         on_levels = name in dataset and "level" in dataset[name].dims
         for kind, numbers, counted in (
             ("mean", values.known_mean, values),
-            ("stddev", values.stddev, values),
+            ("stddev", _above_rounding(values), values),
             ("min", values.known_minimum, values),
             ("diffs_stddev", changes.stddev, changes),
         ):

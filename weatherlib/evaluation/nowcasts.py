@@ -31,15 +31,17 @@ __all__ = [
     "NowcastScores",
     "Nowcaster",
     "Samples",
+    "call",
     "evaluate_nowcasts",
 ]
 
 MEMBERS = " (members)"
 """Ends the name of an ensemble whose members are scored one by one."""
 
-Nowcaster = Callable[[np.ndarray, int], np.ndarray]
+Nowcaster = Callable[..., np.ndarray]
 """Returns pixels [member, batch, lead, lat, lon], or without members, of context pixels
-[batch, time, lat, lon], NaN where missing, and the number of leads."""
+[batch, time, lat, lon], NaN where missing, and the number of leads. One that has an
+attribute `needs_truth`, true, is also handed what follows, as `truth`."""
 
 
 class Samples(Protocol):
@@ -106,7 +108,7 @@ def evaluate_nowcasts(
         frames = np.stack([samples.pixels(int(number)) for number in part])
         context, truth = frames[:, :inputs], frames[:, inputs:]
         for name, nowcaster in nowcasters.items():
-            members = _called(name, nowcaster, context, truth, leads)
+            members = _called(name, nowcaster, context, truth)
             _scores_of(found, name, leads, len(members), config).update(members, truth)
             if single_members and len(members) > 1:
                 single = _scores_of(found, name + MEMBERS, leads, 1, config)
@@ -156,20 +158,30 @@ def _scores_of(
     return found[name]
 
 
+def call(nowcaster: Nowcaster, context: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Returns what a nowcast makes of a context.
+
+    Args:
+      nowcaster: Sees copies, which it may write into.
+      context: Pixels [batch, time, lat, lon].
+      truth: What follows, likewise, one frame for each lead; only one that
+        `needs_truth` is handed it.
+    """
+    told: dict[str, Any] = {}
+    if getattr(nowcaster, "needs_truth", False):
+        told["truth"] = truth.copy()
+    return np.asarray(nowcaster(context.copy(), truth.shape[1], **told))
+
+
 def _called(
-    name: str,
-    nowcaster: Nowcaster,
-    context: np.ndarray,
-    truth: np.ndarray,
-    leads: int,
+    name: str, nowcaster: Nowcaster, context: np.ndarray, truth: np.ndarray
 ) -> np.ndarray:
     """Returns the members of a nowcast.
 
     Raises:
       ValueError: It has another shape.
     """
-    # A copy: a nowcast may write into what it is given.
-    members = np.asarray(nowcaster(context.copy(), leads))
+    members = call(nowcaster, context, truth)
     members = members[np.newaxis] if members.ndim == 4 else members
     if members.ndim != 5 or members.shape[1:] != truth.shape:
         raise ValueError(

@@ -191,13 +191,8 @@ class _HalvingConv(_Conv):
         self, x: Float[Array, "batch lat lon channel"]
     ) -> Float[Array, "batch rows columns output"]:
         w, b = self.weights(x.shape[-1], x.dtype)
-        halved = jax.lax.conv_general_dilated(
-            x,
-            w,
-            (2, 2),
-            ((0, 1), (0, 1)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        around = ((0, 0), (0, 1), (0, 1), (0, 0))
+        halved = convolutions.convolve(jnp.pad(x, around), w, stride=2)
         return mlp.add_bias(halved, b)
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import haiku as hk
 
-__all__ = ["NARROW", "fan_in_uniform"]
+__all__ = ["GLOROT", "NARROW", "fan_in_uniform"]
 
 # Cut off at two standard deviations, a normal distribution is narrower by this.
 _CUT_OFF = 0.87962566103423978
 
 NARROW = hk.initializers.TruncatedNormal(0.02 / _CUT_OFF)
 """A truncated normal distribution of standard deviation 0.02."""
+
+GLOROT = hk.initializers.VarianceScaling(1.0, "fan_avg", "uniform")
+"""Even draws that keep the spread of signals and gradients (Glorot & Bengio, 2010)."""
 
 
 def fan_in_uniform(size: int) -> hk.initializers.Initializer:

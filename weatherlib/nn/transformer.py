@@ -1,7 +1,8 @@
-"""Layers of transformers that normalise after each sum, in the layout of PyTorch.
+"""Layers of transformers in the layout of PyTorch.
 
 Those of `torch.nn.TransformerEncoderLayer` and `torch.nn.TransformerDecoderLayer` with
-ReLU and without masks, and one with attention in space and in time by turns. `Layer`
+ReLU and without masks, and one with attention in space and in time by turns. They
+normalise after each sum, where asked before each attention and perceptron. `Layer`
 creates the weights; `encode`, `decode` and `encode_space_time` apply them, so that they
 can be used inside of loops.
 """
@@ -22,6 +23,7 @@ from jaxtyping import Array, Float
 from weatherlib.nn import attention, dropout, initial, mlp
 
 __all__ = [
+    "GLOROT",
     "KEEP",
     "NARROW",
     "TORCH",
@@ -68,6 +70,13 @@ NARROW = Start(
 )
 """Truncated normal of standard deviation 0.02, and zero biases."""
 
+GLOROT = Start(
+    joint=attention.joint_projection_init,
+    matrix=lambda _: initial.GLOROT,
+    bias=lambda _: jnp.zeros,
+)
+"""Glorot's uniform draw, by inputs and outputs, and zero biases."""
+
 
 class AttentionWeights(NamedTuple):
     """Queries, keys and values side by side, and what mixes the heads again."""
@@ -83,7 +92,7 @@ class LayerWeights(NamedTuple):
       attention: One or two, in the order in which they act.
       linear1: Into the perceptron.
       linear2: Out of it.
-      norms: After each attention, and after the perceptron.
+      norms: Of each attention, and of the perceptron.
     """
 
     attention: tuple[AttentionWeights, ...]
@@ -235,8 +244,8 @@ def encode(
       drop: What is silenced.
       heads: Of attention.
     """
-    found = _among(weights.attention[0], x, heads, drop.at(0))
-    x = normalize(weights.norms[0], x + drop(found, 1))
+    look = functools.partial(_among, weights.attention[0], heads=heads, drop=drop.at(0))
+    x = _added(weights.norms[0], x, look, drop, 1)
     return _finished(weights, x, drop)
 
 
@@ -247,6 +256,7 @@ def decode(
     memory: Float[Array, "batch source channel"],
     *,
     heads: int,
+    pre_norm: bool = False,
 ) -> Float[Array, "batch token channel"]:
     """Returns queries after attention among them, to a memory, and a perceptron.
 
@@ -257,15 +267,18 @@ def decode(
       drop: What is silenced.
       memory: What they look at.
       heads: Of attention.
+      pre_norm: Whether norms come before attention and perceptron, not after each sum.
     """
     if drop.key is not None and drop.rate:
         x = jnp.broadcast_to(x, (memory.shape[0], *x.shape[1:]))
-    found = _among(weights.attention[0], x, heads, drop.at(0))
-    x = normalize(weights.norms[0], x + drop(found, 1))
+    look = functools.partial(_among, weights.attention[0], heads=heads, drop=drop.at(0))
+    x = _added(weights.norms[0], x, look, drop, 1, pre_norm)
     x = jnp.broadcast_to(x, (memory.shape[0], *x.shape[1:]))
-    found = _into(weights.attention[1], x, memory, heads, drop.at(2))
-    x = normalize(weights.norms[1], x + drop(found, 3))
-    return _finished(weights, x, drop)
+    look = functools.partial(
+        _into, weights.attention[1], memory=memory, heads=heads, drop=drop.at(2)
+    )
+    x = _added(weights.norms[1], x, look, drop, 3, pre_norm)
+    return _finished(weights, x, drop, pre_norm)
 
 
 def encode_space_time(
@@ -274,6 +287,7 @@ def encode_space_time(
     drop: Drop = KEEP,
     *,
     heads: int,
+    pre_norm: bool = False,
 ) -> Float[Array, "batch time place channel"]:
     """Returns tokens after attention in space, then in time, and a perceptron.
 
@@ -284,14 +298,19 @@ def encode_space_time(
       x: Tokens.
       drop: What is silenced.
       heads: Of attention.
+      pre_norm: Whether norms come before attention and perceptron, not after each sum.
     """
     space, time = weights.attention
-    apart = _among(space, x.reshape(-1, *x.shape[2:]), heads, drop.at(0))
-    x = normalize(weights.norms[0], x + drop(apart.reshape(x.shape), 1))
+
+    def look(x: Array) -> Array:
+        apart = x.reshape(-1, *x.shape[2:])
+        return _among(space, apart, heads, drop.at(0)).reshape(x.shape)
+
+    x = _added(weights.norms[0], x, look, drop, 1, pre_norm)
     # Each head of each place is a head: nothing but queries, keys and values is moved.
-    found = _among(time, x, heads, drop.at(2))
-    x = normalize(weights.norms[1], x + drop(found, 3))
-    return _finished(weights, x, drop)
+    look_back = functools.partial(_among, time, heads=heads, drop=drop.at(2))
+    x = _added(weights.norms[1], x, look_back, drop, 3, pre_norm)
+    return _finished(weights, x, drop, pre_norm)
 
 
 def _among(weights: AttentionWeights, x: Array, heads: int, drop: Drop) -> Array:
@@ -322,11 +341,30 @@ def _into(
     return attention.linear(found.reshape(x.shape), weights.proj)
 
 
-def _finished(weights: LayerWeights, x: Array, drop: Drop) -> Array:
-    """Returns the tokens after the perceptron and the last norm."""
-    hidden = jax.nn.relu(attention.linear(x, weights.linear1))
-    found = attention.linear(drop(hidden, 4), weights.linear2)
-    return normalize(weights.norms[-1], x + drop(found, 5))
+def _finished(
+    weights: LayerWeights, x: Array, drop: Drop, pre_norm: bool = False
+) -> Array:
+    """Returns the tokens after the perceptron and its norm."""
+
+    def perceptron(x: Array) -> Array:
+        hidden = jax.nn.relu(attention.linear(x, weights.linear1))
+        return attention.linear(drop(hidden, 4), weights.linear2)
+
+    return _added(weights.norms[-1], x, perceptron, drop, 5, pre_norm)
+
+
+def _added(
+    norm: mlp.NormWeights,
+    x: Array,
+    function: Callable[[Array], Array],
+    drop: Drop,
+    place: int,
+    pre_norm: bool = False,
+) -> Array:
+    """Returns `x` and what a function finds in it, normalised before or after."""
+    if pre_norm:
+        return x + drop(function(normalize(norm, x)), place)
+    return normalize(norm, x + drop(function(x), place))
 
 
 def normalize(

@@ -20,10 +20,10 @@ from weatherlib.prediff import (
     latent_stage,
     predictor,
     stage_frames,
+    stage_predictor,
 )
 from weatherlib.prediff.config import ALIGNMENT
 from weatherlib.prediff.stage_config import PreDiffAlignmentConfig
-from weatherlib.task import TaskConfig
 from weatherlib.typing import PyTree
 
 __all__ = ["QUANTITIES", "AlignmentPredictor", "first_params"]
@@ -37,51 +37,18 @@ QUANTITIES: dict[str, Callable[[Array], Array]] = {
 """What can be read from frames, by name; [batch, time, 1] each."""
 
 
-class AlignmentPredictor(predictor_base.Predictor):
+class AlignmentPredictor(stage_predictor.StagePredictor):
     """Trains a network to read a quantity of the future from its noisy latent fields.
 
     It makes no forecasts. The autoencoder gets no gradient. The loss is the mean
     squared error of the quantity over all frames.
     """
 
-    predicts_changes = False
-
-    def __init__(
-        self,
-        model_config: PreDiffAlignmentConfig,
-        task_config: TaskConfig | None = None,
-        *,
-        remat: bool = False,
-    ) -> None:
-        """Takes the settings.
-
-        Args:
-          model_config: Sizes, and what is read.
-          task_config: What the data have, if that is to be checked.
-          remat: Whether the backward pass computes blocks again, which takes less
-            memory and more time.
-        """
-        self._config, self._task, self._remat = model_config, task_config, remat
-        self.frames_per_step = model_config.output_length
-        self.normalizes_itself = model_config.normalizes_itself
-
-    def __call__(
-        self,
-        inputs: xr.Dataset,
-        targets_template: xr.Dataset,
-        forcings: xr.Dataset,
-        is_training: bool = False,
-    ) -> xr.Dataset:
-        """Raises, as an alignment network makes no forecasts.
-
-        Raises:
-          ValueError: Always.
-        """
-        del inputs, targets_template, forcings, is_training
-        raise ValueError(
-            "an alignment network of PreDiff makes no forecasts; it guides those of "
-            "the family prediff"
-        )
+    no_forecasts = (
+        "an alignment network of PreDiff makes no forecasts; it guides those of the "
+        "family prediff"
+    )
+    one_step = predictor.ONE_STEP
 
     def loss(
         self,
@@ -102,15 +69,7 @@ class AlignmentPredictor(predictor_base.Predictor):
           ValueError: The datasets do not fit the task or the model.
         """
         config = self._config
-        stage_frames.check(
-            inputs,
-            targets,
-            forcings,
-            self._task,
-            config,
-            frames=config.output_length,
-            channels=config.sizes.in_channels,
-        )
+        self._check(inputs, targets, forcings, config.sizes.in_channels)
         stage_frames.check_grid(inputs.sizes["lat"], inputs.sizes["lon"], config)
         dtype = latent_stage.computing_dtype(next(iter(inputs.values())).dtype)
         frames = stage_frames.read(targets, config.value_range)
@@ -151,20 +110,6 @@ class AlignmentPredictor(predictor_base.Predictor):
             t=losses.draw_timesteps(drawn_t, len(target), model.schedule),
             noise=jax.random.normal(drawn_noise, target.shape, target.dtype),
         )
-
-    def loss_and_predictions(
-        self,
-        inputs: xr.Dataset,
-        targets: xr.Dataset,
-        forcings: xr.Dataset,
-        **optional_kwargs: Any,
-    ) -> tuple[predictor_base.LossAndDiagnostics, xr.Dataset]:
-        """Raises, as an alignment network makes no forecasts.
-
-        Raises:
-          ValueError: Always.
-        """
-        raise ValueError(predictor.ONE_STEP)
 
 
 def first_params(config: PreDiffAlignmentConfig, key: Array) -> PyTree:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -13,9 +11,8 @@ from jaxtyping import Array, Float
 from weatherlib import predictor_base
 from weatherlib.nn import autoencoder, autoencoder_training, discriminator
 from weatherlib.nn.autoencoder_config import DECODER, ENCODER
-from weatherlib.prediff import latent_stage, stage_frames
+from weatherlib.prediff import latent_stage, stage_frames, stage_predictor
 from weatherlib.prediff.stage_config import PreDiffAutoencoderConfig
-from weatherlib.task import TaskConfig
 from weatherlib.typing import PyTree
 
 __all__ = ["JUDGE", "AutoencoderPredictor", "first_params"]
@@ -26,51 +23,21 @@ JUDGE = "judge"
 _ERROR = "autoencoder_loss"
 
 
-class AutoencoderPredictor(predictor_base.Predictor):
+class AutoencoderPredictor(stage_predictor.StagePredictor):
     """Trains an autoencoder on all frames of samples, each for itself.
 
     It makes no forecasts. Autoencoder and discriminator have one loss, a sum whose
     terms reach the parameters of one of them only, so one optimiser trains both.
     """
 
-    predicts_changes = False
-
-    def __init__(
-        self,
-        model_config: PreDiffAutoencoderConfig,
-        task_config: TaskConfig | None = None,
-        *,
-        remat: bool = False,
-    ) -> None:
-        """Takes the settings.
-
-        Args:
-          model_config: Sizes, and what counts.
-          task_config: What is read, if that is to be checked.
-          remat: Whether the backward pass computes blocks again, which takes less
-            memory and more time.
-        """
-        self._config, self._task, self._remat = model_config, task_config, remat
-        self.frames_per_step = model_config.output_length
-        self.normalizes_itself = model_config.normalizes_itself
-
-    def __call__(
-        self,
-        inputs: xr.Dataset,
-        targets_template: xr.Dataset,
-        forcings: xr.Dataset,
-        is_training: bool = False,
-    ) -> xr.Dataset:
-        """Raises, as an autoencoder makes no forecasts.
-
-        Raises:
-          ValueError: Always.
-        """
-        del inputs, targets_template, forcings, is_training
-        raise ValueError(
-            "an autoencoder of PreDiff makes no forecasts; train the family prediff "
-            "with its file as model.autoencoder"
-        )
+    no_forecasts = (
+        "an autoencoder of PreDiff makes no forecasts; train the family prediff with "
+        "its file as model.autoencoder"
+    )
+    one_step = (
+        "an autoencoder is trained on single steps: set rollout to 1, and "
+        "output_length to the frames that a sample shall have"
+    )
 
     def loss(
         self,
@@ -95,15 +62,7 @@ class AutoencoderPredictor(predictor_base.Predictor):
         """
         config = self._config
         sizes = config.autoencoder
-        stage_frames.check(
-            inputs,
-            targets,
-            forcings,
-            self._task,
-            config,
-            frames=config.output_length,
-            channels=sizes.in_channels,
-        )
+        self._check(inputs, targets, forcings, sizes.in_channels)
         fields = jnp.concatenate([_fields(data, config) for data in (inputs, targets)])
         params = latent_stage.lifted(lambda key: first_params(config, key))
         log_variance = params[_ERROR]["log_variance"]
@@ -161,23 +120,6 @@ class AutoencoderPredictor(predictor_base.Predictor):
         ).astype(jnp.float32)
         parts |= {"adversarial": found.adversarial, "judge": judged}
         return found.loss + judged, parts
-
-    def loss_and_predictions(
-        self,
-        inputs: xr.Dataset,
-        targets: xr.Dataset,
-        forcings: xr.Dataset,
-        **optional_kwargs: Any,
-    ) -> tuple[predictor_base.LossAndDiagnostics, xr.Dataset]:
-        """Raises, as an autoencoder makes no forecasts.
-
-        Raises:
-          ValueError: Always.
-        """
-        raise ValueError(
-            "an autoencoder is trained on single steps: set rollout to 1, and "
-            "output_length to the frames that a sample shall have"
-        )
 
 
 def first_params(config: PreDiffAutoencoderConfig, key: Array) -> PyTree:

@@ -16,18 +16,29 @@ from weatherlib.prediff import guides, latent_diffusion, stage_frames, stages
 from weatherlib.prediff.stage_config import PreDiffConfig
 from weatherlib.typing import PathLike, PyTree
 
-__all__ = ["Bound", "FrameGuide", "Guide", "IntensityGuide", "JointGuide"]
+__all__ = [
+    "Bound",
+    "FrameGuide",
+    "Guide",
+    "IntensityGuide",
+    "JointGuide",
+    "needs_truth",
+]
 
-Bound = Callable[[Any], sampling.Guides]
-"""Takes context frames [batch, time, lat, lon, channel] on the scale of the networks;
-returns the guidance of their futures."""
+Bound = Callable[..., sampling.Guides]
+"""Takes context frames [batch, time, lat, lon, channel] on the scale of the networks,
+and what follows them where a guide `needs_truth`, likewise, NaN where missing; returns
+the guidance of their futures."""
 
 Wanted = Callable[[Any], Any]
 
 
 @runtime_checkable
 class Guide(Protocol):
-    """What forecasts are drawn towards."""
+    """What forecasts are drawn towards.
+
+    One that has to be told what follows, for experiments, has `needs_truth`, true.
+    """
 
     def bind(
         self,
@@ -58,6 +69,9 @@ class IntensityGuide:
         data: a number; or what returns one for each context, shape [batch], from its
         frames [batch, time, lat, lon, channel] in these units. None wants the mean of
         the last frame to stay.
+      truth_factor: In place of `wanted`, a multiple of what the frames that follow
+        have in truth, as the published script shows it (with 2). It says what knowing
+        that is worth, and is no forecast.
       scale: How much to pull.
       together: Whether all futures of a batch pull as one, as published; see
         `guides.intensity_guidance`.
@@ -65,8 +79,18 @@ class IntensityGuide:
 
     path: PathLike
     wanted: float | Wanted | None = None
+    truth_factor: float | None = None
     scale: float = guides.PUBLISHED_SCALE
     together: bool = False
+
+    def __post_init__(self) -> None:
+        if self.wanted is not None and self.truth_factor is not None:
+            raise ValueError("wanted and truth_factor: give one of them, found both")
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether it has to be told what follows."""
+        return self.truth_factor is not None
 
     def bind(
         self,
@@ -79,6 +103,8 @@ class IntensityGuide:
         Raises:
           FileNotFoundError: There is no such file.
           ValueError: It is no alignment network, or one for another model.
+
+        What is returned raises a ValueError where the truth is needed and not given.
         """
         del model, autoencoder
         held = stages.open_alignment(self.path)
@@ -87,8 +113,12 @@ class IntensityGuide:
         params = jax.tree.map(jnp.asarray, held.params)
         quantity = held.model_config.quantity
 
-        def bound(context: Any) -> guidance.Guidance:
-            wanted = self._wanted(context, config.value_range, quantity)
+        def bound(context: Any, truth: Any = None) -> guidance.Guidance:
+            if self.truth_factor is not None:
+                wanted = _in_truth(truth, quantity)
+                wanted = self.truth_factor * wanted
+            else:
+                wanted = self._wanted(context, config.value_range, quantity)
             return guides.intensity_guidance(
                 read, params, wanted, scale=self.scale, together=self.together
             )
@@ -173,6 +203,11 @@ class JointGuide:
 
     guides: tuple[Guide, ...]
 
+    @property
+    def needs_truth(self) -> bool:
+        """Whether one of them has to be told what follows."""
+        return any(needs_truth(guide) for guide in self.guides)
+
     def bind(
         self,
         config: PreDiffConfig,
@@ -184,16 +219,56 @@ class JointGuide:
         Raises:
           ValueError: One of them is for another model.
         """
-        bound = [guide.bind(config, model, autoencoder) for guide in self.guides]
+        bound = [
+            (guide.bind(config, model, autoencoder), needs_truth(guide))
+            for guide in self.guides
+        ]
 
-        def joint(context: Any) -> sampling.Guides:
+        def joint(context: Any, truth: Any = None) -> sampling.Guides:
             found: list[guidance.Guidance] = []
-            for each in bound:
-                one = each(context)
+            for each, told in bound:
+                one = each(context, truth) if told else each(context)
                 found += [one] if isinstance(one, guidance.Guidance) else one
             return tuple(found)
 
         return joint
+
+
+def needs_truth(guide: Guide) -> bool:
+    """Returns whether a guide has to be told what follows."""
+    return bool(getattr(guide, "needs_truth", False))
+
+
+def _in_truth(truth: Any, quantity: str) -> Array:
+    """Returns what an alignment network should read of the truth, [batch, 1].
+
+    Its reading is compared on average over the frames, so the largest value counts on
+    average over them too. Missing values are left out.
+
+    Raises:
+      ValueError: There is no truth, or a batch member of it is missing as a whole.
+    """
+    if truth is None:
+        raise ValueError(
+            "the guide is a multiple of the truth (truth_factor), which is not known "
+            "here; give what is wanted instead"
+        )
+    frames = np.asarray(truth, np.float32)
+    known = np.isfinite(frames)
+    if not known.any(axis=tuple(range(1, frames.ndim))).all():
+        raise ValueError(
+            "the guide is a multiple of the truth (truth_factor), and what follows is "
+            "missing as a whole"
+        )
+    axes = tuple(range(2, frames.ndim))
+    if quantity == "max_x":
+        each = np.where(known, frames, -np.inf).max(axes)
+        there = np.isfinite(each)
+        found = np.where(there, each, 0).sum(1) / there.sum(1)
+    else:
+        axes = (1, *axes)
+        found = np.where(known, frames, 0).sum(axes) / known.sum(axes)
+    return jnp.asarray(found, jnp.float32)[:, jnp.newaxis]
 
 
 def _require_same(config: PreDiffConfig, other: Any, path: str) -> None:

@@ -100,6 +100,7 @@ class Nowcast:
     Attributes:
       config: Of the model.
       members: Futures of each context.
+      needs_truth: Whether its guide has to be told what follows.
     """
 
     def __init__(
@@ -154,11 +155,15 @@ class Nowcast:
             progress=progress,
         )
         self._guide = None
+        self.needs_truth = guide is not None and guide_config.needs_truth(guide)
         if guide is not None:
             self._guide = guide.bind(config, model, self._params.autoencoder)
 
     def __call__(
-        self, context: Float[np.ndarray, "batch time lat lon"], leads: int
+        self,
+        context: Float[np.ndarray, "batch time lat lon"],
+        leads: int,
+        truth: Float[np.ndarray, "batch lead lat lon"] | None = None,
     ) -> Float[np.ndarray, "member batch lead lat lon"]:
         """Returns the futures of contexts.
 
@@ -169,10 +174,13 @@ class Nowcast:
         Args:
           context: Pixels, NaN where missing. The last `input_length` frames are used.
           leads: Frames to predict.
+          truth: Pixels of these frames, for a guide that has to be told; not read
+            otherwise.
 
         Raises:
           ValueError: There are too few frames, or of another size than that of the
-            model; a frame has no values; or the guide is not finite.
+            model; a frame has no values; or the guide is not finite, or lacks the
+            truth.
         """
         context = np.asarray(context, np.float32)
         if leads < 1:
@@ -190,23 +198,47 @@ class Nowcast:
         self._batch = max(self._batch, len(frames))
         spare = self._batch - len(frames)
         frames = np.concatenate([frames, frames[:1].repeat(spare, 0)])
-        found = self._first(frames, key)
+        follows = None
+        if self.needs_truth and truth is not None:
+            follows = stage_frames.to_unit(np.asarray(truth, np.float32), value_range)
+            follows = np.concatenate([follows, follows[:1].repeat(spare, 0)])[..., None]
+        found = self._first(frames, key, follows)
         rounds = -(-leads // self.config.output_length)
         for number in range(1, rounds):
             again = jax.random.fold_in(key, number)
-            found = np.concatenate([found, self._next(frames, found, again)], axis=2)
+            later = None
+            if follows is not None:
+                later = follows[:, number * self.config.output_length :]
+            more = self._next(frames, found, again, later)
+            found = np.concatenate([found, more], axis=2)
         found = found[:, : len(past), :leads, ..., 0]
         pixels = stage_frames.from_unit(found, value_range, clip=self.config.clip)
         never = np.broadcast_to(np.isnan(past).all(1)[None, :, None], pixels.shape)
         return np.where(never, np.float32(np.nan), pixels)
 
-    def _first(self, frames: np.ndarray, key: jax.Array) -> np.ndarray:
+    def _guidance(self, frames: np.ndarray, truth: np.ndarray | None) -> Any:
+        """Returns the guidance of what follows some frames."""
+        if self._guide is None:
+            return None
+        if not self.needs_truth:
+            return self._guide(frames)
+        if truth is not None:
+            truth = truth[:, : self.config.output_length]
+        return self._guide(frames, truth)
+
+    def _first(
+        self, frames: np.ndarray, key: jax.Array, truth: np.ndarray | None
+    ) -> np.ndarray:
         """Returns the frames that the model predicts at once, on its own scale."""
-        guidance = None if self._guide is None else self._guide(frames)
+        guidance = self._guidance(frames, truth)
         return self._draw(self._params, frames, key, self.members, guidance=guidance)
 
     def _next(
-        self, frames: np.ndarray, found: np.ndarray, key: jax.Array
+        self,
+        frames: np.ndarray,
+        found: np.ndarray,
+        key: jax.Array,
+        truth: np.ndarray | None,
     ) -> np.ndarray:
         """Returns the frames after those found, each future from its own.
 
@@ -223,7 +255,8 @@ class Nowcast:
             # to be compiled.
             first = min(first, len(whole) - at_once)
             rows = whole[first : first + at_once].reshape(-1, *whole.shape[2:])
-            guidance = None if self._guide is None else self._guide(rows)
+            told = None if truth is None else np.tile(truth, (at_once, 1, 1, 1, 1))
+            guidance = self._guidance(rows, told)
             own = jax.random.fold_in(key, number)
             drawn = self._draw(self._params, rows, own, 1, guidance=guidance)[0]
             drawn = drawn.reshape(at_once, -1, *drawn.shape[1:])

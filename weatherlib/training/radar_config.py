@@ -31,8 +31,9 @@ class RadarConfig(config.Mapping):
       stride: Frames from the beginning of one sample to that of the next.
       every: Only every n-th frame is used, so that 2 makes 10 minutes of 5.
       augment: "flips_rotations" turns and mirrors what is trained on in all 8 ways,
-        "flips" mirrors it in 4, "none" leaves it; a pass over the data has every
-        sample in each way. Validation and test are never changed.
+        "flips" mirrors it in 4, "flips_angles" mirrors it and turns it by angles all
+        around, in 96 ways, "none" leaves it; a pass over the data has every sample in
+        each way. Validation and test are never changed.
       max_missing: Largest share of pixels of a frame that may be missing.
       fill: Pixel that networks see where a value is missing.
       scale: "unit" divides pixels by 255, as published; "statistics" takes mean and

@@ -298,6 +298,7 @@ def _weather_transformer(arrays: _Arrays, known: Known) -> Sizes:
             "patch_size": (height, breadth),
             "input_length": known.input_length,
             "output_length": _shape(arrays, "query_tokens", 4)[1],
+            "pre_norm": "encoder_norm.weight" in arrays,
             **_attention(known, width, "n_heads"),
         },
         channels=_checked(known, channels),

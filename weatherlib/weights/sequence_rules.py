@@ -54,6 +54,8 @@ def lstm_seq2seq(config: Any, channels: int, grid: _Grid) -> list[Rule]:
 
 _SELF = {"self_attn": "self_attn"}
 _CROSS = {"self_attn": "self_attn", "multihead_attn": "cross_attn"}
+# Of those that normalise before attention, which was not published.
+_LAST_NORMS = {"encoder_norm": "encoder_norm", "decoder.norm": "decoder_norm"}
 _SPACE_TIME = {"spatial_attn": "spatial_attn", "temporal_attn": "temporal_attn"}
 
 
@@ -183,6 +185,12 @@ def weather_transformer(config: Any, channels: int, grid: _Grid) -> list[Rule]:
             config.decoder_layers,
             sizes,
             _CROSS,
+        ),
+        *(
+            rule
+            for source, target in _LAST_NORMS.items()
+            if config.pre_norm
+            for rule in grid_layers.norm(source, f"{module}/{target}", width)
         ),
         *grid_layers.linear("output_projection", f"{module}/head", width, cells),
     ]

@@ -143,7 +143,12 @@ class Rows:
           ValueError: The file was made for something else.
         """
         self._path, self.held = path, []
-        lines = path.read_text("utf8").splitlines() if path.exists() else []
+        held = path.read_text("utf8") if path.exists() else ""
+        # A last line without its end was being written when the run was stopped.
+        whole = held[: held.rfind("\n") + 1]
+        if whole != held:
+            path.write_text(whole, encoding="utf8")
+        lines = whole.splitlines()
         if not lines:
             self._write(asked)
             return
@@ -153,12 +158,7 @@ class Rows:
             raise ValueError(
                 f"{path}: was made with other {what}; choose another --output"
             )
-        for line in lines[1:]:
-            try:
-                self.held.append(json.loads(line))
-            except json.JSONDecodeError:
-                # Stopped while it was written.
-                continue
+        self.held.extend(json.loads(line) for line in lines[1:])
 
     def has(self, sampler: str, seed: int, context: int) -> bool:
         """Returns whether a result is there."""

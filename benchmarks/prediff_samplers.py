@@ -11,9 +11,11 @@ and with `--minutes` it stops by itself, the cheap samplers first. Written are a
 (`curve.csv`, `curve.json`) and a picture (`curve.png`).
 
 The score is the fair CRPS, whose expectation does not depend on the number of members.
-Differences from the ancestral sampler are paired, over the contexts that both have,
-with their standard error. Random numbers differ from sampler to sampler, so repeat the
-ancestral one with other noise (`--seeds 2`) to see how much that alone is.
+A sampler is written KIND[:STEPS[:SETTING]], such as dpm_solver:20:stochastic, which
+draws noise on the way, or ddim:50:eta=1. Differences from the ancestral sampler are
+paired, over the contexts that both have, with their standard error. Random numbers
+differ from sampler to sampler, so repeat the ancestral one with other noise (`--seeds
+2`) to see how much that alone is.
 """
 
 from __future__ import annotations
@@ -31,14 +33,15 @@ import matplotlib.figure
 import numpy as np
 
 from weatherlib import config, diffusion, plotting, prediff
-from weatherlib.cli import nowcasting, reporting
+from weatherlib.cli import nowcasting, reporting, settings
 from weatherlib.data import radar_sequences
 from weatherlib.evaluation import ensemble
 from weatherlib.plotting import powers
 
 SAMPLERS = (
     *("dpm_solver:5", "dpm_solver:10", "dpm_solver:20", "dpm_solver:50"),
-    *("ddim:10", "ddim:20", "ddim:50", "ancestral"),
+    *("dpm_solver:20:stochastic", "dpm_solver:50:stochastic"),
+    *("ddim:10", "ddim:20", "ddim:50", "ddim:50:eta=1", "ancestral"),
 )
 REFERENCE = "ancestral"
 _COLUMNS = (
@@ -47,8 +50,11 @@ _COLUMNS = (
 )
 _LOOKS = {
     "dpm_solver": ("#1f5fa8", "o", "DPM-Solver++"),
+    "dpm_solver, changed": ("#4f9fd8", "^", "DPM-Solver++, with noise"),
     "ddim": ("#c0392b", "s", "DDIM"),
+    "ddim, changed": ("#e08070", "v", "DDIM, with noise"),
     "ancestral": ("#333333", "D", "ancestral"),
+    "ancestral, changed": ("#888888", "d", "ancestral, respaced"),
 }
 
 
@@ -94,7 +100,7 @@ def run(options: argparse.Namespace) -> None:
     for name in ("contexts", "members", "members_at_once", "seeds"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
-    settings = {text: _settings(text) for text in options.samplers}
+    chosen = {text: _settings(text) for text in options.samplers}
     checkpoint = pathlib.Path(options.model)
     if checkpoint.is_dir():
         checkpoint = checkpoint / "checkpoint.npz"
@@ -107,7 +113,7 @@ def run(options: argparse.Namespace) -> None:
     if options.minutes is not None:
         ends = time.perf_counter() + 60 * options.minutes
     for seed in range(options.seeds):
-        for text, sampler in settings.items():
+        for text, sampler in chosen.items():
             todo = [n for n in numbers if not rows.has(text, seed, n)]
             if not todo:
                 continue
@@ -243,7 +249,7 @@ def curve(
         line: dict[str, Any] = {
             "sampler": text,
             "seed": seed,
-            "steps": int(text.partition(":")[2] or all_steps),
+            "steps": int([*text.split(":"), ""][1] or all_steps),
             "contexts": len(each),
             "crps_fair": mean["crps_fair"],
             "crps": mean["crps"],
@@ -310,7 +316,7 @@ def draw(table: Sequence[dict[str, Any]]) -> matplotlib.figure.Figure:
     axes = figure.subplots()
     axes.set_xscale("log")
     for kind, (colour, marker, label) in _LOOKS.items():
-        lines = [line for line in table if line["sampler"].partition(":")[0] == kind]
+        lines = [line for line in table if _drawn_as(line["sampler"]) == kind]
         for seed in sorted({line["seed"] for line in lines}):
             own = sorted(
                 (line for line in lines if line["seed"] == seed),
@@ -344,11 +350,25 @@ def draw(table: Sequence[dict[str, Any]]) -> matplotlib.figure.Figure:
     return figure
 
 
+def _drawn_as(text: str) -> str:
+    """Returns which line of the picture a sampler belongs to."""
+    kind, *rest = text.split(":")
+    changed = len(rest) > 1 or (kind == REFERENCE and bool(rest))
+    return f"{kind}, changed" if changed else kind
+
+
 def _settings(text: str) -> diffusion.SamplerConfig:
-    kind, _, steps = text.partition(":")
+    kind, *rest = text.split(":")
+    steps, *more = rest or [""]
     if steps and not steps.isdigit():
-        raise ValueError(f"--samplers: expected KIND or KIND:STEPS, found {text!r}")
-    values = {"kind": kind, "steps": int(steps) if steps else None}
+        raise ValueError(
+            f"--samplers: expected KIND, KIND:STEPS or KIND:STEPS:SETTING, found "
+            f"{text!r}"
+        )
+    values: dict[str, Any] = {"kind": kind, "steps": int(steps) if steps else None}
+    for word in more:
+        name, equals, value = word.partition("=")
+        values[name] = settings.parse(value, f"--samplers {text}") if equals else True
     return config.from_dict(diffusion.SamplerConfig, values)
 
 

@@ -89,7 +89,21 @@ def test_a_perfect_nowcast_has_no_error():
     assert set(found.values()) == {0.0}
 
 
-@pytest.mark.parametrize("text", ["dpm_solvr:5", "ddim:many", "ddim:0"])
+def test_samplers_may_have_settings():
+    found = prediff_samplers._settings("dpm_solver:20:stochastic:order=3")
+    assert (found.kind, found.steps, found.order) == ("dpm_solver", 20, 3)
+    assert found.stochastic
+    assert prediff_samplers._settings("ddim:50:eta=0.5").eta == 0.5
+    rows = [_row("ddim:50:eta=0.5", 0, 10.0)]
+    assert prediff_samplers.curve(rows, (), 1000)[0]["steps"] == 50
+    table = prediff_samplers.curve([*rows, _row("ancestral:100", 0, 9.0)], (), 1000)
+    labels = prediff_samplers.draw(table).axes[0].get_legend_handles_labels()[1]
+    assert labels == ["DDIM, with noise", "ancestral, respaced"]
+
+
+@pytest.mark.parametrize(
+    "text", ["dpm_solvr:5", "ddim:many", "ddim:0", "ddim:5:etta=1"]
+)
 def test_samplers_that_are_none_end_in_one_line(tmp_path, capsys, text):
     words = ["--model", str(tmp_path), "--samplers", text]
     assert prediff_samplers.main(words) == 2

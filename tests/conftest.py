@@ -35,6 +35,7 @@ jaxtyping.install_import_hook(
         "weatherlib.diffusion.losses",
         "weatherlib.diffusion.sampling",
         "weatherlib.graphcast.network",
+        "weatherlib.latent.codec",
         "weatherlib.latent.decoder",
         "weatherlib.latent.direct",
         "weatherlib.latent.encoder",

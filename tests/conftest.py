@@ -39,6 +39,7 @@ jaxtyping.install_import_hook(
         "weatherlib.latent.decoder",
         "weatherlib.latent.direct",
         "weatherlib.latent.encoder",
+        "weatherlib.latent.forecast_network",
         "weatherlib.latent.layers",
         "weatherlib.latent.representation",
         "weatherlib.prediff.alignment",

@@ -35,10 +35,12 @@ class Codec(abc.ABC):
     Attributes:
       channels: Of a frame.
       latent_channels: Of a latent field.
+      roots: First parts of the Haiku paths of encoder and decoder.
     """
 
     channels: int
     latent_channels: int
+    roots: tuple[str, str]
 
     @abc.abstractmethod
     def init(self, key: Array) -> PyTree:
@@ -102,8 +104,7 @@ class Codec(abc.ABC):
     @property
     def trains(self) -> bool:
         """Whether any part is trained."""
-        shapes = jax.eval_shape(self.init, jax.random.key(0))
-        return not all(map(self.frozen, shapes))
+        return self.adapts_channels or not all(map(self.frozen, self.roots))
 
 
 def make(config: CodecConfig, *, remat: bool = False) -> Codec:
@@ -147,11 +148,9 @@ class ConvolutionCodec(Codec):
             tiles=tiles,
             remat=remat,
         )
-        frozen = {
-            convolutional.ENCODER: config.is_encoder_frozen,
-            convolutional.DECODER: config.freeze_decoder,
-        }
-        self._frozen = {root for root, kept in frozen.items() if kept}
+        self.roots = (convolutional.ENCODER, convolutional.DECODER)
+        kept = (config.is_encoder_frozen, config.freeze_decoder)
+        self._frozen = {root for root, held in zip(self.roots, kept) if held}
         self._scale = config.scale_factor or self.sizes.scaling_factor
 
     @property
@@ -260,11 +259,9 @@ class RepresentationCodec(Codec):
         )
         self.channels = config.channels
         self.latent_channels = self.sizes.latent_shape[0]
-        frozen = {
-            vision.ENCODER: self.sizes.freeze_encoder,
-            vision.DECODER: self.sizes.freeze_decoder,
-        }
-        self._frozen = {root for root, kept in frozen.items() if kept}
+        self.roots = (vision.ENCODER, vision.DECODER)
+        kept = (config.is_encoder_frozen, config.freeze_decoder)
+        self._frozen = {root for root, held in zip(self.roots, kept) if held}
         self._scale = config.scale_factor or 1.0
 
     @property

@@ -88,9 +88,13 @@ class Family:
         `baselines.linear_fit`.
       weightless: Whether there is nothing to find.
       complete: Fills in what a configuration takes from other files or from the data:
-        from configuration, and a function of target frames and number of samples that
-        returns a batch, to the whole configuration, and parameters that stay as they
-        are.
+        from configuration, and `training_samples.TrainingSamples`, a function of target
+        frames and number of samples that returns a batch, to the whole configuration,
+        and parameters that stay as they are, or to begin with; see `frozen`.
+      frozen: Whether the parameters of a module, by path, are never trained in a model
+        of this configuration. None: all that `complete` returns are not.
+      check_data: Looks at weather, in its own units, that a forecast starts from: from
+        configuration, task, statistics and dataset.
       own_loss: Whether only its own loss, on single steps, trains it.
       counts_updates: Whether the loss takes the number of updates as `update`.
       forecasts: Whether it makes forecasts, or is a part of what does.
@@ -113,6 +117,8 @@ class Family:
     closed_form: bool = False
     weightless: bool = False
     complete: Callable[..., tuple[Any, dict[str, Any]]] | None = None
+    frozen: Callable[[Any, str], bool] | None = None
+    check_data: Callable[..., None] | None = None
     own_loss: bool = False
     counts_updates: bool = False
     forecasts: bool = True
@@ -348,6 +354,13 @@ def _prediff(stage: str) -> Family:
     return getattr(prediff_families, stage)()
 
 
+def _latent(name: str) -> Family:
+    """Returns a forecast model in a latent space."""
+    from weatherlib.cli import latent_families
+
+    return getattr(latent_families, name)()
+
+
 FAMILIES: dict[str, Callable[[], Family]] = {
     "graphcast": _graphcast,
     "residual_cnn": _residual_cnn,
@@ -355,5 +368,7 @@ FAMILIES: dict[str, Callable[[], Family]] = {
     "prediff_autoencoder": functools.partial(_prediff, "autoencoder"),
     "prediff": functools.partial(_prediff, "denoiser"),
     "prediff_alignment": functools.partial(_prediff, "alignment"),
+    "latent_unet": functools.partial(_latent, "unet"),
+    "latent_diffusion": functools.partial(_latent, "diffusion"),
     **_frame_models(),
 }

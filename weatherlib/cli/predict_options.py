@@ -72,6 +72,17 @@ class Options:
     members: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Members of an ensemble. Default: a single forecast."""
 
+    sampler: Annotated[
+        Literal["ddim", "ddpm", "dpmsolver++"] | None,
+        tyro.conf.arg(metavar="{ddim,ddpm,dpmsolver++}"),
+    ] = None
+    """How models that draw their forecasts (PreDiff, latent diffusion) do it. Default:
+    as the checkpoint says."""
+
+    sampling_steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Steps of the sampler; fewer are faster. Default: as the checkpoint says, or what
+    suits the sampler."""
+
     perturb: Annotated[
         Literal["gaussian", "spherical", "bred", "lagged"] | None,
         tyro.conf.arg(metavar="{gaussian,spherical,bred,lagged}"),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from weatherlib import predictor_base, training
-from weatherlib.cli import families, run_data
+from weatherlib.cli import families, run_data, training_samples
 from weatherlib.training import mixing, patterns, schedules
 from weatherlib.training.forcing_config import TEACHER_FORCING_RATIO
 from weatherlib.training.lead_config import LeadRange
@@ -101,15 +100,7 @@ def completed(
         )
     if family.complete is None:
         return model, {}
-    return family.complete(model, functools.partial(_even_batch, source))
-
-
-def _even_batch(source: run_data.Source, targets: int, count: int) -> Any:
-    """Returns a batch of training samples, spread evenly."""
-    frames = source.frames
-    starts = frames.starts(source.settings.train, targets=targets)
-    places = np.linspace(0, len(starts) - 1, min(count, len(starts))).astype(int)
-    return frames.batch(starts[places], targets)
+    return family.complete(model, training_samples.TrainingSamples(source))
 
 
 def feed(

@@ -89,8 +89,9 @@ class Family:
       weightless: Whether there is nothing to find.
       complete: Fills in what a configuration takes from other files or from the data:
         from configuration, and a function of target frames and number of samples that
-        returns a batch, to the whole configuration, and parameters that stay as they
-        are.
+        returns a batch, to the whole configuration, and parameters to begin with.
+      frozen: Returns patterns of the parameters that a model of this configuration
+        never trains; None keeps all that `complete` gives.
       own_loss: Whether only its own loss, on single steps, trains it.
       counts_updates: Whether the loss takes the number of updates as `update`.
       forecasts: Whether it makes forecasts, or is a part of what does.
@@ -113,6 +114,7 @@ class Family:
     closed_form: bool = False
     weightless: bool = False
     complete: Callable[..., tuple[Any, dict[str, Any]]] | None = None
+    frozen: Callable[[Any], tuple[str, ...]] | None = None
     own_loss: bool = False
     counts_updates: bool = False
     forecasts: bool = True
@@ -348,6 +350,13 @@ def _prediff(stage: str) -> Family:
     return getattr(prediff_families, stage)()
 
 
+def _latent(stage: str) -> Family:
+    """Returns a stage of models on vision encoders."""
+    from weatherlib.cli import latent_stages
+
+    return getattr(latent_stages, stage)()
+
+
 FAMILIES: dict[str, Callable[[], Family]] = {
     "graphcast": _graphcast,
     "residual_cnn": _residual_cnn,
@@ -355,5 +364,6 @@ FAMILIES: dict[str, Callable[[], Family]] = {
     "prediff_autoencoder": functools.partial(_prediff, "autoencoder"),
     "prediff": functools.partial(_prediff, "denoiser"),
     "prediff_alignment": functools.partial(_prediff, "alignment"),
+    "stage1_direct": functools.partial(_latent, "direct"),
     **_frame_models(),
 }

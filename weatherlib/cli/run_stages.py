@@ -19,6 +19,7 @@ __all__ = [
     "completed",
     "feed",
     "first_sample",
+    "held",
     "loss_options",
     "require_decoder",
     "require_single_steps",
@@ -79,7 +80,7 @@ def completed(
     family: families.Family,
     model: Any,
 ) -> tuple[Any, dict[str, Any]]:
-    """Returns the whole configuration of a model, and parameters that stay as they are.
+    """Returns the whole configuration of a model, and parameters to begin with.
 
     Args:
       settings: Of the run.
@@ -303,14 +304,38 @@ def _require_own_loss(settings: training.TrainConfig) -> None:
             )
 
 
+def held(
+    family: families.Family, model: Any, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns the parameters to begin with that stay as they are.
+
+    Args:
+      family: Of the model.
+      model: Its configuration.
+      given: Parameters to begin with, by path.
+    """
+    if family.frozen is None:
+        return dict(given)
+    kept = family.frozen(model)
+
+    def stays(module: str) -> bool:
+        names = (f"{module}/{name}" for name in given[module])
+        return all(patterns.first_match(name, kept) is not None for name in names)
+
+    return {module: values for module, values in given.items() if stays(module)}
+
+
 def with_held(
-    optimizer: training.OptimizerConfig, held: Mapping[str, Any]
+    optimizer: training.OptimizerConfig,
+    held: Mapping[str, Any],
+    frozen: Sequence[str] = (),
 ) -> training.OptimizerConfig:
     """Returns an optimiser that leaves the parameters of another file as they are.
 
     Args:
       optimizer: Of the run.
       held: These parameters, by path.
+      frozen: Patterns of further ones that the model never trains.
 
     Raises:
       ValueError: It is to train one of them.
@@ -322,9 +347,8 @@ def with_held(
                     f"optimizer.trained: {module}/{name} comes from another file and "
                     "is not trained"
                 )
-    roots = sorted({module.split("/")[0] for module in held})
-    frozen = (*optimizer.frozen, *(f"{root}/*" for root in roots))
-    return optimizer.replace(frozen=frozen)
+    roots = sorted({f"{module.split('/')[0]}/*" for module in held} - set(frozen))
+    return optimizer.replace(frozen=(*optimizer.frozen, *roots, *frozen))
 
 
 def require_single_steps(settings: training.TrainConfig) -> None:

@@ -79,9 +79,10 @@ class Run:
             config.stages, self.sources, self.family, self._model, list(config.model)
         )
         run_stages.require_decoder(config.stages, self._model)
-        self._model, self._held = run_stages.completed(
+        self._model, self._given = run_stages.completed(
             config, self.sources[0], self.family, self._model
         )
+        self._held = run_stages.held(self.family, self._model, self._given)
         self._objectives = [
             self._objective(source, is_training=True) for source in self.sources
         ]
@@ -338,7 +339,8 @@ class Run:
         if self.settings.adapters is not None:
             trained = (*optimizer.trained, *adapters.TRAINED)
             optimizer = optimizer.replace(frozen=("*",), trained=trained)
-        optimizer = run_stages.with_held(optimizer, self._held)
+        frozen = self.family.frozen(self._model) if self.family.frozen else ()
+        optimizer = run_stages.with_held(optimizer, self._held, frozen)
         shifted = functools.partial(_shifted, rate, origin)
         return optimizers.make_optimizer(optimizer, shifted, self.abstract_params)
 
@@ -357,8 +359,9 @@ class Run:
     def _first_params(self, params: Any) -> Any:
         """Returns the parameters of files in place of fresh ones."""
         init = self.settings.init_from
+        params = starting.with_held(params, self._given)
         if init is None:
-            return starting.with_held(params, self._held)
+            return params
         assert not isinstance(init, str)
         options = {"model": self._model, "say": self._say}
         if not isinstance(self.objective, adapters.Adapted):

@@ -75,7 +75,7 @@ def with_held(params: Any, held: Any) -> Any:
         return params
     return {
         module: {
-            name: jax.numpy.asarray(held[module][name], leaf.dtype)
+            name: jax.numpy.asarray(held[module].get(name, leaf), leaf.dtype)
             for name, leaf in values.items()
         }
         if module in held

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weatherlib.latent.config import DecoderConfig, EncoderConfig
 from weatherlib.latent.direct_config import RAEConfig
 from weatherlib.latent.published import DECODERS, ENCODER_CLASSES, ENCODERS
+from weatherlib.latent.stage_config import Stage1DirectCheckPoint, Stage1DirectConfig
 
 if TYPE_CHECKING:
     from weatherlib.latent.decoder import Decoder
@@ -43,6 +44,8 @@ __all__ = [
     "RAEDiffusionWeather",
     "RAEWrapper",
     "RepresentationAutoencoder",
+    "Stage1DirectCheckPoint",
+    "Stage1DirectConfig",
 ]
 
 _LAZY = {

@@ -74,16 +74,6 @@ def _config(folder, *changes):
     return settings.read(training.TrainConfig, folder / "train.yaml", changes)
 
 
-def _predict(path, folder, output):
-    return main.main(
-        [
-            "predict", "--model", str(path), "--data", str(folder / "weather.nc"),
-            "--stats", str(folder / "run" / "stats"), "--steps", "4",
-            "--output", str(output), "--out-dir", str(output.parent), "--conform",
-        ]
-    )  # fmt: skip
-
-
 def test_a_kept_encoder_is_referred_to_and_never_changed(folder):
     path = folder / "run" / "checkpoint.npz"
     assert families.recognise(path) == "stage1_direct"
@@ -99,12 +89,14 @@ def test_a_kept_encoder_is_referred_to_and_never_changed(folder):
 
 def test_it_forecasts_and_is_scored_and_described(folder, tmp_path, capsys):
     path = folder / "run" / "checkpoint.npz"
-    output = tmp_path / "forecast.nc"
-    assert _predict(path, folder, output) == 0
-    with xarray.open_dataset(output) as forecast:
-        assert forecast.sizes["time"] == 4
-        assert np.isfinite(forecast[toys.PRESSURE].values).all()
-    words = ["evaluate", str(output), "--truth", str(folder / "weather.nc")]
+    output, weather = str(tmp_path / "set.nc"), str(folder / "weather.nc")
+    words = ["predict", "--model", str(path), "--data", weather, "--steps", "4"]
+    words += ["--init", "2020-01-13T00:2020-01-13T12:12h", "--output", output]
+    assert main.main([*words, "--conform"]) == 0
+    with xarray.open_dataset(output, decode_timedelta=True) as found:
+        assert found.sizes["prediction_timedelta"] == 4
+        assert np.isfinite(found[toys.PRESSURE].values).all()
+    words = ["evaluate", output, "--truth", weather, "--metrics", "rmse"]
     assert main.main([*words, "--out-dir", str(tmp_path)]) == 0
     capsys.readouterr()
     assert main.main(["info", str(path)]) == 0
@@ -209,7 +201,7 @@ def test_what_is_wrong_with_a_backbone_is_one_line(folder, tmp_path, capsys):
     assert "dinov2-base was not fetched" in said("model.backbone=facebook/dinov2-base")
     assert "of which sizes" in said("model.backbone=''", "model.random_backbone=true")
     assert "input_size: patch size 4" in said("model.input_size=[10, 8]")
-    assert "hidden_size is 8" in said("model.encoder={hidden_size: 24}")
+    assert "layout is 'mae'; leave encoder out" in said("model.encoder={hidden_size: 24}")
     text = json.loads((folder / "vit" / "config.json").read_text())
     broken = tmp_path / "broken"
     shutil.copytree(folder / "vit", broken)
@@ -225,7 +217,7 @@ def test_a_decoder_of_another_stage_is_taken_as_far_as_it_fits(folder, tmp_path)
     sizes = config.decoder(1).decoder((2, 2))
     images = cases.decoder_params(sizes.replace(num_channels=3))
     path = tmp_path / "decoder.safetensors"
-    flat.write(path, vision.export_decoder(images, sizes.replace(num_channels=3)))
+    flat.write(path, vision.export_decoder(images, sizes.replace(num_channels=3)), format="safetensors")
     adapter = {direct.IN_ADAPTER: {"w": np.ones((3, 3)), "b": np.zeros(3)}}
     fresh = {**cases.decoder_params(sizes, seed=3), **adapter}
 

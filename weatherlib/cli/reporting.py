@@ -22,7 +22,14 @@ __all__ = ["ArgumentParser", "complain", "report", "run_reported"]
 _USER_ERROR = 2
 _BUG = 1
 _INTERRUPTED = 130
-_OURS = ("weatherlib", "__main__", "inference", "compare_models", "nowcast")
+_OURS = (
+    "weatherlib",
+    "__main__",
+    "inference",
+    "compare_models",
+    "nowcast",
+    "train_stage1_direct",
+)
 
 _debug: contextvars.ContextVar[bool] = contextvars.ContextVar(
     "weatherlib_debug", default=False

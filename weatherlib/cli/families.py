@@ -88,10 +88,13 @@ class Family:
         `baselines.linear_fit`.
       weightless: Whether there is nothing to find.
       complete: Fills in what a configuration takes from other files or from the data:
-        from configuration, and a function of target frames and number of samples that
-        returns a batch, to the whole configuration, and parameters to begin with.
-      frozen: Returns patterns of the parameters that a model of this configuration
-        never trains; None keeps all that `complete` gives.
+        from configuration, and `training_samples.TrainingSamples`, a function of target
+        frames and number of samples that returns a batch, to the whole configuration,
+        and parameters that stay as they are, or to begin with; see `frozen`.
+      frozen: Whether the parameters of a module, by path, are never trained in a model
+        of this configuration. None: all that `complete` returns are not.
+      check_data: Looks at weather, in its own units, that a forecast starts from: from
+        configuration, task, statistics and dataset.
       own_loss: Whether only its own loss, on single steps, trains it.
       counts_updates: Whether the loss takes the number of updates as `update`.
       forecasts: Whether it makes forecasts, or is a part of what does.
@@ -114,7 +117,8 @@ class Family:
     closed_form: bool = False
     weightless: bool = False
     complete: Callable[..., tuple[Any, dict[str, Any]]] | None = None
-    frozen: Callable[[Any], tuple[str, ...]] | None = None
+    frozen: Callable[[Any, str], bool] | None = None
+    check_data: Callable[..., None] | None = None
     own_loss: bool = False
     counts_updates: bool = False
     forecasts: bool = True
@@ -350,11 +354,18 @@ def _prediff(stage: str) -> Family:
     return getattr(prediff_families, stage)()
 
 
-def _latent(stage: str) -> Family:
+def _latent_stage(stage: str) -> Family:
     """Returns a stage of models on vision encoders."""
     from weatherlib.cli import latent_stages
 
     return getattr(latent_stages, stage)()
+
+
+def _latent(name: str) -> Family:
+    """Returns a forecast model in a latent space."""
+    from weatherlib.cli import latent_families
+
+    return getattr(latent_families, name)()
 
 
 FAMILIES: dict[str, Callable[[], Family]] = {
@@ -364,6 +375,8 @@ FAMILIES: dict[str, Callable[[], Family]] = {
     "prediff_autoencoder": functools.partial(_prediff, "autoencoder"),
     "prediff": functools.partial(_prediff, "denoiser"),
     "prediff_alignment": functools.partial(_prediff, "alignment"),
-    "stage1_direct": functools.partial(_latent, "direct"),
+    "stage1_direct": functools.partial(_latent_stage, "direct"),
+    "latent_unet": functools.partial(_latent, "unet"),
+    "latent_diffusion": functools.partial(_latent, "diffusion"),
     **_frame_models(),
 }

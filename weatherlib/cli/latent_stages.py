@@ -69,14 +69,12 @@ def _direct_layers(model_config: stage_config.Stage1DirectConfig) -> tuple[str, 
     return (*layers, f"{DECODER}/[!bn]*", *blocks, f"{DECODER}/*")
 
 
-def _frozen_direct(model_config: stage_config.Stage1DirectConfig) -> tuple[str, ...]:
-    frozen = []
-    if model_config.freeze_backbone:
-        frozen.append(f"{ENCODER}/*")
-    if not model_config.train_in_adapter:
-        frozen.append("in_adapter/*")
-    # The table of positions of the decoder is fixed.
-    return (*frozen, f"{DECODER}/positions")
+def _frozen_direct(model_config: stage_config.Stage1DirectConfig, module: str) -> bool:
+    """Whether a module of direct forecasts is never trained."""
+    root = module.split("/")[0]
+    if root == ENCODER:
+        return model_config.freeze_backbone
+    return root == "in_adapter" and not model_config.train_in_adapter
 
 
 def _complete_direct(

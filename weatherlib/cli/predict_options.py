@@ -72,6 +72,14 @@ class Options:
     members: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Members of an ensemble. Default: a single forecast."""
 
+    sampler: Literal["ddim", "ddpm", "dpmsolver++"] | None = None
+    """How models that draw their forecasts (PreDiff, latent diffusion) do it. Default:
+    as the checkpoint says."""
+
+    sampling_steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Steps of the sampler; fewer are faster. Default: as the checkpoint says, or what
+    suits the sampler."""
+
     perturb: Literal["gaussian", "spherical", "bred", "lagged"] | None = None
     """How members differ at the start: white noise, smooth noise, noise grown by the
     model itself, or earlier starts. Default: smooth noise; for models that draw their

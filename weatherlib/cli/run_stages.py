@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from weatherlib import predictor_base, training
-from weatherlib.cli import families, run_data
+from weatherlib.cli import families, run_data, training_samples
 from weatherlib.training import mixing, patterns, schedules
 from weatherlib.training.forcing_config import TEACHER_FORCING_RATIO
 from weatherlib.training.lead_config import LeadRange
@@ -19,7 +18,6 @@ __all__ = [
     "completed",
     "feed",
     "first_sample",
-    "held",
     "loss_options",
     "require_decoder",
     "require_single_steps",
@@ -80,7 +78,7 @@ def completed(
     family: families.Family,
     model: Any,
 ) -> tuple[Any, dict[str, Any]]:
-    """Returns the whole configuration of a model, and parameters to begin with.
+    """Returns the whole configuration of a model, and parameters that stay as they are.
 
     Args:
       settings: Of the run.
@@ -102,15 +100,7 @@ def completed(
         )
     if family.complete is None:
         return model, {}
-    return family.complete(model, functools.partial(_even_batch, source))
-
-
-def _even_batch(source: run_data.Source, targets: int, count: int) -> Any:
-    """Returns a batch of training samples, spread evenly."""
-    frames = source.frames
-    starts = frames.starts(source.settings.train, targets=targets)
-    places = np.linspace(0, len(starts) - 1, min(count, len(starts))).astype(int)
-    return frames.batch(starts[places], targets)
+    return family.complete(model, training_samples.TrainingSamples(source))
 
 
 def feed(
@@ -304,38 +294,14 @@ def _require_own_loss(settings: training.TrainConfig) -> None:
             )
 
 
-def held(
-    family: families.Family, model: Any, given: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Returns the parameters to begin with that stay as they are.
-
-    Args:
-      family: Of the model.
-      model: Its configuration.
-      given: Parameters to begin with, by path.
-    """
-    if family.frozen is None:
-        return dict(given)
-    kept = family.frozen(model)
-
-    def stays(module: str) -> bool:
-        names = (f"{module}/{name}" for name in given[module])
-        return all(patterns.first_match(name, kept) is not None for name in names)
-
-    return {module: values for module, values in given.items() if stays(module)}
-
-
 def with_held(
-    optimizer: training.OptimizerConfig,
-    held: Mapping[str, Any],
-    frozen: Sequence[str] = (),
+    optimizer: training.OptimizerConfig, held: Mapping[str, Any]
 ) -> training.OptimizerConfig:
     """Returns an optimiser that leaves the parameters of another file as they are.
 
     Args:
       optimizer: Of the run.
       held: These parameters, by path.
-      frozen: Patterns of further ones that the model never trains.
 
     Raises:
       ValueError: It is to train one of them.
@@ -347,8 +313,9 @@ def with_held(
                     f"optimizer.trained: {module}/{name} comes from another file and "
                     "is not trained"
                 )
-    roots = sorted({f"{module.split('/')[0]}/*" for module in held} - set(frozen))
-    return optimizer.replace(frozen=(*optimizer.frozen, *roots, *frozen))
+    roots = sorted({module.split("/")[0] for module in held})
+    frozen = (*optimizer.frozen, *(f"{root}/*" for root in roots))
+    return optimizer.replace(frozen=frozen)
 
 
 def require_single_steps(settings: training.TrainConfig) -> None:

@@ -79,10 +79,9 @@ class Run:
             config.stages, self.sources, self.family, self._model, list(config.model)
         )
         run_stages.require_decoder(config.stages, self._model)
-        self._model, self._given = run_stages.completed(
+        self._model, self._held = run_stages.completed(
             config, self.sources[0], self.family, self._model
         )
-        self._held = run_stages.held(self.family, self._model, self._given)
         self._objectives = [
             self._objective(source, is_training=True) for source in self.sources
         ]
@@ -176,9 +175,11 @@ class Run:
             ("data", f"{self.settings.data.path}, {self.frames.description}"),
             ("model", f"{self.settings.model['family']}, {count:,} parameters"),
         ]  # fmt: skip
-        if self._held:
-            fixed = sum(map(np.size, jax.tree.leaves(self._held)))
-            facts.append(("held fixed", f"{fixed:,} of them, from another file"))
+        if self._fixed:
+            leaves = jax.tree.leaves(self._fixed)
+            fixed = sum(int(np.prod(leaf.shape)) for leaf in leaves)
+            origin = ", from another file" if self._held else ""
+            facts.append(("held fixed", f"{fixed:,} of them{origin}"))
         for source in self.sources[1:]:
             frames = f"{source.settings.path}, {source.frames.description}"
             facts.append((f"source {source.label}", frames))
@@ -192,6 +193,12 @@ class Run:
                 what += f", teacher forcing {forced.start:g} to {forced.end:g}"
             facts.append((f"stage {index}", f"{stage.steps} updates, {what}"))
         return facts
+
+    @functools.cached_property
+    def _fixed(self) -> dict[str, Any]:
+        """The parameters that are never trained, or their shapes."""
+        shapes = functools.partial(self._shapes, 0)
+        return starting.fixed(self.family, self._model, self._held, shapes)
 
     def _check_data(self) -> None:
         """Compares data with tasks, statistics and the parameters they share."""
@@ -339,8 +346,7 @@ class Run:
         if self.settings.adapters is not None:
             trained = (*optimizer.trained, *adapters.TRAINED)
             optimizer = optimizer.replace(frozen=("*",), trained=trained)
-        frozen = self.family.frozen(self._model) if self.family.frozen else ()
-        optimizer = run_stages.with_held(optimizer, self._held, frozen)
+        optimizer = run_stages.with_held(optimizer, self._fixed)
         shifted = functools.partial(_shifted, rate, origin)
         return optimizers.make_optimizer(optimizer, shifted, self.abstract_params)
 
@@ -358,18 +364,19 @@ class Run:
 
     def _first_params(self, params: Any) -> Any:
         """Returns the parameters of files in place of fresh ones."""
-        init = self.settings.init_from
-        params = starting.with_held(params, self._given)
-        if init is None:
-            return params
-        assert not isinstance(init, str)
-        options = {"model": self._model, "say": self._say}
+        begin = functools.partial(
+            starting.begin,
+            self.settings.init_from,
+            self.family,
+            held=self._held,
+            fixed=self._fixed,
+            model=self._model,
+            say=self._say,
+        )
         if not isinstance(self.objective, adapters.Adapted):
-            taken = starting.take(init, self.family, params, **options)
-            return starting.with_held(taken, self._held)
+            return begin(params)
         plain, added = self.objective.split(params)
-        plain = starting.take(init, self.family, plain, **options)
-        return self.objective.join(starting.with_held(plain, self._held), added)
+        return self.objective.join(begin(plain), added)
 
     def _report(self, result: training.Result, seconds: float) -> None:
         facts = [

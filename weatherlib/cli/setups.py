@@ -204,6 +204,9 @@ def require_fit(
         resolution=model.model_config.resolution,
         time_step=time_step,
     )
+    check = families.FAMILIES[model.family]().check_data
+    if check is not None:
+        check(model.model_config, model.task_config, statistics, dataset)
 
 
 def _targets(

@@ -39,6 +39,8 @@ def load_model(options: Options) -> tuple[models.Model, models.Statistics]:
         _require_forecasts(model)
     if options.lead is not None:
         model = _with_lead(model, options)
+    if options.sampler is not None or options.sampling_steps is not None:
+        model = _with_sampler(model, options)
     statistics = models.find_statistics(
         model, options.stats, bundled_data=options.dataset is None
     )
@@ -80,6 +82,32 @@ def _with_lead(model: models.Model, options: Options) -> models.Model:
     length = f"{lead.total_seconds() / 60:g}min"
     task = dataclasses.replace(model.task_config, input_duration=length)
     return dataclasses.replace(model, task_config=task, time_step=length)
+
+
+def _with_sampler(model: models.Model, options: Options) -> models.Model:
+    """Returns the model with another way of drawing forecasts.
+
+    Raises:
+      ValueError: It draws none, or cannot with such settings.
+    """
+    found = getattr(model.model_config, "sampler", None)
+    if found is None:
+        raise ValueError(
+            f"--sampler, --sampling-steps: this {model.family} model does not draw its "
+            "forecasts; leave them out"
+        )
+    if options.sampler is not None:
+        # Whatever else was set belongs to the other sampler.
+        found = type(found)(kind=options.sampler, clip=found.clip)
+    if options.sampling_steps is not None:
+        found = found.replace(steps=options.sampling_steps)
+    changed = model.model_config.replace(sampler=found)
+    most = changed.diffusion.schedule.steps
+    if found.steps is not None and found.steps > most:
+        raise ValueError(
+            f"--sampling-steps {found.steps}: the model knows {most} steps of noise"
+        )
+    return dataclasses.replace(model, model_config=changed)
 
 
 def steps(options: Options, model: models.Model, say: Callable[[str], None]) -> int:

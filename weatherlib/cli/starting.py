@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -10,7 +10,57 @@ import jax
 from weatherlib.cli import families
 from weatherlib.training import config, patterns
 
-__all__ = ["take", "with_held"]
+__all__ = ["begin", "fixed", "take", "with_held"]
+
+
+def fixed(
+    family: families.Family,
+    model: Any,
+    held: Mapping[str, Any],
+    shapes: Callable[[], Any],
+) -> dict[str, Any]:
+    """Returns the parameters that are never trained, by path, or their shapes.
+
+    Args:
+      family: Of the model.
+      model: Its configuration.
+      held: Parameters from another file.
+      shapes: Returns names and shapes of all parameters.
+    """
+    if family.frozen is None:
+        return dict(held)
+    return {m: v for m, v in shapes().items() if family.frozen(model, m)}
+
+
+def begin(
+    init: config.InitConfig | None,
+    family: families.Family,
+    params: Any,
+    *,
+    held: Mapping[str, Any],
+    fixed: Mapping[str, Any],
+    **options: Any,
+) -> Any:
+    """Returns the parameters of files in place of fresh ones.
+
+    Args:
+      init: Names the file to start from; None where there is none.
+      family: Reads it.
+      params: Fresh parameters.
+      held: Those of another file, which come before that to start from, and after it
+        where they are never trained.
+      fixed: Those that are never trained.
+      **options: For `take`.
+
+    Raises:
+      FileNotFoundError: As `take`.
+      ValueError: As `take`.
+    """
+    began = with_held(params, held)
+    if init is None:
+        return began
+    taken = take(init, family, began, **options)
+    return with_held(taken, {m: v for m, v in held.items() if m in fixed})
 
 
 def take(
@@ -75,7 +125,7 @@ def with_held(params: Any, held: Any) -> Any:
         return params
     return {
         module: {
-            name: jax.numpy.asarray(held[module].get(name, leaf), leaf.dtype)
+            name: jax.numpy.asarray(held[module][name], leaf.dtype)
             for name, leaf in values.items()
         }
         if module in held

@@ -10,7 +10,8 @@ from weatherlib.diffusion import samplers, schedules
 
 __all__ = ["SamplerConfig", "make_sampler"]
 
-Kind = Literal["ancestral", "ddim", "dpm_solver"]
+Kind = Literal["ancestral", "ddim", "dpm_solver", "ddpm", "dpmsolver++"]
+_OTHER_NAMES = {"ddpm": "ancestral", "dpmsolver++": "dpm_solver"}
 
 _SPACINGS = {"ancestral": "leading", "ddim": "leading", "dpm_solver": "linspace"}
 _STEPS = {"ddim": 50, "dpm_solver": 20}
@@ -22,7 +23,8 @@ class SamplerConfig(config.Mapping):
 
     Attributes:
       kind: "dpm_solver" (DPM-Solver++), which needs about 20 steps; "ddim", about 50;
-        or "ancestral", as published, all steps of the schedule.
+        or "ancestral", as published, all steps of the schedule. "dpmsolver++" and
+        "ddpm" are other names of the first and the last.
       steps: Steps to make; None for those named above.
       spacing: Which steps of noise are visited; None for what suits the kind.
         "truncated" is what the published program does with fewer ancestral steps.
@@ -49,10 +51,15 @@ class SamplerConfig(config.Mapping):
             raise ValueError(f"kind: there is no sampler {self.kind!r}{hint}")
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps must be at least 1, found {self.steps!r}")
-        if self.spacing == "truncated" and self.kind == "dpm_solver":
+        if self.spacing == "truncated" and self.method == "dpm_solver":
             raise ValueError("spacing truncated is of ancestral and ddim only")
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta must be in [0, 1], found {self.eta!r}")
+
+    @property
+    def method(self) -> str:
+        """One name for each kind: "ancestral", "ddim" or "dpm_solver"."""
+        return _OTHER_NAMES.get(self.kind, self.kind)
 
 
 def make_sampler(
@@ -68,7 +75,7 @@ def make_sampler(
     Raises:
       ValueError: Settings do not fit each other or the schedule.
     """
-    kind, clip = settings.kind, settings.clip
+    kind, clip = settings.method, settings.clip
     steps = settings.steps or min(_STEPS.get(kind, schedule.steps), schedule.steps - 1)
     if kind == "ancestral" and settings.steps is None:
         steps = schedule.steps

@@ -7,12 +7,22 @@ configurations can be read without.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from weatherlib.latent.codec_config import CodecConfig
 from weatherlib.latent.config import DecoderConfig, EncoderConfig
 from weatherlib.latent.direct_config import RAEConfig
+from weatherlib.latent.forecast_config import (
+    LATENT_DIFFUSION,
+    LATENT_UNET,
+    LatentDiffusionCheckPoint,
+    LatentDiffusionConfig,
+    LatentUNetCheckPoint,
+    LatentUNetConfig,
+)
 from weatherlib.latent.published import DECODERS, ENCODER_CLASSES, ENCODERS
 from weatherlib.latent.stage_config import Stage1DirectCheckPoint, Stage1DirectConfig
 
 if TYPE_CHECKING:
+    from weatherlib.latent.codec import Codec
     from weatherlib.latent.decoder import Decoder
     from weatherlib.latent.direct import (
         DirectNetwork,
@@ -21,6 +31,8 @@ if TYPE_CHECKING:
         RAEDiffusionWeather,
     )
     from weatherlib.latent.encoder import Encoder, PackedEncoder
+    from weatherlib.latent.latent_diffusion import LatentDiffusion
+    from weatherlib.latent.latent_unet import LatentUNet
     from weatherlib.latent.representation import (
         LatentStatistics,
         RepresentationAutoencoder,
@@ -31,13 +43,23 @@ __all__ = [
     "DECODERS",
     "ENCODERS",
     "ENCODER_CLASSES",
+    "LATENT_DIFFUSION",
+    "LATENT_UNET",
+    "Codec",
+    "CodecConfig",
     "Decoder",
     "DecoderConfig",
     "DirectNetwork",
     "Encoder",
     "EncoderConfig",
     "ExternalRepEncoder",
+    "LatentDiffusion",
+    "LatentDiffusionCheckPoint",
+    "LatentDiffusionConfig",
     "LatentStatistics",
+    "LatentUNet",
+    "LatentUNetCheckPoint",
+    "LatentUNetConfig",
     "PackedEncoder",
     "RAEConfig",
     "RAEDecoder",
@@ -49,11 +71,14 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Codec": "codec",
     "Decoder": "decoder",
     "DirectNetwork": "direct",
     "Encoder": "encoder",
     "ExternalRepEncoder": "direct",
+    "LatentDiffusion": "latent_diffusion",
     "LatentStatistics": "representation",
+    "LatentUNet": "latent_unet",
     "PackedEncoder": "encoder",
     "RAEDecoder": "direct",
     "RAEDiffusionWeather": "direct",

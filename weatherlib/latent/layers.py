@@ -10,9 +10,23 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from weatherlib.latent.config import ADAPTER
 from weatherlib.nn import attention, mlp
+from weatherlib.typing import PyTree
 
-__all__ = ["Block", "Linear", "Mlp", "Norm", "Pointwise", "standardize", "token"]
+__all__ = [
+    "Adapter",
+    "Block",
+    "Linear",
+    "Mlp",
+    "Norm",
+    "Pointwise",
+    "adapters",
+    "from_colours",
+    "standardize",
+    "to_colours",
+    "token",
+]
 
 INIT = hk.initializers.TruncatedNormal(0.02)
 """How weights and tokens begin."""
@@ -56,6 +70,56 @@ class Pointwise(hk.Module):
         weights = mlp.LinearWeights(w, b)
         found = attention.linear(jnp.moveaxis(x, 1, -1), weights)
         return jnp.moveaxis(found, -1, 1)
+
+
+class Adapter(hk.Module):
+    """A layer between fields and colours, below the name of adapters."""
+
+    def __init__(self, outputs: int, layer: str) -> None:
+        """Takes the channels of the result, and the name of the layer."""
+        super().__init__(name=ADAPTER)
+        self._outputs = outputs
+        self._layer = layer
+
+    def __call__(
+        self, x: Float[Array, "batch channel lat lon"]
+    ) -> Float[Array, "batch output lat lon"]:
+        """Returns the fields as colours, or colours as fields."""
+        return Pointwise(self._outputs, name=self._layer)(x)
+
+
+def adapters(channels: int, colours: int, key: Array) -> PyTree:
+    """Returns first parameters of the layers to colours and back, by path.
+
+    Args:
+      channels: Of a field.
+      colours: Of the network.
+      key: Draws them.
+    """
+    inward, outward = jax.random.split(key)
+    to, back = jnp.zeros((1, channels, 1, 1)), jnp.zeros((1, colours, 1, 1))
+    return {
+        **hk.transform(lambda x: Adapter(colours, "to_colours")(x)).init(inward, to),
+        **hk.transform(lambda x: Adapter(channels, "from_colours")(x)).init(
+            outward, back
+        ),
+    }
+
+
+def to_colours(
+    params: PyTree, fields: Float[Array, "batch channel lat lon"], colours: int
+) -> Float[Array, "batch colour lat lon"]:
+    """Returns fields as so many colours, by the parameters of `adapters`."""
+    run = hk.transform(lambda x: Adapter(colours, "to_colours")(x))
+    return hk.without_apply_rng(run).apply(params, fields)
+
+
+def from_colours(
+    params: PyTree, images: Float[Array, "batch colour lat lon"], channels: int
+) -> Float[Array, "batch channel lat lon"]:
+    """Returns colours as fields of so many channels, by those of `adapters`."""
+    run = hk.transform(lambda x: Adapter(channels, "from_colours")(x))
+    return hk.without_apply_rng(run).apply(params, images)
 
 
 class Norm(hk.Module):

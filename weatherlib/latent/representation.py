@@ -225,10 +225,10 @@ class RepresentationAutoencoder:
         return module(tokens, grid=grid)
 
     def _to_colours(self, fields: Array) -> Array:
-        return _Adapter(self.config.encoder.num_channels, "to_colours")(fields)
+        return layers.Adapter(self.config.encoder.num_channels, "to_colours")(fields)
 
     def _from_colours(self, images: Array) -> Array:
-        return _Adapter(self.config.channels, "from_colours")(images)
+        return layers.Adapter(self.config.channels, "from_colours")(images)
 
     def _trained(self, params: PyTree) -> PyTree:
         """Returns parameters through which no gradients of kept parts pass."""
@@ -293,15 +293,3 @@ def _of_rank_3(x: Array) -> Array:
     if x.ndim == 4:
         return x[0]
     return x.reshape((1,) * (3 - x.ndim) + x.shape)
-
-
-class _Adapter(hk.Module):
-    """A layer between fields and colours, below the name of adapters."""
-
-    def __init__(self, outputs: int, layer: str) -> None:
-        super().__init__(name=ADAPTER)
-        self._outputs = outputs
-        self._layer = layer
-
-    def __call__(self, x: Array) -> Array:
-        return layers.Pointwise(self._outputs, name=self._layer)(x)

@@ -20,7 +20,7 @@ from weatherlib.latent.representation import (
 )
 from weatherlib.typing import PathLike, PyTree
 
-__all__ = ["RAEWrapper"]
+__all__ = ["RAEWrapper", "representation_config"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -88,38 +88,15 @@ class RAEWrapper:
         self._seed = seed
         if device is not None:
             _LOG.debug("device %r is ignored: JAX places arrays", device)
-        sizes = _sizes_of(path)
-        if sizes.layout not in kind.layouts:
-            fits = [
-                n
-                for n, k in published.ENCODER_CLASSES.items()
-                if sizes.layout in k.layouts
-            ]
-            raise ValueError(
-                f"encoder_cls {encoder_cls} does not go with {path}, which has the "
-                f"layout {sizes.layout}; {' or '.join(fits)} does"
-            )
-        side = encoder_input_size or kind.input_size
-        rows, columns = (side, side) if isinstance(side, int) else side
-        size = (rows, columns)
-        try:
-            grid = sizes.grid(*size)
-        except ValueError as error:
-            raise ValueError(f"encoder_input_size: {error}") from error
-        inner = _decoder_sizes_of(decoder_config_path).replace(
-            hidden_size=sizes.hidden_size,
-            patch_size=decoder_patch_size,
-            grid=grid,
-            class_source="trainable",
-            num_channels=sizes.num_channels,
+        sizes = representation_config(
+            encoder_cls,
+            path,
+            encoder_input_size,
+            decoder_config_path,
+            decoder_patch_size,
         )
-        self.config = RepresentationConfig(
-            encoder=sizes,
-            decoder=inner,
-            input_size=size,
+        self.config = sizes.replace(
             channels=channels,
-            mean=kind.mean,
-            std=kind.std,
             freeze_encoder=freeze_encoder,
             freeze_decoder=freeze_decoder,
             noise_tau=noise_tau,
@@ -217,6 +194,47 @@ class RAEWrapper:
         params = self.params if params is None else params
         latent = self._encode(params, images, key)
         return self._decode(params, latent, size=images.shape[-2:])
+
+
+def representation_config(
+    encoder_cls: str = "SigLIP2wNorm",
+    encoder_config_path: PathLike | None = None,
+    encoder_input_size: int | tuple[int, int] | None = None,
+    decoder_config_path: PathLike = "vit_mae-base",
+    decoder_patch_size: int = 16,
+) -> RepresentationConfig:
+    """Returns the sizes of a representation autoencoder of published parts.
+
+    Arguments and errors are those of `RAEWrapper`. No weights are read.
+    """
+    kind = published.encoder_class(encoder_cls)
+    path = encoder_config_path or kind.default
+    sizes = _sizes_of(path)
+    if sizes.layout not in kind.layouts:
+        fits = [
+            n for n, k in published.ENCODER_CLASSES.items() if sizes.layout in k.layouts
+        ]
+        raise ValueError(
+            f"encoder_cls {encoder_cls} does not go with {path}, which has the "
+            f"layout {sizes.layout}; {' or '.join(fits)} does"
+        )
+    side = encoder_input_size or kind.input_size
+    rows, columns = (side, side) if isinstance(side, int) else side
+    size = (rows, columns)
+    try:
+        grid = sizes.grid(*size)
+    except ValueError as error:
+        raise ValueError(f"encoder_input_size: {error}") from error
+    inner = _decoder_sizes_of(decoder_config_path).replace(
+        hidden_size=sizes.hidden_size,
+        patch_size=decoder_patch_size,
+        grid=grid,
+        class_source="trainable",
+        num_channels=sizes.num_channels,
+    )
+    return RepresentationConfig(
+        encoder=sizes, decoder=inner, input_size=size, mean=kind.mean, std=kind.std
+    )
 
 
 def _chosen(params: PyTree, modules: Collection[str]) -> PyTree:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import haiku as hk
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from weatherlib.nn import autoencoder
+from weatherlib.nn import autoencoder, lifting
 from weatherlib.nn.autoencoder_config import DECODER, ENCODER
 from weatherlib.prediff import latent_diffusion
 from weatherlib.prediff.stage_config import LatentConfig, PreDiffConfig
@@ -27,6 +25,9 @@ __all__ = [
     "part",
     "target_model",
 ]
+
+lifted = lifting.lifted
+part = lifting.part
 
 HELD = (ENCODER, DECODER)
 """First parts of the paths of parameters that are not trained."""
@@ -82,23 +83,6 @@ def target_model(
         denoise=denoise,
         scale_factor=_scale(config),
     )
-
-
-def lifted(init: Callable[[Array], PyTree]) -> PyTree:
-    """Returns the parameters of the Haiku transformation around, by their own names.
-
-    So samplers and gradients can take functions of them.
-
-    Args:
-      init: Takes a key, returns first parameters by full path.
-    """
-    key = hk.next_rng_key() if hk.running_init() else jax.random.PRNGKey(0)
-    return hk.transparent_lift(init, allow_reuse=True)(key)
-
-
-def part(params: PyTree, *roots: str) -> PyTree:
-    """Returns the parameters whose paths begin with one of these names."""
-    return {m: v for m, v in params.items() if m.split("/")[0] in roots}
 
 
 def blank(config: LatentConfig) -> PyTree:

@@ -375,6 +375,7 @@ FAMILIES: dict[str, Callable[[], Family]] = {
     "prediff_autoencoder": functools.partial(_prediff, "autoencoder"),
     "prediff": functools.partial(_prediff, "denoiser"),
     "prediff_alignment": functools.partial(_prediff, "alignment"),
+    "latent_autoencoder": functools.partial(_latent_stage, "autoencoder"),
     "stage1_direct": functools.partial(_latent_stage, "direct"),
     "latent_unet": functools.partial(_latent, "unet"),
     "latent_diffusion": functools.partial(_latent, "diffusion"),

@@ -8,17 +8,51 @@ from typing import Any
 
 import numpy as np
 
-from weatherlib.cli import backbones, families
-from weatherlib.latent import stage_config
+from weatherlib.cli import backbones, families, latent_families
+from weatherlib.latent import autoencoder_config, stage_config
 from weatherlib.latent.config import DECODER, ENCODER, DecoderConfig
 from weatherlib.task import TaskConfig
 
-__all__ = ["direct"]
+__all__ = ["autoencoder", "direct"]
 
 _LARGEST_INSIDE = 100_000_000  # Parameters of an encoder that a file holds as well.
 
 Params = Mapping[str, Any]
 Batch = Callable[[int, int], Any]
+
+
+def autoencoder() -> families.Family:
+    """Returns autoencoders of fields, stage A."""
+    kind = autoencoder_config.LatentAutoencoderCheckPoint
+
+    def network(
+        model_config: autoencoder_config.LatentAutoencoderConfig,
+        task_config: TaskConfig,
+        remat: bool,
+    ) -> Any:
+        from weatherlib.latent import autoencoder_predictor
+
+        return autoencoder_predictor.LatentAutoencoder(
+            model_config, task_config, remat=remat
+        )
+
+    def read(path: pathlib.Path) -> Any:
+        from weatherlib import checkpoint
+
+        return checkpoint.open_checkpoint(path, kind)
+
+    return families.Family(
+        title="autoencoder of fields",
+        config_class=autoencoder_config.LatentAutoencoderConfig,
+        network=network,
+        save=families.saver(kind, autoencoder_config.LATENT_AUTOENCODER),
+        load=lambda path: read(path).params,
+        read=read,
+        complete=latent_families.complete,
+        frozen=latent_families.frozen,
+        own_loss=True,
+        forecasts=False,
+    )
 
 
 def direct() -> families.Family:

@@ -7,6 +7,11 @@ configurations can be read without.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from weatherlib.latent.autoencoder_config import (
+    LATENT_AUTOENCODER,
+    LatentAutoencoderCheckPoint,
+    LatentAutoencoderConfig,
+)
 from weatherlib.latent.codec_config import CodecConfig
 from weatherlib.latent.config import DecoderConfig, EncoderConfig
 from weatherlib.latent.direct_config import RAEConfig
@@ -19,9 +24,14 @@ from weatherlib.latent.forecast_config import (
     LatentUNetConfig,
 )
 from weatherlib.latent.published import DECODERS, ENCODER_CLASSES, ENCODERS
-from weatherlib.latent.stage_config import Stage1DirectCheckPoint, Stage1DirectConfig
+from weatherlib.latent.stage_config import (
+    STAGE1_DIRECT,
+    Stage1DirectCheckPoint,
+    Stage1DirectConfig,
+)
 
 if TYPE_CHECKING:
+    from weatherlib.latent.autoencoder_predictor import LatentAutoencoder
     from weatherlib.latent.codec import Codec
     from weatherlib.latent.decoder import Decoder
     from weatherlib.latent.direct import (
@@ -43,8 +53,10 @@ __all__ = [
     "DECODERS",
     "ENCODERS",
     "ENCODER_CLASSES",
+    "LATENT_AUTOENCODER",
     "LATENT_DIFFUSION",
     "LATENT_UNET",
+    "STAGE1_DIRECT",
     "Codec",
     "CodecConfig",
     "Decoder",
@@ -53,6 +65,9 @@ __all__ = [
     "Encoder",
     "EncoderConfig",
     "ExternalRepEncoder",
+    "LatentAutoencoder",
+    "LatentAutoencoderCheckPoint",
+    "LatentAutoencoderConfig",
     "LatentDiffusion",
     "LatentDiffusionCheckPoint",
     "LatentDiffusionConfig",
@@ -76,6 +91,7 @@ _LAZY = {
     "DirectNetwork": "direct",
     "Encoder": "encoder",
     "ExternalRepEncoder": "direct",
+    "LatentAutoencoder": "autoencoder_predictor",
     "LatentDiffusion": "latent_diffusion",
     "LatentStatistics": "representation",
     "LatentUNet": "latent_unet",

@@ -229,13 +229,16 @@ def _start_direct(
     params: Params,
     init: Any,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Returns parameters of a file of a stage, or of a decoder, and all else fresh.
+    """Returns parameters of a file, and all else fresh.
+
+    The file is a checkpoint of a stage, a decoder, or a folder with the files of half
+    precision that a script leaves behind.
 
     With `adapt`, what has another shape begins anew as well: a decoder of images has
     three channels, and one of forecasts as many as frames and variables.
     """
     from weatherlib import checkpoint
-    from weatherlib.weights import vision
+    from weatherlib.weights import direct_parts, vision
 
     if init.variables:
         raise ValueError("init_from.variables: this family has no names in its weights")
@@ -245,20 +248,24 @@ def _start_direct(
     if architecture:
         family = families.FAMILIES[families.recognise(path)]()
         found = dict(family.load(path))
+    elif path.is_dir() and direct_parts.find(path):
+        decoder = direct_parts.find(path).get(direct_parts.DECODER_STEM)
+        sizes = _decoder_sizes(decoder, model_config)
+        found = dict(direct_parts.read(path, sizes).params)
     else:
-        sizes = _decoder_in(path, model_config) if path.is_file() else None
+        sizes = _decoder_sizes(path, model_config) if path.is_file() else None
         found = dict(vision.load_decoder(path, sizes).params)
     roots = {module.split("/")[0] for module in params}
     found = {m: v for m, v in found.items() if m.split("/")[0] in roots}
     return _fitted(found, params, adapt=init.adapt)
 
 
-def _decoder_in(
-    path: pathlib.Path, model_config: stage_config.Stage1DirectConfig
-) -> DecoderConfig | None:
+def _decoder_sizes(
+    path: pathlib.Path | None, model_config: stage_config.Stage1DirectConfig
+) -> DecoderConfig:
     """Returns the sizes of a decoder in a file, of as many channels as it has.
 
-    Of a file of something else, those of the model, which do not fit.
+    Without a file, or of a file of something else, those of the model.
     """
     from weatherlib.weights import flat
 
@@ -266,6 +273,8 @@ def _decoder_in(
     sizes = model_config.decoder(1).decoder(
         encoder.grid(*model_config.image_size(encoder))
     )
+    if path is None:
+        return sizes
     for name, array in flat.read(path).arrays.items():
         if name.endswith("decoder_pred.bias") and array.size:
             channels = max(array.size // sizes.patch_size**2, 1)

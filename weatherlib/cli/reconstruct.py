@@ -73,13 +73,13 @@ def run(options: Options) -> None:
       FileNotFoundError: A file is missing.
       OSError: A file is damaged or cannot be written.
     """
-    from weatherlib.cli import console, field_errors, files, reconstruction
+    from weatherlib.cli import coders, console, field_errors, files, reconstruction
 
     if options.frames < 1:
         raise ValueError(f"--frames is at least 1, found {options.frames}")
     out = console.Console()
     with out.stage("load"):
-        coder = reconstruction.open_coder(options)
+        coder = coders.open_coder(options)
         frames = reconstruction.frames_of(options, coder)
     out.facts(coder.facts)
     folder = files.writable_folder(options.out_dir)

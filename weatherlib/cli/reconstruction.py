@@ -12,26 +12,20 @@ import jax
 import numpy as np
 import xarray
 
-from weatherlib import data, task, training
+from weatherlib import data, training
 from weatherlib.cli import (
-    backbones,
+    coders,
     field_errors,
     files,
-    latent_weights,
-    models,
     pictures,
 )
 from weatherlib.cli import reconstruct as command
 from weatherlib.latent import autoencoder_predictor, codec, forecast_frames, ranges
-from weatherlib.latent import published as vision_names
-from weatherlib.latent.field_codec_config import FieldCodecConfig
 from weatherlib.plotting import draw_pairs, save_figure
 
 __all__ = [
-    "Coder",
     "Reconstructed",
     "frames_of",
-    "open_coder",
     "reconstruct",
     "write",
     "write_statistics",
@@ -42,43 +36,6 @@ _MOST_ROWS = 6
 _DAY = np.timedelta64(1, "D")
 
 Progress = Callable[[int, int, float], None]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Coder:
-    """An autoencoder and how fields reach it.
-
-    Attributes:
-      config: Its settings; the range of fields is not known of published weights.
-      params: By path.
-      task: Which fields.
-      mean: Of each variable, subtracted first; 0 for published weights.
-      stddev: What they are divided by; 1 for published weights.
-      is_published: Whether each variable and level is an image of its own.
-      source: Where it is from.
-      digest: SHA-256 of a checkpoint; empty else.
-    """
-
-    config: FieldCodecConfig
-    params: dict[str, Any]
-    task: task.TaskConfig
-    mean: xarray.Dataset
-    stddev: xarray.Dataset
-    is_published: bool
-    source: str
-    digest: str = ""
-
-    @property
-    def facts(self) -> list[tuple[str, str]]:
-        """What it is, as names and values."""
-        count = sum(np.size(leaf) for leaf in jax.tree.leaves(self.params))
-        made = codec.make(self.config)
-        return [
-            ("autoencoder", f"{self.source}, {self.config.vae_type}"),
-            ("parameters", f"{count:,}"),
-            ("latent", f"{made.latent_channels} channels"),
-            ("fields", ", ".join(self.task.target_variables)),
-        ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,118 +78,7 @@ class Frames:
             yield self.dataset.isel(time=slice(begin, begin + _AT_ONCE)).load()
 
 
-def open_coder(options: command.Options) -> Coder:
-    """Returns the autoencoder that somebody means.
-
-    Raises:
-      FileNotFoundError: There is none.
-      OSError: A file cannot be read.
-      ValueError: It is something else.
-    """
-    path = pathlib.Path(options.model)
-    if path.is_file() and path.suffix == ".npz":
-        if options.variables or options.levels or options.decoder:
-            raise ValueError(
-                "--variables, --levels and --decoder are for published weights; "
-                f"{path} knows its own"
-            )
-        return _of_checkpoint(path)
-    return _of_folder(options)
-
-
-def _of_checkpoint(path: pathlib.Path) -> Coder:
-    model = models.load_model(path)
-    config = model.model_config
-    if not isinstance(config, FieldCodecConfig):
-        raise ValueError(
-            f"{path}: a {model.family} model has no autoencoder of fields; "
-            "latent_autoencoder, latent_unet and latent_diffusion have"
-        )
-    statistics = models.find_statistics(model)
-    return Coder(
-        config=config,
-        params=model.params,
-        task=model.task_config,
-        mean=statistics.mean_by_level,
-        stddev=statistics.stddev_by_level,
-        is_published=False,
-        source=str(path),
-        digest=model.digest,
-    )
-
-
-def _of_folder(options: command.Options) -> Coder:
-    folder = backbones.find_folder(options.model, "MODEL")
-    if folder.is_file():
-        folder = folder.parent
-    config, params = latent_weights.complete(_settings(folder, options), 1)
-    wanted = codec.make(config)
-    lacking = [
-        m for m in jax.eval_shape(wanted.init, jax.random.key(0)) if m not in params
-    ]
-    if lacking:
-        raise ValueError(
-            f"{folder}: holds no decoder ({lacking[0]} is lacking); name one with "
-            "--decoder"
-        )
-    names = options.variables or ("2m_temperature",)
-    dataset = files.open_lazily(options.data)
-    on_levels = [n for n in names if n in dataset and "level" in dataset[n].dims]
-    levels = options.levels or (dataset["level"].values if on_levels else ())
-    neutral = dict.fromkeys(names)
-    return Coder(
-        config=config,
-        params=params,
-        task=task.TaskConfig(
-            input_variables=tuple(names),
-            target_variables=tuple(names),
-            forcing_variables=(),
-            pressure_levels=tuple(int(p) for p in levels),
-            input_duration="6h",
-        ),
-        mean=xarray.Dataset(dict.fromkeys(neutral, np.float32(0))),
-        stddev=xarray.Dataset(dict.fromkeys(neutral, np.float32(1))),
-        is_published=True,
-        source=str(folder),
-    )
-
-
-def _settings(folder: pathlib.Path, options: command.Options) -> FieldCodecConfig:
-    """Returns the settings of published weights, which their `config.json` tells."""
-    from weatherlib.weights import folders, vision, vision_sizes
-
-    file = folder / folders.CONFIG
-    held = folders.read_json(file) if file.is_file() else {}
-    if held.get("_class_name") == "AutoencoderKL" or not held:
-        return FieldCodecConfig(
-            vae_type="sd",
-            vae_pretrained_path=str(folder),
-            freeze_encoder=True,
-            freeze_decoder=True,
-            fill_up=options.fill_up,
-        )
-    sizes = vision.encoder_sizes_of_folder(folder)
-    kinds = vision_names.ENCODER_CLASSES.items()
-    name, kind = next((n, k) for n, k in kinds if sizes.layout in k.layouts)
-    decoder = options.decoder
-    if decoder is None and vision_sizes.is_representation(held):
-        decoder = str(folder)
-    inner = None
-    if decoder is not None and pathlib.Path(decoder).is_dir():
-        inner = vision.decoder_sizes_of_folder(decoder)
-    side = options.encoder_input_size or min(kind.input_size, sizes.image_size)
-    return FieldCodecConfig(
-        vae_type="rae",
-        rae_encoder_cls=name,
-        rae_encoder_config_path=str(folder),
-        rae_encoder_input_size=side,
-        rae_decoder_config_path="vit_mae-base" if inner is None else str(decoder),
-        rae_decoder_patch_size=16 if inner is None else inner.patch_size,
-        vae_pretrained_path=decoder or "",
-    )
-
-
-def frames_of(options: command.Options, coder: Coder) -> Frames:
+def frames_of(options: command.Options, coder: coders.Coder) -> Frames:
     """Returns the frames to reconstruct.
 
     Raises:
@@ -278,7 +124,7 @@ def _inside(dataset: xarray.Dataset, text: str) -> xarray.Dataset:
 
 
 def reconstruct(
-    coder: Coder, frames: Frames, *, progress: Progress | None = None
+    coder: coders.Coder, frames: Frames, *, progress: Progress | None = None
 ) -> Reconstructed:
     """Returns what comes back of frames.
 
@@ -324,7 +170,7 @@ def reconstruct(
 
 
 def _through(
-    coder: Coder, run: Callable[..., Any], part: xarray.Dataset
+    coder: coders.Coder, run: Callable[..., Any], part: xarray.Dataset
 ) -> tuple[xarray.Dataset, np.ndarray]:
     """Returns frames that came back, and their latent fields."""
     names = list(part)
@@ -348,7 +194,7 @@ def _through(
     return back[names] * stddev + mean, latents[:count]
 
 
-def _with_range(coder: Coder, frames: Frames) -> Coder:
+def _with_range(coder: coders.Coder, frames: Frames) -> coders.Coder:
     """Returns an autoencoder with a range: of the frames, for published weights.
 
     Raises:
@@ -382,7 +228,7 @@ def _counted(dataset: xarray.Dataset) -> xarray.Dataset:
 
 
 def write(
-    found: Reconstructed, coder: Coder, folder: pathlib.Path
+    found: Reconstructed, coder: coders.Coder, folder: pathlib.Path
 ) -> list[pathlib.Path]:
     """Writes errors and the picture, and returns their paths.
 

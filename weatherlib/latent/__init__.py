@@ -15,6 +15,7 @@ from weatherlib.latent.autoencoder_config import (
 from weatherlib.latent.codec_config import CodecConfig
 from weatherlib.latent.config import DecoderConfig, EncoderConfig
 from weatherlib.latent.direct_config import RAEConfig
+from weatherlib.latent.dit_config import DIT_SIZES, DiTConfig
 from weatherlib.latent.forecast_config import (
     LATENT_DIFFUSION,
     LATENT_UNET,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         RAEDecoder,
         RAEDiffusionWeather,
     )
+    from weatherlib.latent.dit import DiT, WideHeadDiT
     from weatherlib.latent.encoder import Encoder, PackedEncoder
     from weatherlib.latent.latent_diffusion import LatentDiffusion
     from weatherlib.latent.latent_unet import LatentUNet
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DECODERS",
+    "DIT_SIZES",
     "ENCODERS",
     "ENCODER_CLASSES",
     "LATENT_AUTOENCODER",
@@ -61,6 +64,8 @@ __all__ = [
     "CodecConfig",
     "Decoder",
     "DecoderConfig",
+    "DiT",
+    "DiTConfig",
     "DirectNetwork",
     "Encoder",
     "EncoderConfig",
@@ -83,11 +88,13 @@ __all__ = [
     "RepresentationAutoencoder",
     "Stage1DirectCheckPoint",
     "Stage1DirectConfig",
+    "WideHeadDiT",
 ]
 
 _LAZY = {
     "Codec": "codec",
     "Decoder": "decoder",
+    "DiT": "dit",
     "DirectNetwork": "direct",
     "Encoder": "encoder",
     "ExternalRepEncoder": "direct",
@@ -100,6 +107,7 @@ _LAZY = {
     "RAEDiffusionWeather": "direct",
     "RAEWrapper": "wrapper",
     "RepresentationAutoencoder": "representation",
+    "WideHeadDiT": "dit",
 }
 
 

@@ -27,8 +27,8 @@ __all__ = ["DiT", "WideHeadDiT"]
 _EPSILON = 1e-6
 _TIME_WIDTH = 256
 
-Told = Float[Array, "batch one channel"] | Float[Array, "batch token channel"]
-"""What a block is told: the same for all tokens, or something else for each."""
+Told = Float[Array, "batch place channel"]
+"""What a block is told: something for each token, or one thing for all."""
 
 
 class DiT(hk.Module):

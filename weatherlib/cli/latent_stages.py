@@ -95,12 +95,13 @@ def _direct_layers(model_config: stage_config.Stage1DirectConfig) -> tuple[str, 
     layers = ["in_adapter/*"]
     if not model_config.freeze_backbone:
         count = model_config.sizes.num_hidden_layers
-        layers.append(f"{ENCODER}/[!bn]*")
+        layers.append(f"{ENCODER}/[cmrp]*")  # Tokens, positions and patches.
         layers += [f"{ENCODER}/block_{i}/*" for i in range(count)]
-        layers.append(f"{ENCODER}/n*")
+        layers.append(f"{ENCODER}/[nh]*")
     count = model_config.decoder_num_hidden_layers
+    first = (f"{DECODER}/[ce]*", f"{DECODER}/positions")
     blocks = (f"{DECODER}/block_{i}/*" for i in range(count))
-    return (*layers, f"{DECODER}/[!bn]*", *blocks, f"{DECODER}/*")
+    return (*layers, *first, *blocks, f"{DECODER}/norm/*", f"{DECODER}/prediction/*")
 
 
 def _frozen_direct(model_config: stage_config.Stage1DirectConfig, module: str) -> bool:

@@ -26,11 +26,10 @@ and report.html about the training. An interrupted run is continued by the same 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -142,8 +141,7 @@ def parser() -> argparse.ArgumentParser:
     return found  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(NamedTuple):
     """What is trained on, and judged by.
 
     Attributes:

@@ -93,15 +93,26 @@ def _path_of(config: CodecConfig) -> pathlib.Path | None:
     if config.autoencoder is not None:
         return None
     name = config.vae_model_id
-    entry = hub.entries().get(name)
-    if entry is not None and hub.is_fetched(entry):
-        return hub.path_of(entry)
+    found = _fetched(name)
+    if found is not None:
+        return found
+    how = "name a folder as model.vae_pretrained_path"
+    if name in hub.entries():
+        how = f"run: weatherlib weights fetch {name} --yes; or {how}"
     raise FileNotFoundError(
         f"model.vae_model_id: the weights {name!r} are not on this machine, and none "
-        "are downloaded unasked; name a folder with config.json and "
-        "diffusion_pytorch_model.safetensors as model.vae_pretrained_path, or give "
-        "sizes as model.autoencoder to begin at random"
+        f"are downloaded unasked; {how}, with config.json and "
+        "diffusion_pytorch_model.safetensors, or give sizes as model.autoencoder to "
+        "begin at random"
     )
+
+
+def _fetched(name: str) -> pathlib.Path | None:
+    """Returns where published weights of a name lie; None where they do not."""
+    entry = hub.entries().get(name)
+    if entry is None or not hub.is_fetched(entry):
+        return None
+    return hub.path_of(entry)
 
 
 def _own_checkpoint(path: pathlib.Path) -> tuple[CodecConfig, Params]:
@@ -141,7 +152,8 @@ def _representation(config: _C) -> tuple[_C, Params]:
     """Returns settings and weights of a representation autoencoder."""
     from weatherlib.weights import vision as reader
 
-    folder = pathlib.Path(config.rae_encoder_config_path or "")
+    name = config.rae_encoder_config_path
+    folder = _fetched(name) or pathlib.Path(name)
     decoder = pathlib.Path(config.vae_pretrained_path or "")
     if config.vae_pretrained_path and not decoder.exists():
         raise FileNotFoundError(f"model.vae_pretrained_path: {decoder} does not exist")
@@ -155,13 +167,14 @@ def _representation(config: _C) -> tuple[_C, Params]:
         return config.replace(representation=held.representation), params
     params: Params = {}
     if config.representation is None:
-        if not (config.rae_encoder_config_path and folder.is_dir()):
+        if not (name and folder.is_dir()):
             raise FileNotFoundError(
-                "model.rae_encoder_config_path: there is no folder "
-                f"{config.rae_encoder_config_path!r} with weights of the encoder; "
-                "name one, or give sizes as model.representation to begin at random"
+                f"model.rae_encoder_config_path: there is no folder {name!r} with "
+                "weights of the encoder, and none are downloaded unasked; name one, or "
+                "an entry of weatherlib weights list that was fetched, such as "
+                "siglip2-base, or give sizes as model.representation to begin at random"
             )
-        made = codec.make(config)
+        made = codec.make(config.replace(rae_encoder_config_path=str(folder)))
         assert isinstance(made, codec.RepresentationCodec)
         config = config.replace(representation=made.sizes)
         params |= dict(reader.load_encoder(folder).params)

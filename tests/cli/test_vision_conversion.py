@@ -86,7 +86,7 @@ def test_what_is_wrong_with_a_folder_is_one_line(tmp_path, capsys):
     index = json.dumps({"weight_map": places})
     (shards / "model.safetensors.index.json").write_text(index)
     (shards / "model-1.safetensors").touch()
-    assert "1 of 2 shards are missing: model-2.safetensors" in said(shards)
+    assert "1 of 2 shards are missing: 'model-2.safetensors'" in said(shards)
     (shards / "model.safetensors.index.json").unlink()
     assert "no weights" in said(shards)
     assert _convert(source, tmp_path / "x.txt") == 2

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.latent import cases
+from tests.weights import torch_writer
 from weatherlib.weights import direct_parts, errors, flat, vision
 
 SIZES = cases.DECODER.replace(num_channels=4)
@@ -51,6 +52,21 @@ def test_a_layer_is_that_of_a_convolution_of_pytorch(tmp_path):
     )
     found = direct_parts.read(tmp_path, SIZES).params["in_adapter"]
     np.testing.assert_array_equal(found["w"], expected.astype(np.float32))
+
+
+def test_files_of_torch_are_read_in_their_place(tmp_path):
+    direct_parts.write(tmp_path, _params(), SIZES)
+    expected = direct_parts.read(tmp_path, SIZES).params
+    for path in list(direct_parts.find(tmp_path).values()):
+        arrays = {n: np.array(a) for n, a in flat.read(path).arrays.items()}
+        torch_writer.save(path.with_suffix(".pt"), arrays)
+        path.unlink()
+    found = direct_parts.read(tmp_path, SIZES)
+    assert {path.suffix for path in found.files} == {".pt"}
+    assert set(found.params) == set(expected)
+    for module, held in expected.items():
+        for name, array in held.items():
+            np.testing.assert_array_equal(found.params[module][name], array)
 
 
 def test_what_cannot_be_read_or_written_is_said(tmp_path):

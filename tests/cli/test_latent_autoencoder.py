@@ -222,7 +222,8 @@ def test_published_weights_see_each_variable_as_a_grey_image(folder, tmp_path):
     period = ["--period", "2020-01-02:2020-01-03"]
     assert _reconstruct(folder / "vae", folder, tmp_path, *words, *period) == 0
     said = json.loads((tmp_path / "reconstruction.json").read_text())
-    assert said["frames"] == 3
+    assert (said["frames"], said["first"]) == (3, "2020-01-02T00:00")
+    assert said["last"] == "2020-01-03T18:00"
     weather = toys.weather()["geopotential"].sel(level=850).isel(batch=0)
     fields = weather.values[[4, 8, 11]]
     low, high = fields.min(), fields.max()

@@ -88,7 +88,8 @@ def run(options: Options) -> None:
     paths = reconstruction.write(found, coder, folder)
     if options.latent_statistics is not None:
         paths.append(reconstruction.write_statistics(found, options.latent_statistics))
-    out.heading(f"Errors of {found.count} reconstructed frames")
+    span = f"{found.first} to {found.last} UTC".replace("T", " ")
+    out.heading(f"Errors of {found.count} reconstructed frames, {span}")
     out.table(*field_errors.table(found.errors))
     out.heading("Files")
     for path in paths:

@@ -45,6 +45,8 @@ class Reconstructed:
     Attributes:
       errors: As `FieldErrors.results`.
       count: Frames.
+      first: Time of the first, UTC.
+      last: Time of the last, UTC.
       original: One of them, all its variables.
       made: Its reconstruction.
       mean: Of each latent number, shape [channel, rows, columns].
@@ -53,6 +55,8 @@ class Reconstructed:
 
     errors: dict[str, dict[str, Any]]
     count: int
+    first: str
+    last: str
     original: xarray.Dataset
     made: xarray.Dataset
     mean: np.ndarray
@@ -162,6 +166,8 @@ def reconstruct(
     return Reconstructed(
         errors=errors.results(),
         count=done,
+        first=_stamp(frames.dataset["time"].values[0]),
+        last=_stamp(frames.dataset["time"].values[-1]),
         original=shown[0],
         made=shown[1],
         mean=mean.astype(np.float32),
@@ -222,6 +228,10 @@ def _with_range(coder: coders.Coder, frames: Frames) -> coders.Coder:
     return dataclasses.replace(coder, config=config)
 
 
+def _stamp(time: np.datetime64) -> str:
+    return str(np.datetime_as_string(time, unit="m"))
+
+
 def _counted(dataset: xarray.Dataset) -> xarray.Dataset:
     """Returns frames whose times are not told apart."""
     return dataset.drop_vars("time").rename(time="frame")
@@ -239,6 +249,8 @@ def write(
         "model": coder.source,
         "sha256": coder.digest,
         "frames": found.count,
+        "first": found.first,
+        "last": found.last,
         "weighting": "area",
         "variables": found.errors,
     }

@@ -38,6 +38,7 @@ jaxtyping.install_import_hook(
         "weatherlib.latent.codec",
         "weatherlib.latent.decoder",
         "weatherlib.latent.direct",
+        "weatherlib.latent.dit",
         "weatherlib.latent.encoder",
         "weatherlib.latent.forecast_network",
         "weatherlib.latent.layers",

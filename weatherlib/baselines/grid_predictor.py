@@ -36,7 +36,7 @@ class GridPredictor(predictor_base.Predictor):
 
     def __init__(
         self,
-        model_config: common.FrameModelConfig,
+        model_config: common.FrameSettings,
         network: Callable[..., jax.Array],
         task_config: TaskConfig | None = None,
     ) -> None:

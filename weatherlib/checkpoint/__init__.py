@@ -18,10 +18,13 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO, TypeVar
 
+import numpy as np
+
 from weatherlib.checkpoint import npz, schema
 from weatherlib.typing import PathLike
 
 __all__ = [
+    "digest",
     "dump",
     "file_sha256",
     "holds",
@@ -41,6 +44,21 @@ _FAMILIES = {
     "GraphCast": "model_config:mesh_size",
     "a residual CNN": "model_config:dilations:",
 }
+
+
+def digest(params: Mapping[str, Mapping[str, Any]]) -> str:
+    """Returns 16 hexadecimal digits that tell weights from others.
+
+    Args:
+      params: Haiku module path to parameter name to array, compared in float32.
+    """
+    found = hashlib.sha256()
+    for module in sorted(params):
+        for name in sorted(params[module]):
+            found.update(f"{module}/{name}".encode())
+            values = np.ascontiguousarray(params[module][name], np.float32)
+            found.update(values.tobytes())
+    return found.hexdigest()[:16]
 
 
 def dump(dest: BinaryIO, value: Any, extras: Mapping[str, Any] | None = None) -> None:

@@ -104,7 +104,7 @@ def _model(arrays: dict[str, np.ndarray]) -> str:
 
 
 def convert(out: console.Console, options: weights.Options) -> None:
-    """Writes the arrays of a file to another, and says what was done.
+    """Writes the arrays of a file or a folder to another, and says what was done.
 
     Raises:
       FileNotFoundError: There is no such file, or it was not fetched.
@@ -112,9 +112,16 @@ def convert(out: console.Console, options: weights.Options) -> None:
       ValueError: The options do not go together, or the file is of another kind, is
         damaged or would run something.
     """
+    from weatherlib.cli import vision_conversion
     from weatherlib.weights import climax_files, flat
 
     source = _source(str(options.name))
+    if vision_conversion.is_folder(source):
+        vision_conversion.convert(out, source, options)
+        return
+    if vision_conversion.is_own(source):
+        vision_conversion.export(out, source, options)
+        return
     target = _target(options, source)
     if _is_npz(source) and _export(out, source, target, options):
         return
@@ -158,7 +165,7 @@ def _source(name: str) -> pathlib.Path:
         return files.existing(name, "the file of weights")
     entry = hub.find(name)
     path = hub.path_of(entry)
-    if not hub.is_fetched(entry) or not path.is_file():
+    if not hub.is_fetched(entry):
         how = f"run: weatherlib weights fetch {name} --yes"
         raise FileNotFoundError(f"{name}: not here; {how}")
     return path

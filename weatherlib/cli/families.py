@@ -354,6 +354,13 @@ def _prediff(stage: str) -> Family:
     return getattr(prediff_families, stage)()
 
 
+def _latent_stage(stage: str) -> Family:
+    """Returns a stage of models on vision encoders."""
+    from weatherlib.cli import latent_stages
+
+    return getattr(latent_stages, stage)()
+
+
 def _latent(name: str) -> Family:
     """Returns a forecast model in a latent space."""
     from weatherlib.cli import latent_families
@@ -368,6 +375,8 @@ FAMILIES: dict[str, Callable[[], Family]] = {
     "prediff_autoencoder": functools.partial(_prediff, "autoencoder"),
     "prediff": functools.partial(_prediff, "denoiser"),
     "prediff_alignment": functools.partial(_prediff, "alignment"),
+    "latent_autoencoder": functools.partial(_latent_stage, "autoencoder"),
+    "stage1_direct": functools.partial(_latent_stage, "direct"),
     "latent_unet": functools.partial(_latent, "unet"),
     "latent_diffusion": functools.partial(_latent, "diffusion"),
     **_frame_models(),

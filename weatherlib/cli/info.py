@@ -2,10 +2,11 @@
 
 A weather file is listed with its grid, times, levels and variables; a checkpoint with
 its architecture, its variables, its licence and its hash; a file of torch or
-safetensors with its arrays, without running anything of it. Named together, they are
-compared, and every problem is listed with its remedy. Where the checkpoint stores the
-edges between grid and mesh that it was trained with, they are compared with those that
-this version finds.
+safetensors with its arrays, without running anything of it; a folder of a vision
+encoder or an autoencoder after comparing its weights with its config.json. Weather and
+checkpoint named together are compared, and every problem is listed with its remedy.
+Where the checkpoint stores the edges between grid and mesh that it was trained with,
+they are compared with those that this version finds.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ EXAMPLES = (
     "weatherlib info era5.nc",
     "weatherlib info era5.nc --checkpoint graphcast.npz",
     "weatherlib info 5.625deg.ckpt",
+    "weatherlib info dinov2_folder",
 )
 
 
@@ -41,7 +43,7 @@ class Options:
         None
     )
     """A weather file (.nc, .zarr, .grib), a checkpoint (.npz), or published weights
-    (.ckpt, .pt, .pth, .safetensors)."""
+    (.ckpt, .pt, .pth, .safetensors, or a folder with config.json)."""
 
     checkpoint: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """A checkpoint to compare the weather file with."""
@@ -55,7 +57,7 @@ def run(options: Options) -> None:
       OSError: A file is damaged.
       ValueError: A file is of another kind.
     """
-    from weatherlib.cli import conversion
+    from weatherlib.cli import conversion, vision_conversion
 
     path = options.path
     if path is None:
@@ -64,6 +66,10 @@ def run(options: Options) -> None:
         from weatherlib.cli import console
 
         conversion.describe(console.Console(), pathlib.Path(path))
+    elif options.checkpoint is None and vision_conversion.is_folder(pathlib.Path(path)):
+        from weatherlib.cli import console
+
+        vision_conversion.describe(console.Console(), pathlib.Path(path))
     elif pathlib.Path(path).suffix in _CHECKPOINT_SUFFIXES:
         if options.checkpoint is not None:
             raise ValueError(

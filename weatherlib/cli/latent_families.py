@@ -10,10 +10,10 @@ import numpy as np
 
 from weatherlib import stacking
 from weatherlib.cli import families, latent_weights, training_samples
-from weatherlib.latent import forecast_config, ranges
+from weatherlib.latent import field_codec_config, forecast_config, ranges
 from weatherlib.task import TaskConfig
 
-__all__ = ["diffusion", "unet"]
+__all__ = ["complete", "diffusion", "frozen", "unet"]
 
 _SAMPLES = 16  # Of which the size of latent fields is measured.
 
@@ -38,8 +38,8 @@ def unet() -> families.Family:
         save=families.saver(kind, forecast_config.LATENT_UNET),
         load=lambda path: _open(path, kind).params,
         read=lambda path: _open(path, kind),
-        complete=_complete,
-        frozen=_frozen,
+        complete=complete,
+        frozen=frozen,
         check_data=_check_data,
     )
 
@@ -64,8 +64,8 @@ def diffusion() -> families.Family:
         save=families.saver(kind, forecast_config.LATENT_DIFFUSION),
         load=lambda path: _open(path, kind).params,
         read=lambda path: _open(path, kind),
-        complete=_complete,
-        frozen=_frozen,
+        complete=complete,
+        frozen=frozen,
         check_data=_check_data,
         own_loss=True,
         is_generative=True,
@@ -78,7 +78,7 @@ def _open(path: pathlib.Path, kind: type) -> Any:
     return checkpoint.open_checkpoint(path, kind)
 
 
-def _frozen(model_config: forecast_config.LatentForecastConfig, module: str) -> bool:
+def frozen(model_config: field_codec_config.FieldCodecConfig, module: str) -> bool:
     """Returns whether the parameters of a module are never trained."""
     from weatherlib.latent import codec
 
@@ -86,7 +86,7 @@ def _frozen(model_config: forecast_config.LatentForecastConfig, module: str) -> 
 
 
 def _check_data(
-    model_config: forecast_config.LatentForecastConfig,
+    model_config: field_codec_config.FieldCodecConfig,
     task_config: TaskConfig,
     statistics: Any,
     dataset: Any,
@@ -105,10 +105,10 @@ def _check_data(
     )
 
 
-def _complete(
-    model_config: forecast_config.LatentForecastConfig,
+def complete(
+    model_config: field_codec_config.FieldCodecConfig,
     samples: training_samples.TrainingSamples,
-) -> tuple[forecast_config.LatentForecastConfig, dict[str, Any]]:
+) -> tuple[Any, dict[str, Any]]:
     """Returns a configuration with what weights and data say, and these weights.
 
     Raises:
@@ -130,7 +130,7 @@ def _complete(
 
 
 def _spread(
-    model_config: forecast_config.LatentForecastConfig,
+    model_config: field_codec_config.FieldCodecConfig,
     params: dict[str, Any],
     samples: training_samples.TrainingSamples,
 ) -> float:

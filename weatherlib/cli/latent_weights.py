@@ -144,8 +144,8 @@ def _own_checkpoint(path: pathlib.Path) -> tuple[CodecConfig, Params]:
     if held is None or not isinstance(sizes, CodecConfig):
         raise ValueError(
             f"model.vae_pretrained_path: {path} holds no autoencoder of frames but a "
-            f"model of the family {name!r}; give a checkpoint of latent_unet, of "
-            "latent_diffusion or of prediff_autoencoder, or published weights"
+            f"model of the family {name!r}; give a checkpoint of latent_autoencoder, "
+            "latent_unet, latent_diffusion or prediff_autoencoder, or published weights"
         )
     return sizes, lifting.part(held.params, *roots)
 

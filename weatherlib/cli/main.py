@@ -57,6 +57,10 @@ COMMANDS = {
         module="weatherlib.cli.plot",
         summary="Draw maps or an animation of a forecast or any weather file.",
     ),
+    "reconstruct": Command(
+        module="weatherlib.cli.reconstruct",
+        summary="Encode and decode weather, and say what an autoencoder keeps of it.",
+    ),
     "info": Command(
         module="weatherlib.cli.info",
         summary="Say what a checkpoint or a weather file contains, and if they fit.",

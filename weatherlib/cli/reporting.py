@@ -29,6 +29,7 @@ _OURS = (
     "inference",
     "compare_models",
     "nowcast",
+    "train_stage1_direct",
 )
 
 _debug: contextvars.ContextVar[bool] = contextvars.ContextVar(

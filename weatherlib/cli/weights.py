@@ -5,6 +5,8 @@
 torch and without running anything of it, and writes its arrays as safetensors, as npz,
 or as a checkpoint of weatherlib: of ClimaX, also for another grid or other variables,
 and with --family of the models on grids (convlstm, pixel_unet, ...) and of PreDiff.
+A folder of a vision encoder or an autoencoder becomes a folder (OUT without a suffix,
+--format npz or safetensors) or a file, and the autoencoder of a checkpoint a folder.
 Nothing is downloaded without --yes: without it, `fetch` says what would be, under which
 licence and where to. A download that broke off is continued by the same command, and
 its hash is checked before the file gets its name.
@@ -35,6 +37,8 @@ EXAMPLES = (
     "weatherlib weights convert convlstm.pt convlstm.npz --family convlstm "
     "--variables 2m_temperature geopotential_500",
     "weatherlib weights convert sevirlr_vae.pt vae.npz --format npz",
+    "weatherlib weights convert sd-vae-mse vae_npz --format npz",
+    "weatherlib weights convert runs/latent_autoencoder/checkpoint.npz vae_folder",
     "weatherlib weights convert earthformerunet.pt prediff.npz --family prediff "
     "--autoencoder vae.pt",
 )
@@ -58,7 +62,7 @@ class Options:
     output: Annotated[
         str | None, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")
     ] = None
-    """convert: the file to write."""
+    """convert: the file to write, or the folder, for folders."""
 
     family: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """list: those of one family only, such as graphcast. convert: which model the

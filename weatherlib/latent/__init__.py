@@ -7,9 +7,15 @@ configurations can be read without.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from weatherlib.latent.autoencoder_config import (
+    LATENT_AUTOENCODER,
+    LatentAutoencoderCheckPoint,
+    LatentAutoencoderConfig,
+)
 from weatherlib.latent.codec_config import CodecConfig
 from weatherlib.latent.config import DecoderConfig, EncoderConfig
 from weatherlib.latent.direct_config import RAEConfig
+from weatherlib.latent.dit_config import DIT_SIZES, DiTConfig
 from weatherlib.latent.forecast_config import (
     LATENT_DIFFUSION,
     LATENT_UNET,
@@ -19,8 +25,14 @@ from weatherlib.latent.forecast_config import (
     LatentUNetConfig,
 )
 from weatherlib.latent.published import DECODERS, ENCODER_CLASSES, ENCODERS
+from weatherlib.latent.stage_config import (
+    STAGE1_DIRECT,
+    Stage1DirectCheckPoint,
+    Stage1DirectConfig,
+)
 
 if TYPE_CHECKING:
+    from weatherlib.latent.autoencoder_predictor import LatentAutoencoder
     from weatherlib.latent.codec import Codec
     from weatherlib.latent.decoder import Decoder
     from weatherlib.latent.direct import (
@@ -29,6 +41,7 @@ if TYPE_CHECKING:
         RAEDecoder,
         RAEDiffusionWeather,
     )
+    from weatherlib.latent.dit import DiT, WideHeadDiT
     from weatherlib.latent.encoder import Encoder, PackedEncoder
     from weatherlib.latent.latent_diffusion import LatentDiffusion
     from weatherlib.latent.latent_unet import LatentUNet
@@ -40,18 +53,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DECODERS",
+    "DIT_SIZES",
     "ENCODERS",
     "ENCODER_CLASSES",
+    "LATENT_AUTOENCODER",
     "LATENT_DIFFUSION",
     "LATENT_UNET",
+    "STAGE1_DIRECT",
     "Codec",
     "CodecConfig",
     "Decoder",
     "DecoderConfig",
+    "DiT",
+    "DiTConfig",
     "DirectNetwork",
     "Encoder",
     "EncoderConfig",
     "ExternalRepEncoder",
+    "LatentAutoencoder",
+    "LatentAutoencoderCheckPoint",
+    "LatentAutoencoderConfig",
     "LatentDiffusion",
     "LatentDiffusionCheckPoint",
     "LatentDiffusionConfig",
@@ -65,14 +86,19 @@ __all__ = [
     "RAEDiffusionWeather",
     "RAEWrapper",
     "RepresentationAutoencoder",
+    "Stage1DirectCheckPoint",
+    "Stage1DirectConfig",
+    "WideHeadDiT",
 ]
 
 _LAZY = {
     "Codec": "codec",
     "Decoder": "decoder",
+    "DiT": "dit",
     "DirectNetwork": "direct",
     "Encoder": "encoder",
     "ExternalRepEncoder": "direct",
+    "LatentAutoencoder": "autoencoder_predictor",
     "LatentDiffusion": "latent_diffusion",
     "LatentStatistics": "representation",
     "LatentUNet": "latent_unet",
@@ -81,6 +107,7 @@ _LAZY = {
     "RAEDiffusionWeather": "direct",
     "RAEWrapper": "wrapper",
     "RepresentationAutoencoder": "representation",
+    "WideHeadDiT": "dit",
 }
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from weatherlib.latent import config as vision
 from weatherlib.latent import layers, representation, wrapper
 from weatherlib.latent.codec_config import CodecConfig
-from weatherlib.nn import autoencoder, lifting, tiling
+from weatherlib.nn import autoencoder, gaussians, lifting, tiling
 from weatherlib.nn import autoencoder_config as convolutional
 from weatherlib.typing import PyTree
 
@@ -194,6 +194,16 @@ class ConvolutionCodec(Codec):
         key: Array | None = None,
     ) -> Float[Array, "batch latent rows columns"]:
         """Returns latent fields; see `Codec.encode`."""
+        return self.scaled(self.distribution(params, images), key)
+
+    def distribution(
+        self, params: PyTree, images: Float[Array, "batch channel lat lon"]
+    ) -> gaussians.DiagonalGaussian:
+        """Returns what frames are encoded to, channels last and not scaled.
+
+        Raises:
+          ValueError: As for `encode`.
+        """
         _check_channels(images, self.channels, "frames")
         self.latent_size((images.shape[2], images.shape[3]))
         params = self._used(params, images.dtype)
@@ -205,8 +215,13 @@ class ConvolutionCodec(Codec):
             colours = jnp.broadcast_to(images, shape)
         last = jnp.moveaxis(colours, 1, -1)
         last = tiling.pad_to_multiple(last, self.sizes.reduction)
-        found = self._network.encode(params, last)
-        latents = found.mode() if key is None else found.draw(key)
+        return self._network.encode(params, last)
+
+    def scaled(
+        self, distribution: gaussians.DiagonalGaussian, key: Array | None = None
+    ) -> Float[Array, "batch latent rows columns"]:
+        """Returns latent fields of a distribution: drawn, or without a key its mode."""
+        latents = distribution.mode() if key is None else distribution.draw(key)
         shift = jnp.asarray(self.sizes.shift_factor, latents.dtype)
         scaled = (latents - shift) * jnp.asarray(self._scale, latents.dtype)
         return jnp.moveaxis(scaled, -1, 1)

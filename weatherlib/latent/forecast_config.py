@@ -9,7 +9,8 @@ from typing import Any, Literal
 from weatherlib import config
 from weatherlib.diffusion.config import DiffusionConfig
 from weatherlib.diffusion.sampler_config import SamplerConfig
-from weatherlib.latent.codec_config import CodecConfig
+from weatherlib.latent.dit_config import DiTConfig
+from weatherlib.latent.field_codec_config import FieldCodecConfig
 from weatherlib.task import TaskConfig
 
 __all__ = [
@@ -27,22 +28,12 @@ LATENT_DIFFUSION = "latent_diffusion"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LatentForecastConfig(CodecConfig):
+class LatentForecastConfig(FieldCodecConfig):
     """What forecast models of several frames in a latent space have in common.
 
     Attributes:
-      resolution: Grid spacing the weights were trained for, degrees. 0 accepts any.
       input_length: Past frames that are read.
       output_length: Frames that one call predicts.
-      normalization: How fields reach the range of images. "minmax", for the
-        autoencoder of Stable Diffusion and reconstruction: the lowest and highest
-        values of the training period, by variable and level, become -1 and 1.
-        "standard": fields with mean 0 and standard deviation 1 are taken as they are.
-      lowest: These lowest values, in standard deviations from the mean, which training
-        finds: variables by name, with their levels.
-      highest: The highest ones, likewise.
-      range_margin: How far beyond -1 and 1 the fields that a forecast starts from may
-        lie; further ones are an error, and none are clipped.
       base_channels: Channels of the U-Net at the full latent resolution; each halving
         doubles them.
       depth: Its halvings. Latent fields are filled up with their last row and column
@@ -53,13 +44,8 @@ class LatentForecastConfig(CodecConfig):
       ValueError: A size is out of range.
     """
 
-    resolution: float = 0.0
     input_length: int = 12
     output_length: int = 4
-    normalization: Literal["minmax", "standard"] = "minmax"
-    lowest: tuple[float, ...] = ()
-    highest: tuple[float, ...] = ()
-    range_margin: float = 0.5
     base_channels: int = 128
     depth: int = 3
     groups: int = 8
@@ -75,33 +61,11 @@ class LatentForecastConfig(CodecConfig):
         ):
             if self[name] < 1:
                 raise ValueError(f"{name} must be at least 1, found {self[name]!r}")
-        for name in ("resolution", "range_margin"):
-            if not self[name] >= 0:
-                raise ValueError(f"{name} must not be negative, found {self[name]!r}")
-        if self.normalization not in ("minmax", "standard"):
-            raise ValueError(
-                f"normalization {self.normalization!r} is neither minmax nor standard"
-            )
         if self.base_channels % self.groups:
             raise ValueError(
                 f"base_channels must be a multiple of the {self.groups} groups, found "
                 f"{self.base_channels!r}"
             )
-        self._check_range()
-
-    def _check_range(self) -> None:
-        low, high = self.lowest, self.highest
-        if len(low) != len(high) or (low and len(low) != self.channels):
-            raise ValueError(
-                "lowest and highest need a number for each of the "
-                f"{self.channels} channels, found {len(low)} and {len(high)}"
-            )
-        for first, last in zip(low, high):
-            if not (math.isfinite(first) and math.isfinite(last) and first <= last):
-                raise ValueError(
-                    f"lowest and highest must be finite and in order, found {first!r} "
-                    f"and {last!r}"
-                )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,7 +108,10 @@ class LatentDiffusionConfig(LatentForecastConfig):
     Attributes:
       freeze_encoder: See above.
       freeze_decoder: See above.
-      denoiser: The network; "unet" is one that is told the step of noise in each block.
+      denoiser: The network; "unet" is one that is told the step of noise in each block,
+        "dit" a transformer likewise, "dh_dit" one with a wide head, for latent fields
+        of many channels.
+      dit: Sizes of these transformers; `latent.DIT_SIZES` has published ones.
       diffusion: Noise, what is predicted about it, and how errors count.
       sampler: How forecasts are drawn, if not asked otherwise.
       reconstruction_weight: Of the mean squared error of reconstructed target frames,
@@ -154,7 +121,8 @@ class LatentDiffusionConfig(LatentForecastConfig):
 
     freeze_encoder: bool | None = True
     freeze_decoder: bool = True
-    denoiser: Literal["unet"] = "unet"
+    denoiser: Literal["unet", "dit", "dh_dit"] = "unet"
+    dit: DiTConfig = dataclasses.field(default_factory=DiTConfig)
     diffusion: DiffusionConfig = dataclasses.field(default_factory=DiffusionConfig)
     sampler: SamplerConfig = dataclasses.field(
         default_factory=lambda: SamplerConfig(kind="ddim")

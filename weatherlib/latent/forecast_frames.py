@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from weatherlib import predictor_base, stacking, xarray_jax
 from weatherlib.data_utils import check_call
 from weatherlib.latent import ranges
+from weatherlib.latent.field_codec_config import FieldCodecConfig
 from weatherlib.latent.forecast_config import LatentForecastConfig
 from weatherlib.task import TaskConfig
 
@@ -71,7 +72,7 @@ def check(
 
 
 def read(
-    dataset: xr.Dataset, config: LatentForecastConfig, *, is_start: bool = False
+    dataset: xr.Dataset, config: FieldCodecConfig, *, is_start: bool = False
 ) -> Float[Array, "batch time channel lat lon"]:
     """Returns the variables of a dataset, sorted by name, in the range of images.
 
@@ -105,7 +106,7 @@ def read(
 def write(
     frames: Float[Array, "*sample batch time channel lat lon"],
     template: xr.Dataset,
-    config: LatentForecastConfig,
+    config: FieldCodecConfig,
 ) -> Any:
     """Returns frames in the range of images as a template's variables, in its dtypes.
 

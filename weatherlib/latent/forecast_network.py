@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
+from weatherlib.latent import dit
 from weatherlib.latent.codec import Codec
 from weatherlib.latent.forecast_config import (
     LatentDiffusionConfig,
@@ -111,8 +112,10 @@ class TimeUNet(hk.Module):
 
 def make_denoiser(config: LatentDiffusionConfig, *, remat: bool = False) -> Denoiser:
     """Returns the network that `config.denoiser` names, in a Haiku transformation."""
-    makers = {"unet": TimeUNet}
-    return makers[config.denoiser](config, remat=remat)
+    if config.denoiser == "unet":
+        return TimeUNet(config, remat=remat)
+    kind = {"dit": dit.DiT, "dh_dit": dit.WideHeadDiT}[config.denoiser]
+    return kind(config.dit, remat=remat)
 
 
 def encode_frames(

@@ -9,13 +9,13 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from weatherlib.latent.forecast_config import LatentForecastConfig
+from weatherlib.latent.field_codec_config import FieldCodecConfig
 
 __all__ = ["middle_and_half", "require_data", "require_near"]
 
 
 def middle_and_half(
-    config: LatentForecastConfig,
+    config: FieldCodecConfig,
 ) -> tuple[Float[np.ndarray, " channel"], Float[np.ndarray, " channel"]]:
     """Returns what is subtracted from normalised fields, and what they are divided by.
 
@@ -37,7 +37,7 @@ def middle_and_half(
 def require_near(
     values: Float[np.ndarray, "*place channel"],
     labels: Sequence[str],
-    config: LatentForecastConfig,
+    config: FieldCodecConfig,
 ) -> None:
     """Makes sure that fields in the range of images are not far outside of it.
 
@@ -65,7 +65,7 @@ def require_near(
 
 def require_data(
     dataset: xr.Dataset,
-    config: LatentForecastConfig,
+    config: FieldCodecConfig,
     names: Sequence[str],
     mean: xr.Dataset,
     stddev: xr.Dataset,

@@ -17,6 +17,7 @@ from weatherlib.plotting.nowcasts import (
     save_nowcast_animation,
     vil_colormap,
 )
+from weatherlib.plotting.pairs import draw_pairs
 from weatherlib.plotting.profiles import draw_section, draw_spectra, zonal_spectrum
 from weatherlib.plotting.projections import NAMES as PROJECTIONS
 from weatherlib.plotting.scorecards import draw_scorecard
@@ -34,6 +35,7 @@ __all__ = [
     "draw_map",
     "draw_nowcast",
     "draw_nowcast_scores",
+    "draw_pairs",
     "draw_plume",
     "draw_radial_spectra",
     "draw_score_curves",

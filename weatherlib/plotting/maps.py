@@ -25,6 +25,7 @@ __all__ = [
     "draw_field",
     "draw_leads",
     "draw_map",
+    "on_grid_of",
     "save_figure",
 ]
 
@@ -163,7 +164,7 @@ def draw_comparison(
     Raises:
       ValueError: As `draw_field`, or the two lie on different grids.
     """
-    prediction = _on_grid_of(target, prediction)
+    prediction = on_grid_of(target, prediction)
     style = styles.find(target)
     shown = [style.show(f, difference=False) for f in (target, prediction)]
     error = style.show(prediction - target, difference=True)
@@ -328,10 +329,14 @@ def _grid_step(width: float, height: float) -> float:
     return 60.0
 
 
-def _on_grid_of(
+def on_grid_of(
     target: xarray.DataArray, prediction: xarray.DataArray
 ) -> xarray.DataArray:
-    """Returns the prediction with the rows and columns in the target's order."""
+    """Returns the prediction with the rows and columns in the target's order.
+
+    Raises:
+      ValueError: The two lie on different grids.
+    """
     for name in ("lat", "lon"):
         if not (name in target.coords and name in prediction.coords):
             raise ValueError(f"a comparison needs coordinate {name!r} in both fields")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -24,6 +23,8 @@ __all__ = [
     "open_denoiser",
     "published",
 ]
+
+digest = checkpoint.digest
 
 _TITLES = {
     stage_config.PREDIFF_AUTOENCODER: "the autoencoder (stage 1)",
@@ -78,17 +79,6 @@ def published(architecture: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """
     roots = _PUBLISHED[architecture]
     return {m: v for m, v in params.items() if m.split("/")[0] in roots}
-
-
-def digest(params: Mapping[str, Mapping[str, Any]]) -> str:
-    """Returns 16 hexadecimal digits that tell weights from others."""
-    found = hashlib.sha256()
-    for module in sorted(params):
-        for name in sorted(params[module]):
-            found.update(f"{module}/{name}".encode())
-            values = np.ascontiguousarray(params[module][name], np.float32)
-            found.update(values.tobytes())
-    return found.hexdigest()[:16]
 
 
 def latent_spread(

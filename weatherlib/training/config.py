@@ -48,6 +48,7 @@ _NO_DECAY = (
     "*time_embed*",
     "*token_embed*",
     "*/embeddings",
+    "*/positions",
 )
 
 

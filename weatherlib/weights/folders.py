@@ -18,7 +18,7 @@ __all__ = ["ModelFolder", "read", "read_json", "write"]
 
 CONFIG = "config.json"
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
-_ENDINGS = (".safetensors", ".fp16.safetensors", ".bin")
+_ENDINGS = (".safetensors", ".fp16.safetensors", ".npz", ".bin")
 _LARGEST_JSON = 2**26
 
 
@@ -44,7 +44,7 @@ def read(
 ) -> ModelFolder:
     """Returns what a folder holds, without torch and without running anything of it.
 
-    Safetensors come before torch files, and whole files before shards.
+    Safetensors come before npz, npz before torch files, and whole files before shards.
 
     Args:
       path: The folder.
@@ -142,14 +142,16 @@ def write(
     arrays: Mapping[str, np.ndarray],
     *,
     stem: str = STEMS[0],
+    format: flat.Format = "safetensors",
 ) -> None:
-    """Writes a folder that other programs read: weights first, then `config.json`.
+    """Writes a folder of a model: weights first, then `config.json`.
 
     Args:
       path: The folder, which is made. Files of these names are replaced.
       config: What to say in `config.json`.
       arrays: By published name.
       stem: Name of the file of weights, without ending.
+      format: Of that file; other programs read safetensors.
 
     Raises:
       ValueError: An array or a name cannot be stored.
@@ -158,12 +160,8 @@ def write(
     path = pathlib.Path(path)
     path.mkdir(parents=True, exist_ok=True)
     text = json.dumps(config, indent=2, sort_keys=True)
-    flat.write(
-        path / f"{stem}.safetensors",
-        arrays,
-        format="safetensors",
-        metadata={"format": "pt"},
-    )
+    metadata = {"format": "pt"} if format == "safetensors" else None
+    flat.write(path / f"{stem}.{format}", arrays, format=format, metadata=metadata)
     partial = path / f"{CONFIG}.partial"
     partial.write_text(f"{text}\n", encoding="utf8")
     partial.replace(path / CONFIG)

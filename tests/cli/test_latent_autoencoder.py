@@ -1,11 +1,13 @@
 """Autoencoders of fields from training to what they keep of weather."""
 
+import dataclasses
 import functools
 import json
 
 import haiku as hk
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 import xarray
 import yaml
@@ -14,7 +16,14 @@ from tests.latent import codecs
 from tests.training import toys
 from weatherlib import config as config_lib
 from weatherlib import latent, task, training, xarray_jax
-from weatherlib.cli import families, main, models
+from weatherlib.cli import (
+    coders,
+    families,
+    main,
+    models,
+    reconstruct,
+    reconstruction,
+)
 from weatherlib.latent import autoencoder_predictor, codec
 from weatherlib.weights import autoencoder_kl, vision
 
@@ -115,6 +124,39 @@ def test_errors_are_those_of_fields_through_the_codec(folder, tmp_path):
         np.testing.assert_allclose(kept["mean"], latents.mean(0), atol=1e-4)
         assert kept["var"].shape == latents.shape[1:]
     assert set(vision.load_statistics(statistics)) == {"mean", "scale"}
+
+
+def test_the_course_of_the_day_is_taken_away_and_put_back(folder):
+    options = reconstruct.Options(
+        model=str(folder / "run" / "checkpoint.npz"), data=str(folder / "weather.nc")
+    )
+    coder = coders.open_coder(options)
+    frames = reconstruction.frames_of(options, coder)
+    plain = reconstruction.reconstruct(coder, frames)
+    # Another world, whose days have a course: 300 Pa up and down.
+    kept = frames.dataset.load()
+    field = kept[toys.PRESSURE]
+    wave = np.zeros((1, 3, field.sizes["lat"], field.sizes["lon"]), np.float32)
+    wave[:, 1] = 300
+    climatology = xarray.Dataset(
+        {toys.PRESSURE: (("year_wave", "day_wave", "lat", "lon"), wave)},
+        coords={"lat": field["lat"], "lon": field["lon"]},
+        attrs={"years": 0, "days": 1},
+    )
+    stamps = pd.DatetimeIndex(kept["time"].values)
+    turned = (stamps.hour.values / 24)[:, np.newaxis] + field["lon"].values / 360
+    course = 300 * np.sin(2 * np.pi * turned).astype(np.float32)
+    moved = field + xarray.DataArray(course, dims=("time", "lon"))
+    frames.dataset = kept.assign({toys.PRESSURE: moved.transpose(*field.dims)})
+    coder = dataclasses.replace(coder, climatology=climatology)
+    again = reconstruction.reconstruct(coder, frames)
+    for name, values in plain.errors.items():
+        assert again.errors[name]["rmse"] == pytest.approx(values["rmse"], rel=1e-3)
+    gone = again.made[toys.PRESSURE] - plain.made[toys.PRESSURE]
+    middle = len(frames) // 2
+    np.testing.assert_allclose(
+        gone.transpose(..., "lon"), np.broadcast_to(course[middle], gone.shape), atol=1
+    )
 
 
 def test_what_is_frozen_stays_to_the_last_bit_and_the_rest_does_not(folder):

@@ -33,6 +33,8 @@ class Coder:
       is_published: Whether each variable and level is an image of its own.
       source: Where it is from.
       digest: SHA-256 of a checkpoint; empty else.
+      climatology: Waves of day and year that are taken away first; None where there are
+        none.
     """
 
     config: FieldCodecConfig
@@ -43,6 +45,7 @@ class Coder:
     is_published: bool
     source: str
     digest: str = ""
+    climatology: xarray.Dataset | None = None
 
     @property
     def facts(self) -> list[tuple[str, str]]:
@@ -94,6 +97,7 @@ def _of_checkpoint(path: pathlib.Path) -> Coder:
         is_published=False,
         source=str(path),
         digest=model.digest,
+        climatology=statistics.climatology,
     )
 
 

@@ -88,7 +88,7 @@ def run(options: Options) -> None:
     paths = reconstruction.write(found, coder, folder)
     if options.latent_statistics is not None:
         paths.append(reconstruction.write_statistics(found, options.latent_statistics))
-    span = f"{found.first} to {found.last} UTC".replace("T", " ")
+    span = f"{found.first} to {found.last}".replace("T", " ") + " UTC"
     out.heading(f"Errors of {found.count} reconstructed frames, {span}")
     out.table(*field_errors.table(found.errors))
     out.heading("Files")

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import xarray
 
-from weatherlib import data, training
+from weatherlib import data, data_utils, training
 from weatherlib.cli import (
     coders,
     field_errors,
@@ -20,6 +20,7 @@ from weatherlib.cli import (
     pictures,
 )
 from weatherlib.cli import reconstruct as command
+from weatherlib.data_utils import harmonics
 from weatherlib.latent import autoencoder_predictor, codec, forecast_frames, ranges
 from weatherlib.plotting import draw_pairs, save_figure
 
@@ -181,7 +182,8 @@ def _through(
     """Returns frames that came back, and their latent fields."""
     names = list(part)
     mean, stddev = (d[names].astype(np.float32) for d in (coder.mean, coder.stddev))
-    normal = ((part - mean) / stddev).expand_dims("batch").astype(np.float32)
+    apart = _departures(coder, part)
+    normal = ((part - apart - mean) / stddev).expand_dims("batch").astype(np.float32)
     pixels = forecast_frames.read(normal, coder.config)[0]
     shape = pixels.shape
     if coder.is_published:
@@ -197,7 +199,21 @@ def _through(
     frames = made[:count].reshape(shape)[np.newaxis]
     back = forecast_frames.write(jax.numpy.asarray(frames), normal, coder.config)
     back = training.Placement().fetch(back).isel(batch=0)
-    return back[names] * stddev + mean, latents[:count]
+    return back[names] * stddev + mean + apart, latents[:count]
+
+
+def _departures(coder: coders.Coder, part: xarray.Dataset) -> xarray.Dataset:
+    """Returns what is taken away before frames are normalised, and put back at the end.
+
+    Zero where the autoencoder was trained on fields with their course of day and year.
+    """
+    apart = xarray.zeros_like(part)
+    if coder.climatology is None:
+        return apart
+    when = xarray.Dataset(coords={"datetime": part["time"], "lon": part["lon"]})
+    data_utils.add_derived_vars(when)
+    waves = when.assign(apart)
+    return harmonics.remove(waves, coder.climatology, sign=1)[list(part)]
 
 
 def _with_range(coder: coders.Coder, frames: Frames) -> coders.Coder:
@@ -208,9 +224,9 @@ def _with_range(coder: coders.Coder, frames: Frames) -> coders.Coder:
     """
     if not coder.is_published:
         for part in frames.parts():
-            ranges.require_data(
-                part, coder.config, list(part), coder.mean, coder.stddev
-            )
+            names = [str(name) for name in part]
+            left = part - _departures(coder, part)
+            ranges.require_data(left, coder.config, names, coder.mean, coder.stddev)
         return coder
     low: dict[str, np.ndarray] = {}
     high: dict[str, np.ndarray] = {}

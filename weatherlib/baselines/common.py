@@ -16,26 +16,32 @@ class FrameSettings(Protocol):
     @property
     def resolution(self) -> float:
         """Grid spacing the weights were trained for, degrees. 0 accepts any."""
+        ...
 
     @property
     def input_length(self) -> int:
         """Past frames that are read."""
+        ...
 
     @property
     def output_length(self) -> int:
         """Frames that one call predicts."""
+        ...
 
     @property
     def edges(self) -> str:
         """As for `find_edges`."""
+        ...
 
     @property
     def predicts(self) -> str:
         """Either "state" or "change"."""
+        ...
 
     @property
     def area_weighted_loss(self) -> bool:
         """Whether the loss counts rows by their area, and levels by their pressure."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -364,9 +364,12 @@ class Run:
 
     def _first_params(self, params: Any) -> Any:
         """Returns the parameters of files in place of fresh ones."""
+        init = self.settings.init_from
+        # A path became a configuration when the settings were made.
+        assert not isinstance(init, str)
         begin = functools.partial(
             starting.begin,
-            self.settings.init_from,
+            init,
             self.family,
             held=self._held,
             fixed=self._fixed,

@@ -29,7 +29,7 @@ def middle_and_half(
             "lowest and highest are not known; training finds them, or set "
             "normalization to standard"
         )
-    low, high = np.float64(config.lowest), np.float64(config.highest)
+    low, high = (np.asarray(x, np.float64) for x in (config.lowest, config.highest))
     half = (high - low) / 2
     return (low + high) / 2, np.where(half > 0, half, 1.0)
 

@@ -65,6 +65,8 @@ def _convolutional(config: _C) -> tuple[_C, Params]:
         raise FileNotFoundError(f"{label} does not exist")
     if path.suffix == ".npz":
         held, params = _own_checkpoint(path)
+        if held.autoencoder is None:
+            raise ValueError(f"{label}: holds an RAE; set vae_type to rae")
         sizes = held.autoencoder
         if held.scale_factor is not None and config.scale_factor is None:
             config = config.replace(scale_factor=held.scale_factor)

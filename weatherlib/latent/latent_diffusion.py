@@ -137,8 +137,9 @@ class LatentDiffusion(predictor_base.Predictor):
         kept = jax.lax.stop_gradient(params)
         condition = forecast_network.encode_frames(self._codec, kept, past)
         wanted = forecast_network.encode_frames(self._codec, kept, future, of_latents)
+        wanted = wanted.astype(jnp.float32)
         t = losses.draw_timesteps(of_steps, batch, self._schedule)
-        noise = jax.random.normal(of_noise, wanted.shape, wanted.dtype)
+        noise = jax.random.normal(of_noise, wanted.shape)
         found = self._denoising_loss(params, condition, wanted, t, noise)
         loss = jnp.broadcast_to(found.loss, (batch,))
         parts = {"simple": jnp.broadcast_to(found.simple, (batch,))}
@@ -169,13 +170,21 @@ class LatentDiffusion(predictor_base.Predictor):
 
         return lifting.cast(lifting.lifted(init), dtype)
 
-    def _denoise(self, params: PyTree, noisy: Array, condition: Array, t: Array) -> Any:
+    def _denoise(
+        self, params: PyTree, noisy: Array, condition: Array, t: Array
+    ) -> Array:
+        """Returns what the network predicts, in the dtype of the noisy fields.
+
+        It computes in that of the condition, while samples stay float32.
+        """
+
         def run(*given: Array) -> Array:
             network = forecast_network.make_denoiser(self._config, remat=self._remat)
             return network(*given)
 
         apply = hk.without_apply_rng(hk.transform(run)).apply
-        return apply(params, noisy, condition, t)
+        found = apply(params, noisy.astype(condition.dtype), condition, t)
+        return found.astype(noisy.dtype)
 
     def _denoising_loss(
         self, params: PyTree, condition: Array, wanted: Array, t: Array, noise: Array
@@ -207,16 +216,18 @@ class LatentDiffusion(predictor_base.Predictor):
         size = (past.shape[3], past.shape[4])
 
         def denoise(noisy: Array, t: Array) -> Array:
-            return self._denoise(params, noisy.astype(given.dtype), given, t)
+            return self._denoise(params, noisy, given, t)
 
         def some(first: Array) -> Array:
             of_members = sampling.member_keys(key, first, at_once)
             keys = jnp.concatenate(
                 [sampling.member_keys(one, 0, batch) for one in of_members]
             )
-            start = sampling.first_noise(keys, shape, given.dtype)
-            found = sampling.sample(sampler, denoise, start, keys)
-            return forecast_network.to_frames(self._codec, params, found.x, size)
+            start = sampling.first_noise(keys, shape)
+            latents = sampling.sample(sampler, denoise, start, keys).x
+            return forecast_network.to_frames(
+                self._codec, params, latents.astype(given.dtype), size
+            )
 
         firsts = jnp.arange(0, count, at_once)
         if len(firsts) == 1:

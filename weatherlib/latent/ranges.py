@@ -105,8 +105,8 @@ def require_data(
 
 
 _HELP = (
-    "check the units of the data, train with them, or set range_margin (no values are "
-    "clipped)"
+    "check the data and their units, or train with a longer period or a wider "
+    "range_margin (no values are clipped)"
 )
 
 

@@ -10,11 +10,19 @@ import numpy as np
 
 from weatherlib import stacking
 from weatherlib.cli import families, latent_weights, training_samples
-from weatherlib.latent import field_codec_config, forecast_config, ranges
+from weatherlib.latent import (
+    autoencoder_config,
+    field_codec_config,
+    forecast_config,
+    ranges,
+)
 from weatherlib.task import TaskConfig
 
 __all__ = ["complete", "diffusion", "frozen", "unet"]
 
+_OfFrames = (
+    forecast_config.LatentForecastConfig | autoencoder_config.LatentAutoencoderConfig
+)
 _SAMPLES = 16  # Of which the size of latent fields is measured.
 
 
@@ -106,7 +114,7 @@ def _check_data(
 
 
 def complete(
-    model_config: field_codec_config.FieldCodecConfig,
+    model_config: _OfFrames,
     samples: training_samples.TrainingSamples,
 ) -> tuple[Any, dict[str, Any]]:
     """Returns a configuration with what weights and data say, and these weights.
@@ -130,7 +138,7 @@ def complete(
 
 
 def _spread(
-    model_config: field_codec_config.FieldCodecConfig,
+    model_config: _OfFrames,
     params: dict[str, Any],
     samples: training_samples.TrainingSamples,
 ) -> float:

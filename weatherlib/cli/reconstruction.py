@@ -209,7 +209,7 @@ def _with_range(coder: coders.Coder, frames: Frames) -> coders.Coder:
     if not coder.is_published:
         for part in frames.parts():
             ranges.require_data(
-                part, coder.config, list(part), coder.mean, coder.stddev
+                part, coder.config, [*map(str, part)], coder.mean, coder.stddev
             )
         return coder
     low: dict[str, np.ndarray] = {}

@@ -219,8 +219,8 @@ def _largest(gradients):
 @pytest.mark.parametrize(
     ("kind", "part"),
     [
-        ("sd", "decoder"),
-        pytest.param("sd", "encoder", marks=pytest.mark.slow),
+        pytest.param("sd", "decoder", marks=pytest.mark.slow),
+        ("sd", "encoder"),
         pytest.param("rae", "decoder", marks=pytest.mark.slow),
         pytest.param("rae", "encoder", marks=pytest.mark.slow),
     ],
@@ -259,6 +259,7 @@ def test_noise_is_for_training_alone():
     assert calm()[0] == pytest.approx(plain, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_published_weights_see_each_variable_as_a_grey_image(folder, tmp_path):
     words = ["--variables", "geopotential", "--levels", "850", "--frames", "3"]
     period = ["--period", "2020-01-02:2020-01-03"]

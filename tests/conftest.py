@@ -15,6 +15,18 @@ hypothesis.settings.load_profile("weatherlib")
 gc.set_threshold(50_000, 20, 50)
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
+REPEATS = pathlib.Path(__file__).parent / "repeats.txt"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks cases slow that repeat what faster ones show."""
+    lines = REPEATS.read_text(encoding="utf8").splitlines()
+    repeats = {f"tests/{line}" for line in lines if not line.startswith("#")}
+    for item in items:
+        if item.nodeid in repeats:
+            item.add_marker(pytest.mark.slow)
+
 
 # Only array code: a user's mistake should meet our own message first, not this one.
 jaxtyping.install_import_hook(

@@ -251,6 +251,7 @@ def test_size_counts_in_place_of_squares():
     assert loss == pytest.approx(float(parts["l1"].mean()), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_noise_is_for_training_alone():
     config = _config(freeze_decoder=True, noise_tau=1.0)
     calm = _compiled(config, is_training=False)

@@ -43,7 +43,7 @@ def _settings(folder, name, model):
                 "input_duration": "12h",
             },
             "train": {"end": "2020-01-10"},
-            "validation": {"start": "2020-01-10"} if name == "diffusion" else None,
+            "validation": None,
         },
         "model": model,
         "optimizer": {"weight_decay": 0.1, "ema": 0.5},

@@ -53,6 +53,7 @@ def test_the_help_of_a_command_explains_each_option_with_examples(name, capsys):
             "path",
             "output",
             "forecasts",
+            "model",
             "models",
             "action",
             "name",

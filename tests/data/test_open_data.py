@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from weatherlib import data, variables
+from weatherlib.data import open_data
 
 pytest.importorskip("pyproj")
 eccodes = pytest.importorskip("eccodes")
@@ -110,7 +111,13 @@ def test_the_latest_analysis_comes_with_the_one_before(tmp_path):
     assert "CC BY 4.0" in opened.attrs["licence"]
 
 
-def test_what_is_there_is_not_fetched_again(tmp_path):
+@pytest.fixture
+def few_levels(monkeypatch):
+    # Most of the time goes into reading what each message holds.
+    monkeypatch.setattr(open_data, "_LEVELS", (850, 500))
+
+
+def test_what_is_there_is_not_fetched_again(tmp_path, few_levels):
     client = _Client()
     data.open_latest_analysis("2026-01-15T06", folder=tmp_path, client=client)
     assert len(client.requests) == 4
@@ -124,7 +131,7 @@ def test_what_is_there_is_not_fetched_again(tmp_path):
     ]
 
 
-def test_it_is_named_wherever_a_file_is(tmp_path, monkeypatch):
+def test_it_is_named_wherever_a_file_is(tmp_path, monkeypatch, few_levels):
     monkeypatch.setattr("pooch.os_cache", lambda project: tmp_path / project)
     client = _Client()
     opened = data.open_dataset("ecmwf-open-data:", client=client)
@@ -136,7 +143,7 @@ def test_it_is_named_wherever_a_file_is(tmp_path, monkeypatch):
         data.open_dataset("ecmwf-open-data:yesterday", client=client)
 
 
-def test_times_are_understood_and_checked(tmp_path):
+def test_times_are_understood_and_checked(tmp_path, few_levels):
     client = _Client()
     client.newest = datetime.datetime(
         2026, 1, 15, 13, tzinfo=datetime.timezone(datetime.timedelta(hours=1))

@@ -86,8 +86,15 @@ def test_frames_at_once_do_not_matter(kind):
         np.testing.assert_allclose(other, found[0], atol=2e-5)
 
 
-@pytest.mark.parametrize("freeze_encoder", [False, True])
-@pytest.mark.parametrize("freeze_decoder", [False, True])
+@pytest.mark.parametrize(
+    ("freeze_encoder", "freeze_decoder"),
+    [
+        (False, False),
+        (True, True),
+        pytest.param(True, False, marks=pytest.mark.slow),
+        pytest.param(False, True, marks=pytest.mark.slow),
+    ],
+)
 def test_gradients_of_frozen_parts_are_exactly_zero(freeze_encoder, freeze_decoder):
     frozen = {"freeze_encoder": freeze_encoder, "freeze_decoder": freeze_decoder}
     _check_gradients("sd", frozen | {"autoencoder": TINY})

@@ -36,22 +36,19 @@ import numpy as np
 import xarray
 
 from weatherlib import data, evaluation, plotting
+from weatherlib.baselines import registry
 from weatherlib.cli import (
     comparing,
     comparison_plan,
     console,
-    families,
     files,
     reporting,
     score_pictures,
 )
 
 REFERENCES = ("persistence", "climatology", "ridge")
-# Made for other tasks than a few frames of one grid, or among the references anyway.
-LEFT_OUT = (
-    "graphcast", "climax", "persistence", "climatology",
-    "prediff_autoencoder", "prediff", "prediff_alignment",
-)  # fmt: skip
+# Others need weights, autoencoders or settings first; they are compared where named.
+COMPARED = ("residual_cnn", *registry.MODELS)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
         usage="compare_models.py --data SOURCE [options]",
     )
     add = found.add_argument
-    known = ", ".join(name for name in families.FAMILIES if name not in LEFT_OUT)
+    known = ", ".join(COMPARED)
     add("--data", required=True, metavar="SOURCE", help="anything weatherlib opens")
     add("--models", nargs="+", metavar="NAME", help=f"default: all of {known}")
     add("--budget", default="1000", help="updates of each, or a time such as 5min")
@@ -135,9 +132,8 @@ def compare(words: Sequence[str]) -> None:
     if args.one:
         comparing.measure(args.one, request, plan, args.output / args.one)
         return
-    every = [name for name in families.FAMILIES if name not in LEFT_OUT]
     files.writable_folder(args.output)
-    folders = {name: args.output / name for name in args.models or every}
+    folders = {name: args.output / name for name in args.models or COMPARED}
     done = {
         name: comparing.keep_request(name, request, plan, folder)
         for name, folder in folders.items()

@@ -11,7 +11,7 @@ import pytest
 import xarray
 
 from tests.training import toys
-from weatherlib.cli import comparing, comparison_plan, settings
+from weatherlib.cli import comparing, comparison_plan, families, settings
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "compare_models.py"
 TINY = ("--set", "residual_cnn.width=4", "--set", "residual_cnn.dilations=[1]")
@@ -114,11 +114,19 @@ def test_forecasts_start_from_times_that_were_not_trained_on(finished):
     assert len(set(pd.DatetimeIndex(starts).hour)) > 1
 
 
+def test_all_are_models_of_the_same_task(example):
+    assert set(example.COMPARED) <= set(families.FAMILIES)
+    apart = set(families.FAMILIES) - set(example.COMPARED)
+    assert {"graphcast", "prediff", "latent_unet", "persistence"} <= apart
+    for name in example.COMPARED:
+        family = families.FAMILIES[name]()
+        assert family.forecasts and not family.is_generative
+
+
 def test_a_failed_model_is_named_and_the_others_are_compared(
     example, finished, folder, capsys, monkeypatch
 ):
     monkeypatch.setattr(example.subprocess, "call", lambda command: 2)
-    monkeypatch.setattr(example, "LEFT_OUT", ())
     words = _words(folder)
     place = words.index("lr")
     words.insert(place + 1, "graphcast")

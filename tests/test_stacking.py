@@ -154,3 +154,19 @@ def test_other_dimensions_can_be_preserved():
     variable = make()["zonal"].variable
     stacked = stacking.variable_to_stacked(variable, {"sample": 5}, ("lat", "sample"))
     assert stacked.sizes == {"lat": 3, "sample": 5, "channels": 2 * 2 * 3 * 4}
+
+
+def test_members_become_a_first_dimension_and_dtypes_follow_the_template():
+    template = make(2, 1, 2, 3, 4).map(lambda a: a.astype(np.float32))
+    template = template.drop_vars([n for n in template if template[n].ndim < 4])
+    frames = stacking.variables_to_frames(template, sorted(template), template.sizes)
+    several = jnp.stack([frames, 2 * frames]).astype(jnp.bfloat16)
+    found = stacking.members_to_variables(several, template)
+    alone = stacking.members_to_variables(2 * frames, template)
+    for name in template:
+        assert found[name].dims == ("sample", *template[name].dims)
+        assert alone[name].dims == template[name].dims
+        assert found[name].dtype == np.float32
+        second = xarray_jax.unwrap_data(found[name])[1]
+        expected = xarray_jax.unwrap_data(alone[name])
+        np.testing.assert_allclose(second, expected, rtol=0.02, atol=0.02)

@@ -26,6 +26,7 @@ __all__ = [
     "frames_to_variables",
     "lat_lon_to_leading_axes",
     "level_count",
+    "members_to_variables",
     "plan_channels",
     "restore_leading_axes",
     "stack",
@@ -354,6 +355,31 @@ def frames_to_variables(frames: jax.Array, template: xr.Dataset) -> Any:
         start = stop
     make: Any = type(template)
     return make(found)
+
+
+def members_to_variables(frames: jax.Array, template: xr.Dataset) -> xr.Dataset:
+    """Returns frames with or without members as variables, in the template's dtype.
+
+    Args:
+      frames: Shape [[sample,] batch, time, lat, lon, channel].
+      template: As for `frames_to_variables`. Where its variables have several dtypes,
+        that of the frames stays.
+
+    Returns:
+      The variables, with a first dimension `sample` where there are members.
+    """
+    dtypes = {template[name].dtype for name in template}
+    if len(dtypes) == 1:
+        frames = frames.astype(dtypes.pop())
+    if frames.ndim == len(_FRAME_DIMS):
+        return frames_to_variables(frames, template)
+    members = [frames_to_variables(member, template) for member in frames]
+    found = {}
+    for name in members[0]:
+        data = jnp.stack([xarray_jax.unwrap_data(member[name]) for member in members])
+        like = members[0][name]
+        found[name] = xarray_jax.DataArray(data, like.coords, ("sample", *like.dims))
+    return xr.Dataset(found)
 
 
 def level_count(variable: xr.DataArray) -> int:

@@ -164,18 +164,7 @@ def write(
       clip: Whether to keep values inside the range.
     """
     values = from_unit(frames, value_range, clip=clip)
-    dtypes = {template[name].dtype for name in template}
-    if len(dtypes) == 1:
-        values = values.astype(dtypes.pop())
-    if frames.ndim == 5:
-        return stacking.frames_to_variables(values, template)
-    members = [stacking.frames_to_variables(member, template) for member in values]
-    found = {}
-    for name in members[0]:
-        data = jnp.stack([xarray_jax.unwrap_data(member[name]) for member in members])
-        like = members[0][name]
-        found[name] = xarray_jax.DataArray(data, like.coords, ("sample", *like.dims))
-    return xr.Dataset(found)
+    return stacking.members_to_variables(values, template)
 
 
 def losses_of(

@@ -11,6 +11,9 @@ MINOR = $(shell $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -c \
 	'import sys; print("3%d" % sys.version_info[1])')
 CONSTRAINTS = constraints/py$(MINOR).txt
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# A path rather than an import hook: so Python started in the folder that holds a clone
+# named weatherlib imports the package and not that folder.
+EDITABLE = --config-settings editable_mode=compat --editable
 WORKERS ?= 2
 
 .PHONY: help forecast test test-all test-fast test-matrix test-published lint types \
@@ -28,16 +31,16 @@ $(BIN)/python:
 # One stamp per set of packages: nothing is installed again until a list changes.
 $(VENV)/.installed-core: setup.py constraints/*.txt | $(BIN)/python
 	@echo "Installing weatherlib (about 700 MB, a minute or two)"
-	@$(PIP) --constraint $(CONSTRAINTS) --editable .
+	@$(PIP) --constraint $(CONSTRAINTS) $(EDITABLE) .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed-core
 	@echo "Installing the test tools"
-	@$(PIP) --constraint $(CONSTRAINTS) --editable '.[dev,sim,grib,train,cluster,cloud]'
+	@$(PIP) --constraint $(CONSTRAINTS) $(EDITABLE) '.[dev,sim,grib,train,cluster,cloud]'
 	@touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed-dev
-	@$(PIP) --constraint $(CONSTRAINTS) --editable '.[docs]'
+	@$(PIP) --constraint $(CONSTRAINTS) $(EDITABLE) '.[docs]'
 	@touch $@
 
 forecast: $(VENV)/.installed-core ## Make a ten-day forecast with the bundled model.

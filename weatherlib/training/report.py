@@ -154,7 +154,8 @@ def _line(
     panel: Any, x: Sequence[Any], y: Sequence[Any], label: str, **how: Any
 ) -> None:
     if len(x):
-        panel.plot(x, y, label=label, linewidth=1.4, **{"markersize": 3, **how})
+        how = {"markersize": 3, "marker": "o" if len(x) < 10 else None, **how}
+        panel.plot(x, y, label=label, linewidth=1.4, **how)
 
 
 def _scale(panel: Any) -> str:

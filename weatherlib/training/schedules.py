@@ -44,7 +44,8 @@ def make_schedule(
     warmup = warmup_updates(schedule, updates_per_epoch)
     if warmup > updates:
         raise ValueError(
-            f"schedule: a warm-up of {warmup} updates does not fit into {updates}"
+            f"schedule: a warm-up of {warmup} updates does not fit into {updates}; "
+            "make warmup of that stage's schedule shorter or its steps more"
         )
     decay = schedule.decay or max(updates - warmup, 1)
     fall = {

@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from weatherlib import host_memory
+
 __all__ = ["HEAD", "add_options", "compare", "names", "serve"]
 
 HEAD = f"{'':<38}" + "".join(
@@ -34,6 +36,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds what all such comparisons are asked with."""
     parser.add_argument("--steps", type=int, default=5, help="timed steps of each")
     parser.add_argument("--torch-python", default=sys.executable, metavar="PATH")
+    parser.add_argument(
+        "--keep-freed",
+        choices=("ours", "both", "none"),
+        default="ours",
+        help="who keeps freed memory between steps, as the command weatherlib does",
+    )
     parser.add_argument("--worker", help=argparse.SUPPRESS)
 
 
@@ -70,6 +78,8 @@ def compare(
             output = str(pathlib.Path(folder, f"{name}.npy"))
             python = options.torch_python if name == TORCH else sys.executable
             given = {**job, "name": name, "output": output}
+            keepers = {"ours": (OURS,), "both": (OURS, TORCH), "none": ()}
+            given["keeps_freed"] = name in keepers[options.keep_freed]
             workers[name] = _start(module, python, given)
             results[name] = {"steps": [], **_ask(workers[name], "")}
         for _ in range(options.steps):
@@ -141,6 +151,8 @@ def serve(
     threads = job.get("threads")
     if threads:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    if job["keeps_freed"]:
+        host_memory.keep_freed()
     prepare = makers[job["name"]](job)
     # Making the weights takes more for a while than keeping them.
     with contextlib.suppress(OSError):
@@ -149,7 +161,9 @@ def serve(
     started = time.perf_counter()
     step = prepare()
     seconds = time.perf_counter() - started
+    host_memory.release_unused()
     results = [step()]
+    host_memory.release_unused()
     _answer(compile=seconds)
     for line in sys.stdin:
         if line == "end\n":

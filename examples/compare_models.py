@@ -35,7 +35,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray
 
-from weatherlib import data, evaluation, plotting
+from weatherlib import data, evaluation, host_memory, plotting
 from weatherlib.baselines import registry
 from weatherlib.cli import (
     comparing,
@@ -232,4 +232,5 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    host_memory.keep_freed()
     sys.exit(main())

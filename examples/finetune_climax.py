@@ -23,7 +23,7 @@ from collections.abc import Sequence
 import pandas as pd
 import xarray
 
-from weatherlib import data, training
+from weatherlib import data, host_memory, training
 from weatherlib.cli import console, main, runs, settings
 from weatherlib.data_utils import times
 
@@ -167,4 +167,5 @@ def compare(words: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    host_memory.keep_freed()
     compare()

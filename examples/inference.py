@@ -32,7 +32,13 @@ import matplotlib.colors
 import numpy as np
 import xarray
 
-from weatherlib import graphcast, predictor_base, xarray_jax, xarray_tree
+from weatherlib import (
+    graphcast,
+    host_memory,
+    predictor_base,
+    xarray_jax,
+    xarray_tree,
+)
 from weatherlib.cli import info, models, pictures, predict, reporting
 from weatherlib.plotting import maps, sheets, styles
 
@@ -468,4 +474,5 @@ def _draw(variable: str, level: int) -> pictures.StepDrawer:
 
 
 if __name__ == "__main__":
+    host_memory.keep_freed()
     sys.exit(main())

@@ -31,7 +31,7 @@ from typing import Any
 import jax
 
 from weatherlib import config as configs
-from weatherlib import evaluation, training
+from weatherlib import evaluation, host_memory, training
 from weatherlib.cli import (
     console,
     files,
@@ -338,4 +338,5 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    host_memory.keep_freed()
     sys.exit(main())

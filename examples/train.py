@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from weatherlib import training
+from weatherlib import host_memory, training
 from weatherlib.cli import console, runs, settings
 
 
@@ -30,6 +30,7 @@ def main(words: Sequence[str]) -> training.Result:
 
 
 if __name__ == "__main__":
+    host_memory.keep_freed()
     if len(sys.argv) < 2:
         sys.exit("usage: python examples/train.py CONFIG.yaml [key=value ...]")
     main(sys.argv[1:])

@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from weatherlib import config as configs
-from weatherlib import data, training
+from weatherlib import data, host_memory, training
 from weatherlib.cli import (
     backbones,
     console,
@@ -396,4 +396,5 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    host_memory.keep_freed()
     sys.exit(main())

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import weatherlib
+from weatherlib import host_memory
 from weatherlib.cli import reporting
 
 __all__ = ["COMMANDS", "Command", "main"]
@@ -122,6 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
       0 on success, 2 where the user can put it right, 130 after Ctrl-C.
     """
+    if argv is None:
+        host_memory.keep_freed()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     if debug:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from weatherlib import host_memory
 from weatherlib.rollout import guard
 from weatherlib.rollout.layout import Layout
 
@@ -162,6 +163,7 @@ def compile_chunk(traced: Any, precision: str | None) -> Chunk:
     began = time.perf_counter()
     with matmul_precision(precision):
         compiled = traced.lower().compile()
+    host_memory.release_unused()
     return Chunk(
         call=compiled,
         compile_seconds=time.perf_counter() - began,

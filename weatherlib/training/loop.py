@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from weatherlib import host_memory
 from weatherlib.training import faults, inspection, lock
 from weatherlib.training.checkpoints import Checkpoints
 from weatherlib.training.distributed_watch import LostWorkerError
@@ -194,6 +195,7 @@ class Trainer:
         watch: faults.Watch,
     ) -> TrainState:
         """Runs the updates of a stage that are left."""
+        host_memory.release_unused()
         loss = stage.loss or self._objective.loss
         update = Update(
             loss,
@@ -214,6 +216,7 @@ class Trainer:
                 state, numbers = update(state, batch)
                 if update.traces > traces:
                     jax.block_until_ready(numbers)
+                    host_memory.release_unused()
                     window.leave_out(progress.step + 1)
                 progress.step += 1
                 progress.batches = iterator.state
@@ -326,6 +329,7 @@ class Trainer:
         assert self._validate is not None
         began = time.perf_counter()
         found = dict(self._validate(state.best_params, state.model_state))
+        host_memory.release_unused()
         metric = float(found["metric"])
         better = progress.best is None or (
             metric < progress.best - self._settings.min_change

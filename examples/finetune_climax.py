@@ -18,13 +18,15 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+import sys
 from collections.abc import Sequence
 
 import pandas as pd
 import xarray
 
 from weatherlib import data, host_memory, training
-from weatherlib.cli import console, main, runs, settings
+from weatherlib.cli import console, reporting, runs, settings
+from weatherlib.cli import main as commands
 from weatherlib.data_utils import times
 
 CONFIGS = pathlib.Path(__file__).parent / "configs"
@@ -33,7 +35,7 @@ VARIABLES = ("geopotential", "temperature", "2m_temperature", "10m_u_component_o
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
     """Returns what the command line says."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = reporting.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("archive", help="file or folder that weatherlib opens")
     parser.add_argument("--output", type=pathlib.Path, default="runs/climax_example")
     parser.add_argument("--train-end", default="2002-01-01")
@@ -135,13 +137,12 @@ def table(scores: dict[str, xarray.Dataset]) -> str:
 
 
 def _run(*words: object) -> None:
-    if main.main([str(word) for word in words]):
-        raise SystemExit(1)
+    if code := commands.main([str(word) for word in words]):
+        raise SystemExit(code)
 
 
-def compare(words: Sequence[str] | None = None) -> None:
+def compare(args: argparse.Namespace) -> None:
     """Trains the three networks and prints the table."""
-    args = parse(words)
     longest = f"stages.0.steps={args.pretrain_steps}"
     pretrained = train(
         "climax_pretrain.yaml", args, args.output / "pretrained", longest
@@ -166,6 +167,11 @@ def compare(words: Sequence[str] | None = None) -> None:
     print(f"\n{text}\n{args.output}/table.txt")
 
 
+def main(words: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 2 after an error that a user can put right."""
+    return reporting.run_reported(lambda: compare(parse(words)))
+
+
 if __name__ == "__main__":
     host_memory.keep_freed()
-    compare()
+    sys.exit(main())

@@ -13,12 +13,11 @@ import sys
 from collections.abc import Sequence
 
 from weatherlib import host_memory, training
-from weatherlib.cli import console, runs, settings
+from weatherlib.cli import console, reporting, runs, settings
 
 
-def main(words: Sequence[str]) -> training.Result:
+def train(path: str, *changes: str) -> training.Result:
     """Trains and returns what it came to."""
-    path, *changes = words
     config = settings.read(training.TrainConfig, path, changes)
     config.output.mkdir(parents=True, exist_ok=True)
     out = console.Console()
@@ -29,8 +28,15 @@ def main(words: Sequence[str]) -> training.Result:
     return result
 
 
+def main(words: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 2 after an error that a user can put right."""
+    given = sys.argv[1:] if words is None else list(words)
+    if not given or given[0] in ("-h", "--help"):
+        print("usage: python examples/train.py CONFIG.yaml [key=value ...]")
+        return 0 if given else 2
+    return reporting.run_reported(lambda: train(*given) and None)
+
+
 if __name__ == "__main__":
     host_memory.keep_freed()
-    if len(sys.argv) < 2:
-        sys.exit("usage: python examples/train.py CONFIG.yaml [key=value ...]")
-    main(sys.argv[1:])
+    sys.exit(main())

@@ -1,3 +1,4 @@
+import logging
 import warnings
 
 import numpy as np
@@ -83,3 +84,18 @@ def test_warnings_are_one_line(capsys):
     assert capsys.readouterr().err == (
         "weatherlib: warning: temperature is outside its bounds\n"
     )
+
+
+def test_what_is_logged_several_times_is_said_once(capsys):
+    logger = logging.getLogger("weatherlib.some.module")
+
+    def work():
+        for hours in (6, 6, 12):
+            logger.warning("lead time %d h", hours)
+
+    assert reporting.run_reported(work) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "weatherlib: warning: lead time 6 h",
+        "weatherlib: warning: lead time 12 h",
+    ]
+    assert not logging.getLogger("weatherlib").handlers

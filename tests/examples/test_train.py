@@ -48,7 +48,7 @@ def folder(tmp_path_factory):
     spec = importlib.util.spec_from_file_location("train", _EXAMPLES / "train.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    result = module.main([str(folder / "train.yaml"), "seed=1"])
+    result = module.train(str(folder / "train.yaml"), "seed=1")
     assert result.step == 30
     return folder
 

@@ -9,11 +9,13 @@ this package is addressed to the user, one from inside another package is not.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import contextvars
+import logging
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import NoReturn, TextIO
 
@@ -28,7 +30,9 @@ _OURS = (
     "benchmarks",
     "inference",
     "compare_models",
+    "finetune_climax",
     "nowcast",
+    "train",
     "train_stage1_direct",
 )
 
@@ -70,7 +74,7 @@ def run_reported(work: Callable[[], None], *, debug: bool = False) -> int:
     """
     token = _debug.set(debug)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _shown_log():
             warnings.showwarning = _show_warning
             work()
     except (Exception, KeyboardInterrupt) as error:
@@ -141,3 +145,30 @@ def _show_warning(
     """Prints a warning as one line without the place in our code."""
     del category, filename, lineno, line
     print(f"weatherlib: warning: {message}", file=file or sys.stderr)
+
+
+@contextlib.contextmanager
+def _shown_log() -> Generator[None, None, None]:
+    """Prints what the package logs as warnings are printed, each text once."""
+    handler = _Once()
+    logger = logging.getLogger("weatherlib")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Once(logging.Handler):
+    """Prints each message once: what is traced several times warns several times."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints the message of a record, unless it was printed before."""
+        message = record.getMessage()
+        if message not in self._said:
+            self._said.add(message)
+            print(f"weatherlib: warning: {message}", file=sys.stderr)

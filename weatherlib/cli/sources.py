@@ -71,7 +71,10 @@ def _with_lead(model: models.Model, options: Options) -> models.Model:
     if options.time_step is not None:
         raise ValueError("give one of --lead and --time-step, not both")
     if not lead > pd.Timedelta(0):
-        raise ValueError(f"--lead must be a positive length of time, found {lead}")
+        raise ValueError(
+            "--lead must be a positive length of time such as 72h, "
+            f"found {options.lead}"
+        )
     if not families.FAMILIES[model.family]().any_lead(model.model_config):
         raise ValueError(
             f"--lead: this {model.family} model has one length of step, "

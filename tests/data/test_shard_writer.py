@@ -289,6 +289,29 @@ def test_any_archive_with_levels_is_cut_too(tmp_path):
         )
 
 
+def test_a_simulated_archive_has_a_batch_of_one_and_its_dates_beside(tmp_path):
+    dates = pd.date_range("2001-01-01", "2001-01-03", freq="6h")
+    values = np.random.default_rng(0).random((1, len(dates), 3, 4), np.float32)
+    dataset = xarray.Dataset(
+        {"2m_temperature": (("batch", "time", "lat", "lon"), values)},
+        {
+            "time": dates - dates[0],
+            "datetime": (("batch", "time"), dates.values[np.newaxis]),
+            "lat": LAT,
+            "lon": LON,
+        },
+    )
+    dataset.to_netcdf(tmp_path / "one.nc")
+    source = shard_sources.open_source(tmp_path / "one.nc")
+    field = source.fields["2m_temperature"]
+    np.testing.assert_array_equal(field["time"].values, dates.values)
+    np.testing.assert_array_equal(field.values, values[0])
+    assert source.step == pd.Timedelta("6h")
+    xarray.concat([dataset, dataset], "batch").to_netcdf(tmp_path / "two.nc")
+    with pytest.raises(ValueError, match="holds 2 batch members"):
+        shard_sources.open_source(tmp_path / "two.nc")
+
+
 def test_a_folder_whose_name_has_the_level_gives_that_field(archive, tmp_path):
     folder = tmp_path / "wb" / "geopotential_500"
     folder.mkdir(parents=True)

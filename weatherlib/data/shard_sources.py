@@ -72,7 +72,8 @@ def open_source(
     if _is_by_variable(folder):
         parts = _by_variable(folder, variables)
     else:
-        parts = _of_dataset(opening.open_dataset(source), str(source), variables)
+        dataset = _with_dates(opening.open_dataset(source), str(source))
+        parts = _of_dataset(dataset, str(source), variables)
     first = next(iter(parts.values()))
     fields: dict[str, xarray.DataArray] = {}
     constants: dict[str, np.ndarray] = {}
@@ -154,6 +155,25 @@ def _variable(folder: pathlib.Path) -> xarray.DataArray:
 
 def _is_on_one_level(array: xarray.DataArray, match: re.Match[str] | None) -> bool:
     return match is not None and array.sizes.get("level") == 1
+
+
+def _with_dates(dataset: xarray.Dataset, source: str) -> xarray.Dataset:
+    """Returns the frames of the only member, with the dates of `datetime` as time.
+
+    Raises:
+      ValueError: There are several members.
+    """
+    if dataset.sizes.get("batch", 1) != 1:
+        raise ValueError(
+            f"{source}: holds {dataset.sizes['batch']} batch members; shards are made "
+            "of one, choose it first"
+        )
+    if "datetime" in dataset.coords:
+        dates = times.valid_times(dataset)
+        dataset = dataset.drop_vars("datetime").assign_coords(
+            time=("time", dates.values.reshape(-1))
+        )
+    return dataset.squeeze("batch", drop=True) if "batch" in dataset.dims else dataset
 
 
 def _of_dataset(

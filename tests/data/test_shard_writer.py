@@ -287,6 +287,8 @@ def test_any_archive_with_levels_is_cut_too(tmp_path):
         np.testing.assert_array_equal(
             shard["temperature_850"][:, 0], values[366:731, 0]
         )
+    with pytest.raises(ValueError, match="folders of shards; give one of .*val"):
+        data.open_dataset(tmp_path / "out")
 
 
 def test_a_simulated_archive_has_a_batch_of_one_and_its_dates_beside(tmp_path):

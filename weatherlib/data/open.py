@@ -201,9 +201,17 @@ def _open_folder(folder: pathlib.Path, options: _Options) -> xarray.Dataset:
             # WeatherBench 1 has constants here or one folder below, as variables are.
             parts |= _open_each(below, options)
         return archive.combine(parts, options.overlap)
+    splits = [path for path in _folders(folder) if shards.find_shards(path)]
+    if splits:
+        names = ", ".join(str(path) for path in splits)
+        raise ValueError(f"{folder}: holds folders of shards; give one of {names}")
     raise ValueError(
         f"{folder}: not NetCDF, Zarr or GRIB; it is {sniff.describe(folder)}"
     )
+
+
+def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir())
 
 
 def _files(folder: pathlib.Path, depth: str) -> list[str]:

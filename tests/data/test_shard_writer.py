@@ -287,7 +287,7 @@ def test_any_archive_with_levels_is_cut_too(tmp_path):
         np.testing.assert_array_equal(
             shard["temperature_850"][:, 0], values[366:731, 0]
         )
-    with pytest.raises(ValueError, match="folders of shards; give one of .*val"):
+    with pytest.raises(ValueError, match="folders of shards; give one of"):
         data.open_dataset(tmp_path / "out")
 
 

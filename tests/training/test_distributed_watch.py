@@ -8,7 +8,7 @@ import pytest
 
 from weatherlib.training import distributed_watch as watch
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @contextlib.contextmanager

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import time
 
 __all__ = ["keep_freed", "release_unused"]
 
 # Of malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 _NEVER = 2**31 - 1
+_MOMENT = 0.05  # Seconds.
 
 _kept: list[ctypes.CDLL] = []
 
@@ -50,9 +52,11 @@ def release_unused() -> None:
     """Returns to the system what is free just now, if it is kept otherwise.
 
     Right after something was compiled, and after the first step: what these leave is
-    scattered, and the large block of the next step does not fit between it.
+    scattered, and the large block of the next step does not fit between it. Waits a
+    moment, since JAX frees the block of a step just after its results are there.
 
     Source: malloc_trim(3).
     """
     for library in _kept:
+        time.sleep(_MOMENT)
         library.malloc_trim(0)

@@ -43,6 +43,11 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS[:2])
     parser.add_argument("--steps", type=int, default=5, help="timed steps of each")
+    parser.add_argument(
+        "--keep-freed",
+        action="store_true",
+        help="ours keep freed memory between steps, as the command weatherlib does",
+    )
     parser.add_argument("--reference", type=pathlib.Path, metavar="DIR")
     parser.add_argument("--reference-python", default=sys.executable, metavar="PATH")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -69,6 +74,8 @@ def _start(name: str, options: argparse.Namespace) -> subprocess.Popen:
     reference = name == "reference"
     command = [options.reference_python if reference else sys.executable, __file__]
     command += ["--worker", name, "--config", options.config, "--dtype", options.dtype]
+    if options.keep_freed and not reference:
+        command.append("--keep-freed")
     if reference:
         command += ["--reference", str(options.reference)]
     # Memory is shared by the processes, so none may take all of it.
@@ -121,6 +128,12 @@ def _print_table(results: dict[str, dict[str, Any]], base: str) -> None:
 
 def _serve(options: argparse.Namespace) -> None:
     """Compiles one variant, then runs a step for each line that is read."""
+    release = _no_release
+    if options.keep_freed:
+        from weatherlib import host_memory
+
+        host_memory.keep_freed()
+        release = host_memory.release_unused
     step, before = _make_step(options)
     import jax
 
@@ -128,7 +141,9 @@ def _serve(options: argparse.Namespace) -> None:
     traced, arguments = step()
     compiled = traced.lower().compile()
     seconds = time.perf_counter() - started
+    release()
     jax.block_until_ready(jax.tree.leaves(compiled(*arguments)))
+    release()
     _answer(compile=seconds, gflop=_product_flops(traced.jaxpr) / 1e9)
     for line in sys.stdin:
         if line == "end\n":
@@ -144,6 +159,10 @@ def _serve(options: argparse.Namespace) -> None:
         added_mb=_peak_mb() - before,
         device_mb=device.get("peak_bytes_in_use", 0) / 1e6,
     )
+
+
+def _no_release() -> None:
+    pass
 
 
 def _product_flops(jaxpr: Any) -> float:

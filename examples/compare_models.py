@@ -120,6 +120,11 @@ def compare(words: Sequence[str]) -> None:
       OSError: Something cannot be read or written.
     """
     args = parser().parse_args(words)
+    if both := set(args.models or ()) & set(args.references):
+        raise ValueError(
+            f"--models {', '.join(sorted(both))}: is scored beside the models already; "
+            "leave it out, or give --references without it"
+        )
     request = as_request(args)
     plan = comparison_plan.make_plan(request)
     judged = evaluation.Settings(

@@ -20,6 +20,11 @@ def call(name, words):
     ("name", "words", "message"),
     [
         ("compare_models", ["--data", "none.nc"], "none.nc"),
+        (
+            "compare_models",
+            ["--data", "none.nc", "--models", "lr", "persistence"],
+            "--models persistence",
+        ),
         ("finetune_climax", ["none.nc"], "none.nc"),
         ("finetune_climax", ["none.nc", "--steps", "few"], "--steps"),
         ("finetune_climax", [], "archive"),

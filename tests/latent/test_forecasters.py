@@ -221,6 +221,21 @@ def test_latent_fields_of_any_size_are_filled_up_and_cut_off():
     assert jax.eval_shape(run.apply, params, x).shape == (1, 5, 1, 9)
 
 
+def test_small_latent_fields_are_filled_up_by_their_last_row_and_column():
+    run, params = denoiser()
+    rng = np.random.default_rng(2)
+    noisy, past = (
+        jnp.asarray(rng.standard_normal((2, n, 1, 3)), jnp.float32) for n in (2, 3)
+    )
+    t = jnp.asarray([3, 700])
+    filled = [
+        jnp.concatenate([x, x], axis=2) for x in (noisy, past)
+    ]  # 1 x 3 to the 2 x 4 that one halving needs
+    filled = [jnp.concatenate([x, x[..., -1:]], axis=3) for x in filled]
+    wanted = run(params, *filled, t)[:, :, :1, :3]
+    np.testing.assert_allclose(run(params, noisy, past, t), wanted, atol=1e-6)
+
+
 def test_the_published_sizes_have_their_number_of_parameters():
     unet = forecast_config.LatentUNetConfig(channels=1)
     assert (unet.base_channels, unet.depth, unet.vae_batch_size) == (128, 3, 4)

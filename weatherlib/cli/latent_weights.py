@@ -88,9 +88,7 @@ def latent_shape(config: CodecConfig) -> tuple[int, int, int]:
     return made.latent_channels, 1, 1
 
 
-def _own_statistics(
-    config: _C, held: CodecConfig, params: Params
-) -> tuple[_C, Params]:
+def _own_statistics(config: _C, held: CodecConfig, params: Params) -> tuple[_C, Params]:
     """Returns settings that take over the statistics of a checkpoint, if they may.
 
     Others that are asked for come in place of them.

@@ -22,6 +22,7 @@ __all__ = [
     "moments",
     "normalise",
     "restore",
+    "to_published",
 ]
 
 STATISTICS = "latent_statistics"
@@ -130,3 +131,10 @@ def as_params(
     if not (np.isfinite(found["scale"]).all() and found["scale"].min() > 0):
         raise ValueError(f"{where}: scales of latent fields have to be positive")
     return {STATISTICS: found}
+
+
+def to_published(held: PyTree) -> dict[str, np.ndarray]:
+    """Returns parameters as published files have them: `mean` and `var`."""
+    mean, scale = (np.asarray(held[name], np.float32) for name in ("mean", "scale"))
+    variance = np.maximum(np.square(scale) - np.float32(_LEAST_VARIANCE), 0)
+    return {"mean": mean, "var": variance}

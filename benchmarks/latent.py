@@ -1,7 +1,7 @@
 """Seconds and memory of autoencoders and latent U-Nets, beside diffusers.
 
     python benchmarks/latent.py --torch-python PATH [--parts vae unet ...]
-    python benchmarks/latent.py --tiled [--config published]
+    python benchmarks/latent.py --tiled --torch-python PATH
 
 The parts, of published sizes and with one sample each:
 
@@ -19,8 +19,8 @@ busy machine slows both alike: compare the ratios. The largest difference of out
 printed too. Memory is the peak of what a process adds to weights and data.
 
 `--tiled` times the decoding of a field of 721 x 1440 from tiles of 64 x 64 latent
-points, ours and that of diffusers; tiles overlap by a quarter in both, but are joined
-differently, so their outputs are not compared.
+points, ours and that of diffusers. Tiles overlap by a quarter in both, but lie and are
+joined in other ways, so there outputs differ.
 
 PyTorch is no dependency: it is taken from the interpreter of `--torch-python`, which
 needs torch, diffusers and transformers, and without it only our programs are timed.
@@ -60,6 +60,7 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, help="cores of each; default: all")
     parser.add_argument("--tiled", action="store_true", help="decode a large field")
+    parser.add_argument("--side", type=int, help="points along a side, of vae only")
     turns.add_options(parser)
     options = parser.parse_args()
     if options.worker:
@@ -72,9 +73,7 @@ def main() -> None:
     chosen = ("tiled",) if options.tiled else options.parts
     for part in chosen:
         for kind in options.kinds if part in _U_NETS else ("forward",):
-            job = {**common, **_job(part, options.config), "kind": kind}
-            if part == "tiled":
-                options.apart = True
+            job = {**common, **_job(part, options), "kind": kind}
             turns.compare("benchmarks.latent", job, f"{part} {kind}", options)
 
 
@@ -104,14 +103,15 @@ def _sizes(part: str, config: str) -> Any:
     return kind(channels=3, base_channels=16) if is_small else kind(channels=3)
 
 
-def _job(part: str, config: str) -> dict[str, Any]:
+def _job(part: str, options: argparse.Namespace) -> dict[str, Any]:
     """Returns what a worker needs to know, as JSON holds it."""
+    config = options.config
     sizes = _sizes(part, config)
     job: dict[str, Any] = {"part": part}
     if part in ("vae", "tiled"):
         from weatherlib.weights import autoencoder_kl
 
-        side = sizes.sample_size
+        side = options.side or sizes.sample_size
         shape = [1, 3, side, side]
         if part == "tiled":
             shape = [1, 4, 91, 180] if config == "published" else [1, 4, 12, 20]

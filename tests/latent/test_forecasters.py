@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import xarray
 
+from tests.latent import codecs
 from tests.training import toys
-from weatherlib import casting, diffusion, xarray_jax
+from weatherlib import casting, diffusion, latent, xarray_jax
 from weatherlib.diffusion import forward
 from weatherlib.latent import (
     codec,
@@ -409,6 +410,29 @@ def test_reconstruction_trains_what_is_not_frozen_of_the_autoencoder():
     assert _trained(DIFFUSION) == {"latent_denoiser", "channel_adapter"}
     decoder = DIFFUSION.replace(freeze_decoder=False)
     assert _trained(decoder) - _trained(DIFFUSION) == {"vae_decoder"}
+
+
+@pytest.mark.parametrize(
+    "denoiser", ["dh_dit", pytest.param("dit", marks=pytest.mark.slow)]
+)
+def test_transformers_on_tokens_leave_the_encoder_without_a_gradient(denoiser):
+    config = DIFFUSION.replace(
+        vae_type="rae",
+        autoencoder=None,
+        representation=codecs.SMALL_RAE,
+        freeze_decoder=False,
+        denoiser=denoiser,
+        dit=latent.DiTConfig(
+            hidden_size=8,
+            depth=1,
+            num_heads=2,
+            head_hidden_size=8,
+            head_depth=1,
+            head_num_heads=2,
+        ),
+    )
+    wanted = {"latent_denoiser", "channel_adapter", "vision_decoder"}
+    assert _trained(config) == wanted
 
 
 @pytest.mark.parametrize(

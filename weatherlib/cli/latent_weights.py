@@ -235,7 +235,12 @@ def _representation(config: _C) -> tuple[_C, Params]:
                 "an entry of weatherlib weights list that was fetched, such as "
                 "siglip2-base, or give sizes as model.representation to begin at random"
             )
-        made = codec.make(config.replace(rae_encoder_config_path=str(folder)))
+        try:
+            made = codec.make(config.replace(rae_encoder_config_path=str(folder)))
+        except ValueError as error:
+            is_setting = str(error).startswith(("encoder_", "decoder_"))
+            label = "model.rae_" if is_setting else "model: "
+            raise ValueError(f"{label}{error}") from error
         assert isinstance(made, codec.RepresentationCodec)
         config = config.replace(representation=made.sizes)
         params |= dict(reader.load_encoder(folder).params)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import xarray
 
+from tests.latent import codecs
 from tests.training import toys
-from weatherlib import casting, diffusion, xarray_jax
+from weatherlib import casting, diffusion, latent, xarray_jax
 from weatherlib.diffusion import forward
 from weatherlib.latent import (
     codec,
@@ -221,6 +222,21 @@ def test_latent_fields_of_any_size_are_filled_up_and_cut_off():
     assert jax.eval_shape(run.apply, params, x).shape == (1, 5, 1, 9)
 
 
+def test_small_latent_fields_are_filled_up_by_their_last_row_and_column():
+    run, params = denoiser()
+    rng = np.random.default_rng(2)
+    noisy, past = (
+        jnp.asarray(rng.standard_normal((2, n, 1, 3)), jnp.float32) for n in (2, 3)
+    )
+    t = jnp.asarray([3, 700])
+    filled = [
+        jnp.concatenate([x, x], axis=2) for x in (noisy, past)
+    ]  # 1 x 3 to the 2 x 4 that one halving needs
+    filled = [jnp.concatenate([x, x[..., -1:]], axis=3) for x in filled]
+    wanted = run(params, *filled, t)[:, :, :1, :3]
+    np.testing.assert_allclose(run(params, noisy, past, t), wanted, atol=1e-6)
+
+
 def test_the_published_sizes_have_their_number_of_parameters():
     unet = forecast_config.LatentUNetConfig(channels=1)
     assert (unet.base_channels, unet.depth, unet.vae_batch_size) == (128, 3, 4)
@@ -394,6 +410,29 @@ def test_reconstruction_trains_what_is_not_frozen_of_the_autoencoder():
     assert _trained(DIFFUSION) == {"latent_denoiser", "channel_adapter"}
     decoder = DIFFUSION.replace(freeze_decoder=False)
     assert _trained(decoder) - _trained(DIFFUSION) == {"vae_decoder"}
+
+
+@pytest.mark.parametrize(
+    "denoiser", ["dh_dit", pytest.param("dit", marks=pytest.mark.slow)]
+)
+def test_transformers_on_tokens_leave_the_encoder_without_a_gradient(denoiser):
+    config = DIFFUSION.replace(
+        vae_type="rae",
+        autoencoder=None,
+        representation=codecs.SMALL_RAE,
+        freeze_decoder=False,
+        denoiser=denoiser,
+        dit=latent.DiTConfig(
+            hidden_size=8,
+            depth=1,
+            num_heads=2,
+            head_hidden_size=8,
+            head_depth=1,
+            head_num_heads=2,
+        ),
+    )
+    wanted = {"latent_denoiser", "channel_adapter", "vision_decoder"}
+    assert _trained(config) == wanted
 
 
 @pytest.mark.parametrize(

@@ -360,5 +360,21 @@ def test_a_representation_autoencoder_of_diffusers_is_read(kind, tmp_path):
     assert vision.load_decoder(tmp_path).config == inner
     found = vision.load_statistics(tmp_path / "diffusion_pytorch_model.safetensors")
     np.testing.assert_allclose(found["scale"], 2.00001)
+    assert vision.statistics_of_folder(tmp_path) is None  # They change nothing.
     with pytest.raises(ValueError, match="encoder_type is 'clip', not one of dinov2"):
         vision_sizes.read_encoder_config(held | {"encoder_type": "clip"})
+
+
+def test_statistics_of_latent_fields_come_with_a_folder_that_has_them(tmp_path):
+    mean, std = (np.full((3, 2, 2), x, np.float32) for x in (5, 4))
+    held = {"_class_name": "AutoencoderRAE", "latents_mean": [1], "latents_std": [1]}
+    arrays = {"_latents_mean": mean, "_latents_std": std}
+    folders.write(tmp_path / "whole", held, arrays)
+    found = vision.statistics_of_folder(tmp_path / "whole")
+    np.testing.assert_array_equal(found["mean"], mean)
+    np.testing.assert_allclose(found["scale"], 4.00001)
+    folders.write(tmp_path / "lacking", held, {"_latents_mean": mean})
+    with pytest.raises(errors.WrongFormatError, match="which the weights lack"):
+        vision.statistics_of_folder(tmp_path / "lacking")
+    folders.write(tmp_path / "other", {"model_type": "vit_mae"}, arrays)
+    assert vision.statistics_of_folder(tmp_path / "other") is None

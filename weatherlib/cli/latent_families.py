@@ -24,6 +24,7 @@ _OfFrames = (
     forecast_config.LatentForecastConfig | autoencoder_config.LatentAutoencoderConfig
 )
 _SAMPLES = 16  # Of which the size of latent fields is measured.
+_STATISTICS_SAMPLES = 64  # For numbers of each place.
 
 
 def unet() -> families.Family:
@@ -134,7 +135,7 @@ def complete(
         spread = _spread(completed, params, samples)
         scale = float(np.float32(1 / spread))
         completed = completed.replace(scale_factor=scale, measure_scale=False)
-    return completed, params
+    return completed, _with_statistics(completed, params, samples)
 
 
 def _spread(
@@ -148,25 +149,82 @@ def _spread(
       ValueError: It is not known because weights are yet to be drawn, or they give
         nothing that could be scaled.
     """
-    import jax
-
-    from weatherlib.latent import codec, forecast_frames
+    from weatherlib.latent import codec
 
     made = codec.make(model_config.replace(scale_factor=1.0))
-    needed = jax.eval_shape(made.init, jax.random.key(0))
-    if any(module not in params for module in needed):
-        raise ValueError(
-            "model.measure_scale: needs trained weights of the whole autoencoder; name "
-            "a checkpoint as model.vae_pretrained_path, or give scale_factor"
-        )
-    targets = samples.normalized(samples(model_config.output_length, _SAMPLES)[1])
-    frames = forecast_frames.read(targets, model_config)
-    flat = frames.reshape(-1, *frames.shape[2:])
-    encode: Callable[..., Any] = jax.jit(made.encode)
-    spread = float(np.std(np.asarray(encode(params, flat), np.float64)))
+    latents = _latents(made, model_config, params, samples, _SAMPLES, "measure_scale")
+    spread = float(np.std(latents))
     if not (np.isfinite(spread) and spread > 0):
         raise ValueError(
             f"model.measure_scale: latent fields have the standard deviation {spread}; "
             "give scale_factor"
         )
     return spread
+
+
+def _with_statistics(
+    model_config: _OfFrames,
+    params: dict[str, Any],
+    samples: training_samples.TrainingSamples,
+) -> dict[str, Any]:
+    """Returns weights with measured statistics, where some are wanted and lack.
+
+    Raises:
+      ValueError: Weights of the encoder are yet to be drawn, or latent fields are not
+        finite.
+    """
+    from weatherlib.latent import codec, latent_statistics
+
+    kind = model_config.latent_statistics
+    if kind == "none" or latent_statistics.STATISTICS in params:
+        return params
+    plain = model_config.replace(latent_statistics="none", scale_factor=1.0)
+    made = codec.make(plain)
+    latents = _latents(
+        made, plain, params, samples, _STATISTICS_SAMPLES, "latent_statistics"
+    )
+    try:
+        found = latent_statistics.moments(latents, kind)
+    except ValueError as error:
+        raise ValueError(f"model.latent_statistics: {error}") from error
+    return {**params, latent_statistics.STATISTICS: found}
+
+
+def _latents(
+    made: Any,
+    model_config: _OfFrames,
+    params: dict[str, Any],
+    samples: training_samples.TrainingSamples,
+    count: int,
+    setting: str,
+) -> np.ndarray:
+    """Returns latent fields of the training period.
+
+    Args:
+      made: The autoencoder.
+      model_config: Its settings.
+      params: Its weights.
+      samples: The data.
+      count: Samples.
+      setting: What they are for, for messages.
+
+    Raises:
+      ValueError: Weights that make them are yet to be drawn.
+    """
+    import jax
+
+    from weatherlib.latent import forecast_frames
+
+    needed = jax.eval_shape(made.init, jax.random.key(0))
+    decoder = made.roots[1]
+    # A decoder may begin at random: it makes no latent fields.
+    if any(m not in params for m in needed if m.split("/")[0] != decoder):
+        raise ValueError(
+            f"model.{setting}: needs trained weights of the whole autoencoder up to "
+            "latent fields; name a checkpoint as model.vae_pretrained_path"
+        )
+    targets = samples.normalized(samples(model_config.output_length, count)[1])
+    frames = forecast_frames.read(targets, model_config)
+    flat = frames.reshape(-1, *frames.shape[2:])
+    encode: Callable[..., Any] = jax.jit(made.encode)
+    return np.asarray(encode(params, flat), np.float64)

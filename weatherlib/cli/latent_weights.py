@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from weatherlib import checkpoint, hub
-from weatherlib.latent import codec
+from weatherlib.latent import codec, latent_statistics
 from weatherlib.latent import config as vision
 from weatherlib.latent.codec_config import CodecConfig
 from weatherlib.nn import autoencoder_config, lifting
@@ -49,8 +49,63 @@ def complete(config: _C, channels: int) -> tuple[_C, Params]:
         config, params = _convolutional(config)
     else:
         config, params = _representation(config)
+    config, params = _statistics_of_file(config, params)
     _require_shapes(config, params)
     return config.replace(vae_pretrained_path=""), params
+
+
+def _statistics_of_file(config: _C, params: Params) -> tuple[_C, Params]:
+    """Returns settings and weights with the statistics of the file that is named.
+
+    Raises:
+      OSError: The file cannot be read.
+      ValueError: It holds something else, or they do not fit.
+    """
+    from weatherlib.weights import vision as reader
+
+    path, kind = config.latent_statistics_path, config.latent_statistics
+    if not path or kind == "none":
+        return config, params
+    where = f"model.latent_statistics_path: {path}"
+    if not pathlib.Path(path).is_file():
+        raise FileNotFoundError(f"{where} does not exist")
+    shape = latent_shape(config)
+    found = latent_statistics.as_params(
+        reader.load_statistics(path), kind, shape, where
+    )
+    return config.replace(latent_statistics_path=""), params | found
+
+
+def latent_shape(config: CodecConfig) -> tuple[int, int, int]:
+    """Returns channels, rows and columns of latent fields, 1 and 1 where data tell.
+
+    Raises:
+      ValueError: The sizes do not fit each other.
+    """
+    made = codec.make(config)
+    if isinstance(made, codec.RepresentationCodec):
+        return made.sizes.latent_shape
+    return made.latent_channels, 1, 1
+
+
+def _own_statistics(config: _C, held: CodecConfig, params: Params) -> tuple[_C, Params]:
+    """Returns settings that take over the statistics of a checkpoint, if they may.
+
+    Others that are asked for come in place of them.
+    """
+    kind, kept = config.latent_statistics, held.latent_statistics
+    others = config.scale_factor is not None or config.measure_scale
+    wanted = kind == kept and not config.latent_statistics_path
+    if kept != "none" and (wanted or (kind == "none" and not others)):
+        if not config.is_encoder_frozen:
+            raise ValueError(
+                "model.freeze_encoder: the checkpoint has statistics of latent fields, "
+                "which are those of an encoder that is kept; set it to true, or give "
+                "scale_factor"
+            )
+        return config.replace(latent_statistics=kept), params
+    root = latent_statistics.STATISTICS
+    return config, {m: v for m, v in params.items() if m != root}
 
 
 def _convolutional(config: _C) -> tuple[_C, Params]:
@@ -68,7 +123,9 @@ def _convolutional(config: _C) -> tuple[_C, Params]:
         if held.autoencoder is None:
             raise ValueError(f"{label}: holds an RAE; set vae_type to rae")
         sizes = held.autoencoder
-        if held.scale_factor is not None and config.scale_factor is None:
+        config, params = _own_statistics(config, held, params)
+        is_measured = config.latent_statistics != "none"
+        if held.scale_factor and config.scale_factor is None and not is_measured:
             config = config.replace(scale_factor=held.scale_factor)
     else:
         loaded = autoencoder_kl.load(path, config.autoencoder)
@@ -135,6 +192,7 @@ def _own_checkpoint(path: pathlib.Path) -> tuple[CodecConfig, Params]:
         vision.ENCODER,
         vision.DECODER,
         vision.ADAPTER,
+        latent_statistics.STATISTICS,
     )
     if held is not None and name == "prediff_autoencoder":
         sizes = CodecConfig(
@@ -166,6 +224,7 @@ def _representation(config: _C) -> tuple[_C, Params]:
                 f"model.vae_pretrained_path: {decoder} holds no representation "
                 "autoencoder; set vae_type to sd"
             )
+        config, params = _own_statistics(config, held, params)
         return config.replace(representation=held.representation), params
     params: Params = {}
     if config.representation is None:
@@ -176,7 +235,12 @@ def _representation(config: _C) -> tuple[_C, Params]:
                 "an entry of weatherlib weights list that was fetched, such as "
                 "siglip2-base, or give sizes as model.representation to begin at random"
             )
-        made = codec.make(config.replace(rae_encoder_config_path=str(folder)))
+        try:
+            made = codec.make(config.replace(rae_encoder_config_path=str(folder)))
+        except ValueError as error:
+            is_setting = str(error).startswith(("encoder_", "decoder_"))
+            label = "model.rae_" if is_setting else "model: "
+            raise ValueError(f"{label}{error}") from error
         assert isinstance(made, codec.RepresentationCodec)
         config = config.replace(representation=made.sizes)
         params |= dict(reader.load_encoder(folder).params)
@@ -184,7 +248,31 @@ def _representation(config: _C) -> tuple[_C, Params]:
         assert config.representation is not None
         sizes = config.representation.decoder
         params |= dict(reader.load_decoder(decoder, sizes).params)
+        config, params = _statistics_of_folder(config, decoder, params)
     return config.replace(rae_encoder_config_path=""), params
+
+
+def _statistics_of_folder(
+    config: _C, folder: pathlib.Path, params: Params
+) -> tuple[_C, Params]:
+    """Returns settings and weights with what a whole published autoencoder brings.
+
+    Raises:
+      ValueError: The statistics do not fit.
+    """
+    from weatherlib.weights import vision as reader
+
+    scaled = config.scale_factor is not None or config.measure_scale
+    own = config.latent_statistics != "none" or not config.is_encoder_frozen
+    if scaled or own or not folder.is_dir():
+        return config, params
+    found = reader.statistics_of_folder(folder)
+    if found is None:
+        return config, params
+    kind = latent_statistics.kind_of(found["mean"])
+    where = f"model.vae_pretrained_path: {folder}"
+    held = latent_statistics.as_params(found, kind, latent_shape(config), where)
+    return config.replace(latent_statistics=kind), params | held
 
 
 def _require_shapes(config: CodecConfig, params: Mapping[str, Any]) -> None:

@@ -145,6 +145,8 @@ def reconstruct(
     sizes = coder.config
     if coder.is_published:
         sizes = sizes.replace(channels=1, lowest=(), highest=())
+    # Latent fields as the network gives them, whatever models scale them by.
+    sizes = sizes.replace(latent_statistics="none", scale_factor=1.0)
     made = codec.make(sizes)
     run = jax.jit(lambda p, x: autoencoder_predictor.reconstruct(made, p, x))
     errors = field_errors.FieldErrors()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["convert", "describe", "export", "is_folder", "is_own"]
 
 _CONFIG = "config.json"
+_STATISTICS = "latent_statistics.npz"
 _DECODER = "decoder"
 
 
@@ -133,7 +134,7 @@ def export(
       ValueError: The target is no folder.
     """
     from weatherlib.cli import models
-    from weatherlib.latent import codec, representation
+    from weatherlib.latent import codec, latent_statistics, representation
     from weatherlib.nn import autoencoder_config, lifting
     from weatherlib.weights import autoencoder_kl, flat, vision
 
@@ -164,6 +165,12 @@ def export(
             metadata={"format": "pt"},
         )
         said = f"the encoder, and {_DECODER}.safetensors"
+    if latent_statistics.STATISTICS in params:
+        held = params[latent_statistics.STATISTICS]
+        flat.write(
+            target / _STATISTICS, latent_statistics.to_published(held), format="npz"
+        )
+        said += f", and {_STATISTICS}"
     out.print(f"{target}: {said}")
     if made.adapts_channels:
         out.print("  left out, for no published layout has it: channel_adapter")

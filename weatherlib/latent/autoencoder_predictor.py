@@ -187,7 +187,7 @@ def _errors(
         distribution = model.distribution(params, frames)
         numbers = distribution.mean[0].size
         divergence = distribution.kl().astype(jnp.float32) / numbers
-        latents = model.scaled(distribution, for_draw)
+        latents = model.scaled(params, distribution, for_draw)
     else:
         latents = model.encode(params, frames, for_draw if draws else None)
     if config.noise_tau and for_noise is not None:

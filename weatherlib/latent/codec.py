@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from weatherlib.latent import config as vision
+from weatherlib.latent import latent_statistics as statistics
 from weatherlib.latent import layers, representation, wrapper
 from weatherlib.latent.codec_config import CodecConfig
 from weatherlib.nn import autoencoder, gaussians, lifting, tiling
@@ -151,7 +152,9 @@ class ConvolutionCodec(Codec):
         self.roots = (convolutional.ENCODER, convolutional.DECODER)
         kept = (config.is_encoder_frozen, config.freeze_decoder)
         self._frozen = {root for root, held in zip(self.roots, kept) if held}
-        self._scale = config.scale_factor or self.sizes.scaling_factor
+        self._measured = config.latent_statistics != "none"
+        default = 1.0 if self._measured else self.sizes.scaling_factor
+        self._scale = config.scale_factor or default
 
     @property
     def adapts_channels(self) -> bool:
@@ -164,7 +167,7 @@ class ConvolutionCodec(Codec):
         params = dict(self._network.init(of_network))
         if self.adapts_channels:
             params |= layers.adapters(self.channels, self.sizes.in_channels, of_adapter)
-        return params
+        return params | _first_statistics(self.config, (self.latent_channels, 1, 1))
 
     def latent_size(self, size: Size) -> Size:
         """Returns rows and columns of the latent fields of frames of a size.
@@ -185,7 +188,7 @@ class ConvolutionCodec(Codec):
 
     def frozen(self, module: str) -> bool:
         """Whether the parameters of a module, by Haiku path, are never trained."""
-        return module.split("/")[0] in self._frozen
+        return _is_kept(module, self._frozen)
 
     def encode(
         self,
@@ -194,7 +197,7 @@ class ConvolutionCodec(Codec):
         key: Array | None = None,
     ) -> Float[Array, "batch latent rows columns"]:
         """Returns latent fields; see `Codec.encode`."""
-        return self.scaled(self.distribution(params, images), key)
+        return self.scaled(params, self.distribution(params, images), key)
 
     def distribution(
         self, params: PyTree, images: Float[Array, "batch channel lat lon"]
@@ -218,13 +221,17 @@ class ConvolutionCodec(Codec):
         return self._network.encode(params, last)
 
     def scaled(
-        self, distribution: gaussians.DiagonalGaussian, key: Array | None = None
+        self,
+        params: PyTree,
+        distribution: gaussians.DiagonalGaussian,
+        key: Array | None = None,
     ) -> Float[Array, "batch latent rows columns"]:
         """Returns latent fields of a distribution: drawn, or without a key its mode."""
         latents = distribution.mode() if key is None else distribution.draw(key)
         shift = jnp.asarray(self.sizes.shift_factor, latents.dtype)
         scaled = (latents - shift) * jnp.asarray(self._scale, latents.dtype)
-        return jnp.moveaxis(scaled, -1, 1)
+        found = jnp.moveaxis(scaled, -1, 1)
+        return statistics.normalise(params, found) if self._measured else found
 
     def decode(
         self,
@@ -242,6 +249,8 @@ class ConvolutionCodec(Codec):
                 f"latent fields of {given[0]}x{given[1]} do not become frames of "
                 f"{size[0]}x{size[1]}, but of {given[0] * step}x{given[1] * step}"
             )
+        if self._measured:
+            latents = statistics.restore(params, latents)
         params = self._used(params, latents.dtype)
         last = jnp.moveaxis(latents, 1, -1)
         last = last / jnp.asarray(self._scale, last.dtype)
@@ -277,6 +286,7 @@ class RepresentationCodec(Codec):
         self.roots = (vision.ENCODER, vision.DECODER)
         kept = (config.is_encoder_frozen, config.freeze_decoder)
         self._frozen = {root for root, held in zip(self.roots, kept) if held}
+        self._measured = config.latent_statistics != "none"
         self._scale = config.scale_factor or 1.0
 
     @property
@@ -286,7 +296,8 @@ class RepresentationCodec(Codec):
 
     def init(self, key: Array) -> PyTree:
         """Returns first parameters of all parts, drawn at random."""
-        return self._network.init(key)
+        params = self._network.init(key)
+        return params | _first_statistics(self.config, self.sizes.latent_shape)
 
     def latent_size(self, size: Size) -> Size:
         """Returns rows and columns of latent fields, whatever size frames have."""
@@ -296,7 +307,7 @@ class RepresentationCodec(Codec):
 
     def frozen(self, module: str) -> bool:
         """Whether the parameters of a module, by Haiku path, are never trained."""
-        return module.split("/")[0] in self._frozen
+        return _is_kept(module, self._frozen)
 
     def encode(
         self,
@@ -306,6 +317,8 @@ class RepresentationCodec(Codec):
     ) -> Float[Array, "batch latent rows columns"]:
         """Returns latent fields; see `Codec.encode`."""
         latents = self._network.encode(lifting.cast(params, images.dtype), images, key)
+        if self._measured:
+            return statistics.normalise(params, latents)
         return latents * jnp.asarray(self._scale, latents.dtype)
 
     def decode(
@@ -316,7 +329,21 @@ class RepresentationCodec(Codec):
     ) -> Float[Array, "batch channel lat lon"]:
         """Returns frames; see `Codec.decode`."""
         plain = latents / jnp.asarray(self._scale, latents.dtype)
+        if self._measured:
+            plain = statistics.restore(params, latents)
         return self._network.decode(lifting.cast(params, latents.dtype), plain, size)
+
+
+def _is_kept(module: str, frozen: set[str]) -> bool:
+    """Whether a module is never trained, as statistics never are."""
+    root = module.split("/")[0]
+    return root == statistics.STATISTICS or root in frozen
+
+
+def _first_statistics(config: CodecConfig, shape: tuple[int, int, int]) -> PyTree:
+    """Returns statistics that change nothing, where there are to be some."""
+    kind = config.latent_statistics
+    return {} if kind == "none" else statistics.first_params(kind, shape)
 
 
 def _representation(config: CodecConfig) -> vision.RepresentationConfig:

@@ -47,6 +47,12 @@ class CodecConfig(config.Mapping):
         decoded. None is 0.18215, or what the sizes say, of "sd", and 1 of "rae".
       measure_scale: Whether training finds in place of that what makes the standard
         deviation of latent fields 1.
+      latent_statistics: Whether latent fields are brought to mean 0 and standard
+        deviation 1 by numbers of their own: of each "channel", or of each channel at
+        each "position", which the fixed grid of "rae" allows. Training measures them,
+        in place of `scale_factor`, or takes them from a file; they are kept with the
+        weights. Files of whole published autoencoders bring theirs along.
+      latent_statistics_path: A published file of them, with mean and variance.
       tile_size: Rows and columns of latent fields of "sd" that are worked on at once,
         so that large fields take a bounded memory; None works on whole fields.
       tile_overlap: Latent rows and columns that neighbouring tiles share.
@@ -74,6 +80,8 @@ class CodecConfig(config.Mapping):
     representation: RepresentationConfig | None = None
     scale_factor: float | None = None
     measure_scale: bool = False
+    latent_statistics: Literal["none", "channel", "position"] = "none"
+    latent_statistics_path: str = ""
     tile_size: int | None = None
     tile_overlap: int = 16
     fill_up: bool = False
@@ -98,6 +106,7 @@ class CodecConfig(config.Mapping):
         scale = self.scale_factor
         if scale is not None and not (math.isfinite(scale) and scale > 0):
             raise ValueError(f"scale_factor must be positive, found {scale!r}")
+        self._check_statistics()
         other = "representation" if self.vae_type == "sd" else "autoencoder"
         if self[other] is not None:
             raise ValueError(f"{other}: does not go with vae_type {self.vae_type}")
@@ -106,6 +115,35 @@ class CodecConfig(config.Mapping):
             raise ValueError(
                 "autoencoder: as many channels must come out as go in, found "
                 f"{sizes.in_channels} and {sizes.out_channels}"
+            )
+
+    def _check_statistics(self) -> None:
+        kind = self.latent_statistics
+        if kind not in ("none", "channel", "position"):
+            raise ValueError(
+                f"latent_statistics {kind!r} is not one of none, channel and position"
+            )
+        if self.latent_statistics_path and kind == "none":
+            raise ValueError(
+                "latent_statistics_path: say by channel or by position in "
+                "latent_statistics"
+            )
+        if kind == "none":
+            return
+        if self.scale_factor is not None or self.measure_scale:
+            raise ValueError(
+                "latent_statistics stand in place of scale_factor and measure_scale; "
+                "leave those out"
+            )
+        if not self.is_encoder_frozen:
+            raise ValueError(
+                "latent_statistics are those of an encoder that is kept; set "
+                "freeze_encoder to true"
+            )
+        if kind == "position" and self.vae_type == "sd":
+            raise ValueError(
+                "latent_statistics position: latent fields of sd have the size of the "
+                "data, not one of their own; take channel"
             )
 
     @property

@@ -51,6 +51,8 @@ _OUTSIDE = re.compile(
 )
 # What representation autoencoders of diffusers hold beside encoder and decoder.
 _BUFFERS = ("encoder_mean", "encoder_std", "_latents_mean", "_latents_std")
+# Both published programs keep clear of zero by it: one adds it to the variance.
+_LEAST_SPREAD = np.float32(1e-5)
 _DECODER_ANCHOR = "decoder_embed.weight"
 
 
@@ -220,20 +222,52 @@ def load_statistics(path: PathLike, *, verify: bool = True) -> dict[str, np.ndar
       ValueError: It is damaged or holds something else.
     """
     held = flat.read(path, verify=verify).arrays
-    # Both published programs keep clear of zero, each in its own way.
-    small = np.float32(1e-5)
     if "_latents_mean" in held and "_latents_std" in held:
-        mean, scale = (
-            held[f"_latents_{n}"].astype(np.float32) for n in ("mean", "std")
-        )
-        return {"mean": mean, "scale": scale + small}
+        return _of_representation(held["_latents_mean"], held["_latents_std"])
     if set(held) != {"mean", "var"} or held["mean"].shape != held["var"].shape:
         raise errors.WrongFormatError(
             f"{path}: statistics of latent fields are mean and var of one shape; it "
             f"holds {', '.join(map(errors.printable, sorted(held)[:4]))}"
         )
-    scale = np.sqrt(held["var"].astype(np.float32) + small)
+    scale = np.sqrt(held["var"].astype(np.float32) + _LEAST_SPREAD)
     return {"mean": held["mean"].astype(np.float32), "scale": scale}
+
+
+def statistics_of_folder(
+    path: PathLike, *, verify: bool = True
+) -> dict[str, np.ndarray] | None:
+    """Returns `mean` and `scale` of latent fields that a published folder brings along.
+
+    None where there are none: where it is no whole representation autoencoder, or one
+    whose `config.json` has no `latents_mean`.
+
+    Args:
+      path: With `config.json` and weights.
+      verify: As for `torch_zip.read`.
+
+    Raises:
+      FileNotFoundError: The folder, or a file of it, is missing.
+      OSError: A file cannot be read.
+      ValueError: A file is damaged.
+    """
+    folder = folders.read(path, verify=verify)
+    if not vision_sizes.is_representation(folder.config):
+        return None
+    given = (folder.config.get(f"latents_{name}") for name in ("mean", "std"))
+    if all(value is None for value in given):
+        return None
+    mean, std = (folder.arrays.get(f"_latents_{name}") for name in ("mean", "std"))
+    if mean is None or std is None:
+        raise errors.WrongFormatError(
+            f"{path}: {folders.CONFIG} has statistics of latent fields, which the "
+            "weights lack: _latents_mean and _latents_std"
+        )
+    return _of_representation(mean, std)
+
+
+def _of_representation(mean: np.ndarray, std: np.ndarray) -> dict[str, np.ndarray]:
+    wide = std.astype(np.float32) + _LEAST_SPREAD
+    return {"mean": mean.astype(np.float32), "scale": wide}
 
 
 def export_encoder(

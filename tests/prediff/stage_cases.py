@@ -236,6 +236,8 @@ def toy_model(config, **options):
         return diffusion.forward.to_noise(schedule, x0, noisy, t, "x0")
 
     model = latent_diffusion.LatentDiffusion(
-        settings=config.diffusion, encode=encode, decode=decode, denoise=denoise
+        settings=config.diffusion,
+        space=latent_diffusion.LatentSpace(encode=encode, decode=decode),
+        denoise=denoise,
     )
     return model

@@ -29,11 +29,12 @@ from weatherlib.typing import PyTree
 
 __all__ = [
     "LatentDiffusion",
+    "LatentSpace",
     "Params",
     "alignment_loss",
     "alignment_reader",
-    "coders",
     "denoising_loss",
+    "latent_space",
     "make",
     "sample_latents",
     "training_loss",
@@ -53,32 +54,19 @@ class Params(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class LatentDiffusion:
-    """The functions that a latent diffusion model is made of.
+class LatentSpace:
+    """The way from frames to the latent fields that a network works on, and back.
 
     Attributes:
-      settings: Noise, what the denoiser predicts, and how errors count.
       encode: Takes parameters and frames [batch, time, lat, lon, channel]; returns the
         distribution of their latent fields.
       decode: Takes parameters and latent fields, returns frames.
-      denoise: Takes parameters, noisy latent fields, their steps of noise, the latent
-        context, and a key for dropout, or None to leave dropout out; returns what it
-        predicts.
       scale_factor: Of target latents in the units of the denoiser.
-      dtype: In which the denoiser computes; None is that of its parameters.
     """
 
-    settings: diffusion.DiffusionConfig
     encode: Callable[[PyTree, Array], gaussians.DiagonalGaussian]
     decode: Callable[[PyTree, Array], Array]
-    denoise: Callable[[PyTree, Array, Array, Array, Array | None], Array]
     scale_factor: float = 1.0
-    dtype: Any = None
-
-    @functools.cached_property
-    def schedule(self) -> diffusion.NoiseSchedule:
-        """Tables of noise."""
-        return diffusion.make_schedule(self.settings.schedule)
 
     def encode_context(
         self, params: PyTree, frames: Float[Array, "batch time lat lon channel"]
@@ -109,6 +97,30 @@ class LatentDiffusion:
         """Returns frames of latent fields in the units of the denoiser."""
         scale = jnp.asarray(self.scale_factor, latents.dtype)
         return self.decode(params, latents / scale)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class LatentDiffusion:
+    """The functions that a latent diffusion model is made of.
+
+    Attributes:
+      settings: Noise, what the denoiser predicts, and how errors count.
+      space: Where the denoiser works.
+      denoise: Takes parameters, noisy latent fields, their steps of noise, the latent
+        context, and a key for dropout, or None to leave dropout out; returns what it
+        predicts.
+      dtype: In which the denoiser computes; None is that of its parameters.
+    """
+
+    settings: diffusion.DiffusionConfig
+    space: LatentSpace
+    denoise: Callable[[PyTree, Array, Array, Array, Array | None], Array]
+    dtype: Any = None
+
+    @functools.cached_property
+    def schedule(self) -> diffusion.NoiseSchedule:
+        """Tables of noise."""
+        return diffusion.make_schedule(self.settings.schedule)
 
     def denoiser(
         self,
@@ -185,32 +197,25 @@ def make(
     ) -> Array:
         return apply(params, key, noisy, t, context, key is not None)
 
-    encode, decode = coders(vae, autoencoder_dtype)
-    return LatentDiffusion(
-        settings=settings,
-        encode=encode,
-        decode=decode,
-        denoise=denoise,
-        scale_factor=scale_factor,
-        dtype=dtype,
-    )
+    space = latent_space(vae, scale_factor=scale_factor, dtype=autoencoder_dtype)
+    return LatentDiffusion(settings=settings, space=space, denoise=denoise, dtype=dtype)
 
 
-def coders(
-    vae: autoencoder.Autoencoder, dtype: Any = None
-) -> tuple[
-    Callable[[PyTree, Array], gaussians.DiagonalGaussian],
-    Callable[[PyTree, Array], Array],
-]:
-    """Returns how an autoencoder encodes and decodes.
+def latent_space(
+    vae: autoencoder.Autoencoder, *, scale_factor: float = 1.0, dtype: Any = None
+) -> LatentSpace:
+    """Returns the latent fields of an autoencoder.
 
     Args:
       vae: The autoencoder.
+      scale_factor: Of target latents.
       dtype: In which it computes, where results are float32; None is that of what it is
         given, as for its own methods.
     """
     if dtype is None:
-        return vae.encode, vae.decode
+        return LatentSpace(
+            encode=vae.encode, decode=vae.decode, scale_factor=scale_factor
+        )
 
     def encode(params: PyTree, frames: Array) -> gaussians.DiagonalGaussian:
         found = vae.encode(_cast(params, dtype), frames.astype(dtype))
@@ -220,7 +225,7 @@ def coders(
         found = vae.decode(_cast(params, dtype), latents.astype(dtype))
         return found.astype(jnp.float32)
 
-    return encode, decode
+    return LatentSpace(encode=encode, decode=decode, scale_factor=scale_factor)
 
 
 def training_loss(
@@ -245,8 +250,8 @@ def training_loss(
       log_variance: As for `losses.denoising_loss`.
     """
     frozen = jax.lax.stop_gradient(params.autoencoder)
-    given = model.encode_context(frozen, context)
-    wanted = model.encode_target(frozen, target, jax.random.fold_in(key, 0))
+    given = model.space.encode_context(frozen, context)
+    wanted = model.space.encode_target(frozen, target, jax.random.fold_in(key, 0))
     return denoising_loss(
         model,
         params.denoiser,
@@ -284,7 +289,7 @@ def denoising_loss(
     Raises:
       ValueError: Something is neither given nor drawn.
     """
-    noisy, t, noise, dropout = _noisy(model, target, key, t, noise)
+    noisy, t, noise, dropout = _noisy(model.schedule, target, key, t, noise)
     output = model.denoiser(params, context, dropout)(noisy, t)
     wanted = losses.target(model.schedule, model.settings.prediction, target, t, noise)
     return losses.denoising_loss(
@@ -293,7 +298,7 @@ def denoising_loss(
 
 
 def _noisy(
-    model: LatentDiffusion,
+    schedule: diffusion.NoiseSchedule,
     target: Array,
     key: Array | None,
     t: Array | None,
@@ -306,11 +311,11 @@ def _noisy(
     if key is not None:
         drawn_t, drawn_noise, dropout = (jax.random.fold_in(key, i) for i in range(3))
         if t is None:
-            t = losses.draw_timesteps(drawn_t, target.shape[0], model.schedule)
+            t = losses.draw_timesteps(drawn_t, target.shape[0], schedule)
         if noise is None:
             noise = jax.random.normal(drawn_noise, target.shape, target.dtype)
     assert t is not None and noise is not None
-    return forward.add_noise(model.schedule, target, t, noise), t, noise, dropout
+    return forward.add_noise(schedule, target, t, noise), t, noise, dropout
 
 
 def alignment_reader(
@@ -340,7 +345,7 @@ def alignment_reader(
 
 
 def alignment_loss(
-    model: LatentDiffusion,
+    schedule: diffusion.NoiseSchedule,
     read: Callable[[Array, Array, Array | None], Array],
     target: Float[Array, "batch time lat lon channel"],
     wanted: Float[Array, "batch *frame number"],
@@ -352,7 +357,7 @@ def alignment_loss(
     """Returns the mean squared error of what is read from noisy latent fields.
 
     Args:
-      model: The functions.
+      schedule: How much noise there is.
       read: Takes noisy latent fields, their steps of noise, and a key for dropout.
       target: Latent targets in the units of the denoiser.
       wanted: What should be read, such as `alignment.frame_intensity` of the frames.
@@ -363,7 +368,7 @@ def alignment_loss(
     Raises:
       ValueError: Something is neither given nor drawn.
     """
-    noisy, t, _, dropout = _noisy(model, target, key, t, noise)
+    noisy, t, _, dropout = _noisy(schedule, target, key, t, noise)
     found = read(noisy, t, dropout).astype(jnp.float32)
     return jnp.square(found - wanted).mean()
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from weatherlib.nn import autoencoder, lifting
 from weatherlib.nn.autoencoder_config import DECODER, ENCODER
@@ -21,9 +20,9 @@ __all__ = [
     "cast",
     "computing_dtype",
     "forecast_model",
+    "latent_space",
     "lifted",
     "part",
-    "target_model",
 ]
 
 lifted = lifting.lifted
@@ -67,21 +66,20 @@ def forecast_model(
     )
 
 
-def target_model(
+def latent_space(
     config: LatentConfig, *, dtype: Any = None
-) -> latent_diffusion.LatentDiffusion:
-    """Returns the functions that make noisy latent targets, without a denoiser."""
-    encode, decode = latent_diffusion.coders(autoencoder_of(config), dtype)
+) -> latent_diffusion.LatentSpace:
+    """Returns the latent fields that a stage works on.
 
-    def denoise(*arguments: Any) -> Array:
-        raise NotImplementedError("there is no denoiser in this stage")
+    Args:
+      config: Of the stage.
+      dtype: In which the autoencoder computes; None is float32.
 
-    return latent_diffusion.LatentDiffusion(
-        settings=config.diffusion,
-        encode=encode,
-        decode=decode,
-        denoise=denoise,
-        scale_factor=_scale(config),
+    Raises:
+      ValueError: The sizes of the autoencoder or the scale are not known.
+    """
+    return latent_diffusion.latent_space(
+        autoencoder_of(config), scale_factor=_scale(config), dtype=dtype
     )
 
 

@@ -304,7 +304,7 @@ def log_snr_timesteps(schedule: NoiseSchedule, steps: int) -> Int[np.ndarray, " 
 
     Both ends are among them. Where fewer lie between two than are wanted, neighbours
     are taken. Steps that are even in time leave a tenth of the noise to the last of 20
-    steps, and with it what samples that differ little differ by; these do not.
+    steps, and with it what samples that differ little differ by. These do not.
 
     Args:
       schedule: How much noise there is.

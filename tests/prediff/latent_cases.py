@@ -10,7 +10,7 @@ import numpy as np
 from tests.prediff import published
 from weatherlib import diffusion
 from weatherlib.nn import autoencoder, gaussians
-from weatherlib.prediff import latent_diffusion
+from weatherlib.prediff import latent_diffusion, latent_space
 from weatherlib.prediff import published as published_settings
 from weatherlib.weights import autoencoder_kl, flat, prediff_names
 
@@ -113,7 +113,7 @@ def toy_model(**changes):
     settings = diffusion.DiffusionConfig(
         schedule=diffusion.ScheduleConfig(kind="scaled_linear", steps=100, end=0.2)
     )
-    space = latent_diffusion.LatentSpace(encode=encode, decode=decode, **changes)
+    space = latent_space.LatentSpace(encode=encode, decode=decode, **changes)
     model = latent_diffusion.LatentDiffusion(
         settings=settings, space=space, denoise=denoise
     )

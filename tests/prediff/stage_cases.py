@@ -15,6 +15,7 @@ from weatherlib.prediff import (
     alignment_predictor,
     autoencoder_predictor,
     latent_diffusion,
+    latent_space,
     predictor,
     stage_config,
     stages,
@@ -237,7 +238,7 @@ def toy_model(config, **options):
 
     model = latent_diffusion.LatentDiffusion(
         settings=config.diffusion,
-        space=latent_diffusion.LatentSpace(encode=encode, decode=decode),
+        space=latent_space.LatentSpace(encode=encode, decode=decode),
         denoise=denoise,
     )
     return model

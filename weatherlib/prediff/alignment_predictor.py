@@ -86,7 +86,7 @@ class AlignmentPredictor(stage_predictor.StagePredictor):
         is_training: bool,
     ) -> Array:
         config = self._config
-        space = latent_stage.latent_space(config, dtype=dtype)
+        space = latent_stage.space_of(config, dtype=dtype)
         schedule = diffusion.make_schedule(config.diffusion.schedule)
         frozen = jax.lax.stop_gradient(latent_stage.part(params, *latent_stage.HELD))
         target = space.encode_target(frozen, frames, jax.random.fold_in(key, 0))

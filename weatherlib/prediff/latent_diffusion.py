@@ -1,8 +1,6 @@
 """Latent diffusion on arrays: frames are encoded, futures are drawn, and decoded.
 
-Everything is a pure function of parameters and arrays. Context frames are encoded to
-the mode of their distribution and are not scaled; target frames are drawn from theirs
-and multiplied by `scale_factor`, as published.
+Everything is a pure function of parameters and arrays.
 
 Source: Gao et al. (2023), arXiv 2307.10422, section 3; Rombach et al. (2022), arXiv
 2112.10752.
@@ -22,19 +20,17 @@ from jaxtyping import Array, Float, Int
 
 from weatherlib import diffusion
 from weatherlib.diffusion import forward, losses, samplers, sampling
-from weatherlib.nn import autoencoder, gaussians
-from weatherlib.prediff import alignment, network
+from weatherlib.nn import autoencoder
+from weatherlib.prediff import alignment, latent_space, network
 from weatherlib.prediff.config import AlignmentConfig, EarthformerUNetConfig
 from weatherlib.typing import PyTree
 
 __all__ = [
     "LatentDiffusion",
-    "LatentSpace",
     "Params",
     "alignment_loss",
     "alignment_reader",
     "denoising_loss",
-    "latent_space",
     "make",
     "sample_latents",
     "training_loss",
@@ -54,52 +50,6 @@ class Params(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class LatentSpace:
-    """The way from frames to the latent fields that a network works on, and back.
-
-    Attributes:
-      encode: Takes parameters and frames [batch, time, lat, lon, channel]; returns the
-        distribution of their latent fields.
-      decode: Takes parameters and latent fields, returns frames.
-      scale_factor: Of target latents in the units of the denoiser.
-    """
-
-    encode: Callable[[PyTree, Array], gaussians.DiagonalGaussian]
-    decode: Callable[[PyTree, Array], Array]
-    scale_factor: float = 1.0
-
-    def encode_context(
-        self, params: PyTree, frames: Float[Array, "batch time lat lon channel"]
-    ) -> Float[Array, "batch time rows columns latent"]:
-        """Returns what the denoiser is told of frames: the likeliest latent fields."""
-        return self.encode(params, frames).mode()
-
-    def encode_target(
-        self,
-        params: PyTree,
-        frames: Float[Array, "batch time lat lon channel"],
-        key: Array | None = None,
-    ) -> Float[Array, "batch time rows columns latent"]:
-        """Returns latent fields that the denoiser is trained to restore.
-
-        Args:
-          params: Of the autoencoder.
-          frames: Target frames.
-          key: Draws from their distributions; the likeliest ones without.
-        """
-        found = self.encode(params, frames)
-        latents = found.mode() if key is None else found.draw(key)
-        return latents * jnp.asarray(self.scale_factor, latents.dtype)
-
-    def decode_target(
-        self, params: PyTree, latents: Float[Array, "batch time lat lon channel"]
-    ) -> Float[Array, "batch time rows columns output"]:
-        """Returns frames of latent fields in the units of the denoiser."""
-        scale = jnp.asarray(self.scale_factor, latents.dtype)
-        return self.decode(params, latents / scale)
-
-
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class LatentDiffusion:
     """The functions that a latent diffusion model is made of.
 
@@ -113,7 +63,7 @@ class LatentDiffusion:
     """
 
     settings: diffusion.DiffusionConfig
-    space: LatentSpace
+    space: latent_space.LatentSpace
     denoise: Callable[[PyTree, Array, Array, Array, Array | None], Array]
     dtype: Any = None
 
@@ -137,23 +87,16 @@ class LatentDiffusion:
         """
         dtype = self.dtype
         if dtype is not None:
-            params, context = _cast(params, dtype), _cast(context, dtype)
+            params, context = (
+                latent_space.cast_floating(params, dtype),
+                latent_space.cast_floating(context, dtype),
+            )
 
         def denoise(noisy: Array, t: Array) -> Array:
             given = noisy if dtype is None else noisy.astype(dtype)
             return self.denoise(params, given, t, context, key).astype(noisy.dtype)
 
         return denoise
-
-
-def _cast(tree: PyTree, dtype: Any) -> PyTree:
-    """Returns floating-point arrays in a type, and others as they are."""
-
-    def cast(x: Any) -> Any:
-        floating = jnp.issubdtype(x.dtype, jnp.floating)
-        return jnp.asarray(x, dtype) if floating else x
-
-    return jax.tree.map(cast, tree)
 
 
 def make(
@@ -197,35 +140,8 @@ def make(
     ) -> Array:
         return apply(params, key, noisy, t, context, key is not None)
 
-    space = latent_space(vae, scale_factor=scale_factor, dtype=autoencoder_dtype)
+    space = latent_space.make(vae, scale_factor=scale_factor, dtype=autoencoder_dtype)
     return LatentDiffusion(settings=settings, space=space, denoise=denoise, dtype=dtype)
-
-
-def latent_space(
-    vae: autoencoder.Autoencoder, *, scale_factor: float = 1.0, dtype: Any = None
-) -> LatentSpace:
-    """Returns the latent fields of an autoencoder.
-
-    Args:
-      vae: The autoencoder.
-      scale_factor: Of target latents.
-      dtype: In which it computes, where results are float32; None is that of what it is
-        given, as for its own methods.
-    """
-    if dtype is None:
-        return LatentSpace(
-            encode=vae.encode, decode=vae.decode, scale_factor=scale_factor
-        )
-
-    def encode(params: PyTree, frames: Array) -> gaussians.DiagonalGaussian:
-        found = vae.encode(_cast(params, dtype), frames.astype(dtype))
-        return gaussians.DiagonalGaussian(*_cast(tuple(found), jnp.float32))
-
-    def decode(params: PyTree, latents: Array) -> Array:
-        found = vae.decode(_cast(params, dtype), latents.astype(dtype))
-        return found.astype(jnp.float32)
-
-    return LatentSpace(encode=encode, decode=decode, scale_factor=scale_factor)
 
 
 def training_loss(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from weatherlib.nn import autoencoder, lifting
 from weatherlib.nn.autoencoder_config import DECODER, ENCODER
-from weatherlib.prediff import latent_diffusion
+from weatherlib.prediff import latent_diffusion, latent_space
 from weatherlib.prediff.stage_config import LatentConfig, PreDiffConfig
 from weatherlib.typing import PyTree
 
@@ -20,9 +20,9 @@ __all__ = [
     "cast",
     "computing_dtype",
     "forecast_model",
-    "latent_space",
     "lifted",
     "part",
+    "space_of",
 ]
 
 lifted = lifting.lifted
@@ -66,9 +66,7 @@ def forecast_model(
     )
 
 
-def latent_space(
-    config: LatentConfig, *, dtype: Any = None
-) -> latent_diffusion.LatentSpace:
+def space_of(config: LatentConfig, *, dtype: Any = None) -> latent_space.LatentSpace:
     """Returns the latent fields that a stage works on.
 
     Args:
@@ -78,7 +76,7 @@ def latent_space(
     Raises:
       ValueError: The sizes of the autoencoder or the scale are not known.
     """
-    return latent_diffusion.latent_space(
+    return latent_space.make(
         autoencoder_of(config), scale_factor=_scale(config), dtype=dtype
     )
 

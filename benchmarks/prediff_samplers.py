@@ -11,11 +11,11 @@ and with `--minutes` it stops by itself, the cheap samplers first. Written are a
 (`curve.csv`, `curve.json`) and a picture (`curve.png`).
 
 The score is the fair CRPS, whose expectation does not depend on the number of members.
-A sampler is written KIND[:STEPS[:SETTING]], such as dpm_solver:20:stochastic, which
-draws noise on the way, or ddim:50:eta=1. Differences from the ancestral sampler are
-paired, over the contexts that both have, with their standard error. Random numbers
-differ from sampler to sampler, so repeat the ancestral one with other noise (`--seeds
-2`) to see how much that alone is.
+A sampler is written KIND[:STEPS[:SETTING]...], such as dpm_solver:20:stochastic, which
+draws noise on the way, dpm_solver:20:spacing=log_snr, or ddim:50:eta=1. Differences
+from the ancestral sampler are paired, over the contexts that both have, with their
+standard error. Random numbers differ from sampler to sampler, so repeat the ancestral
+one with other noise (`--seeds 2`) to see how much that alone is.
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ from weatherlib.plotting import powers
 SAMPLERS = (
     *("dpm_solver:5", "dpm_solver:10", "dpm_solver:20", "dpm_solver:50"),
     *("dpm_solver:20:stochastic", "dpm_solver:50:stochastic"),
+    *("dpm_solver:10:spacing=log_snr", "dpm_solver:20:spacing=log_snr"),
+    "dpm_solver:10:stochastic:spacing=log_snr",
+    "dpm_solver:20:stochastic:spacing=log_snr",
+    "dpm_solver:50:stochastic:spacing=log_snr",
     *("ddim:10", "ddim:20", "ddim:50", "ddim:50:eta=1", "ancestral"),
 )
 REFERENCE = "ancestral"
@@ -50,7 +54,9 @@ _COLUMNS = (
 )
 _LOOKS = {
     "dpm_solver": ("#1f5fa8", "o", "DPM-Solver++"),
-    "dpm_solver, changed": ("#4f9fd8", "^", "DPM-Solver++, with noise"),
+    "dpm_solver, log_snr": ("#1f5fa8", "s", "DPM-Solver++, log_snr"),
+    "dpm_solver, stochastic": ("#4f9fd8", "^", "DPM-Solver++, with noise"),
+    "dpm_solver, stochastic, log_snr": ("#1e8c4e", "P", "with noise, log_snr"),
     "ddim": ("#c0392b", "s", "DDIM"),
     "ddim, changed": ("#e08070", "v", "DDIM, with noise"),
     "ancestral": ("#333333", "D", "ancestral"),
@@ -353,6 +359,9 @@ def draw(table: Sequence[dict[str, Any]]) -> matplotlib.figure.Figure:
 def _drawn_as(text: str) -> str:
     """Returns which line of the picture a sampler belongs to."""
     kind, *rest = text.split(":")
+    if kind == "dpm_solver":
+        named = [word for word in ("stochastic", "log_snr") if word in text]
+        return ", ".join([kind, *named])
     changed = len(rest) > 1 or (kind == REFERENCE and bool(rest))
     return f"{kind}, changed" if changed else kind
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import xarray as xr
 
 from weatherlib import losses, xarray_jax
 
-__all__ = ["ONE_PART", "LossAndDiagnostics", "Predictor", "predicts_part"]
+__all__ = [
+    "ONE_PART",
+    "LossAndDiagnostics",
+    "Predictor",
+    "batch_losses",
+    "predicts_part",
+]
 
 ONE_PART = (
     "the model predicts a part of the grid, from which no further step can start; "
@@ -147,3 +154,23 @@ def predicts_part(crop: Callable[[xr.Dataset], xr.Dataset], inputs: xr.Dataset) 
     """
     grid = inputs.coords.to_dataset()
     return dict(crop(grid).sizes) != dict(grid.sizes)
+
+
+def batch_losses(
+    loss: jax.Array, parts: Mapping[str, jax.Array], inputs: xr.Dataset
+) -> LossAndDiagnostics:
+    """Returns losses that are arrays as a predictor gives them, and their parts.
+
+    Args:
+      loss: Of each batch member, shape [batch], or of all together, shape [].
+      parts: Likewise, by name.
+      inputs: Of the call; gives the size of the batch and the floating dtype.
+    """
+    batch = inputs.sizes["batch"]
+    dtype = next(iter(inputs.values())).dtype
+
+    def labelled(value: jax.Array) -> xr.DataArray:
+        whole = jnp.broadcast_to(value.astype(dtype), (batch,))
+        return xarray_jax.DataArray(whole, dims=("batch",))
+
+    return labelled(loss), {name: labelled(value) for name, value in parts.items()}

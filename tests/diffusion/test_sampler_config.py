@@ -18,6 +18,8 @@ SCHEDULE = diffusion.make_schedule(diffusion.ScheduleConfig(steps=100))
         ({"kind": "ddim", "steps": 7, "eta": 1.0}, 7, True),
         ({"kind": "dpm_solver"}, 20, False),
         ({"kind": "dpm_solver", "steps": 9, "stochastic": True}, 9, True),
+        ({"kind": "dpm_solver", "spacing": "log_snr"}, 20, False),
+        ({"kind": "ancestral", "steps": 9, "spacing": "log_snr"}, 9, True),
     ],
 )
 def test_settings_name_a_sampler(settings, steps, random):

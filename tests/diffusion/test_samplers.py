@@ -132,6 +132,10 @@ _EVERY = {
     "trailing solver": lambda s, **o: samplers.dpm_solver(
         s, 20, spacing="trailing", **o
     ),
+    "solver even in ratios": lambda s, **o: samplers.dpm_solver(
+        s, 20, spacing="log_snr", **o
+    ),
+    "ddim even in ratios": lambda s, **o: samplers.ddim(s, 40, spacing="log_snr", **o),
     "leading solver": lambda s, **o: samplers.dpm_solver(s, 40, spacing="leading", **o),
     "solver 1 with noise": lambda s, **o: samplers.dpm_solver(
         s, 100, order=1, stochastic=True, **o
@@ -206,6 +210,23 @@ def test_truncated_steps_do_not_lead_from_noise_to_a_field_and_spaced_ones_do():
     assert abs(float(ends["truncated"].mean()) - 3) > 1
     assert abs(float(ends["leading"].mean()) - 3) < 0.05
     assert abs(float(ends["trailing"].mean()) - 3) < 0.05
+
+
+@pytest.mark.parametrize("spread", [0.1, 0.4])
+def test_even_ratios_keep_small_differences_that_even_times_lose(spread):
+    """Samples are proportional to their first noise, so two of them tell all."""
+    schedule = cases.prediff()
+    denoise = cases.gaussian_denoiser(schedule, jnp.float32(0), jnp.float32(spread))
+
+    def kept(spacing):
+        sampler = samplers.dpm_solver(schedule, 20, spacing=spacing)
+        ends = sampling.sample(sampler, denoise, jnp.array([[1.0], [-1.0]])).x
+        return float(ends[0, 0] - ends[1, 0]) / (2 * spread)
+
+    assert kept("log_snr") == pytest.approx(1, abs=0.02)
+    assert kept("linspace") < kept("log_snr")
+    if spread == 0.1:
+        assert kept("linspace") < 0.75
 
 
 def test_temperature_scales_the_noise():

@@ -278,6 +278,18 @@ def test_guidance_without_a_number_is_reported_with_its_step():
         sampling.check(found, SOLVER)
 
 
+@pytest.mark.parametrize("on", ["noisy", "denoised"])
+def test_an_energy_that_is_no_number_is_reported_whatever_its_gradient(on):
+    def energy(x, t, target):
+        del t, target
+        return 0.001 * x.sum() + jnp.log(-jnp.ones(()))
+
+    known = guidance.Guidance(energy=energy, on=on, through_denoiser=False)
+    found = sampling.sample(SOLVER, DENOISE, _start(), guidance=known)
+    with pytest.raises(ValueError, match="energy or a gradient that is not finite in"):
+        sampling.check(found, SOLVER)
+
+
 def test_names_of_guidance_are_checked():
     with pytest.raises(ValueError, match="on must be noisy or denoised, found 'x'"):
         guidance.Guidance(energy=_push, on="x")

@@ -107,6 +107,27 @@ def test_spaced_steps_fall_and_stay_in_the_schedule(total, share, spacing):
     assert found.max() < total
 
 
+@given(total=st.integers(1, 300), share=st.floats(0, 1))
+def test_even_ratios_fall_from_one_end_to_the_other(total, share):
+    schedule = cases.prediff(steps=total)
+    steps = 1 + int(share * (total - 1))
+    found = schedules.log_snr_timesteps(schedule, steps)
+    assert found.shape == (steps,)
+    assert (np.diff(found) < 0).all()
+    assert found[0] == total - 1
+    assert steps == 1 or found[-1] == 0
+
+
+def test_ratios_are_even_where_the_schedule_has_such_steps():
+    schedule = cases.prediff()
+    left = schedule.alphas_cumprod
+    ratios = np.log(left / (1 - left))[schedules.log_snr_timesteps(schedule, 10)]
+    widths = np.diff(ratios)
+    np.testing.assert_allclose(widths, widths.mean(), rtol=0.2)
+    with pytest.raises(ValueError, match="0 steps do not fit a schedule of 1000"):
+        schedules.log_snr_timesteps(schedule, 0)
+
+
 def test_truncated_steps_begin_below_the_noisiest():
     found = schedules.spaced_timesteps(1000, 3, "truncated")
     assert found.tolist() == [2, 1, 0]

@@ -10,7 +10,7 @@ import numpy as np
 from tests.prediff import published
 from weatherlib import diffusion
 from weatherlib.nn import autoencoder, gaussians
-from weatherlib.prediff import latent_diffusion
+from weatherlib.prediff import latent_diffusion, latent_space
 from weatherlib.prediff import published as published_settings
 from weatherlib.weights import autoencoder_kl, flat, prediff_names
 
@@ -56,9 +56,12 @@ def _functions():
     model = latent_diffusion.make(
         diffusion.PREDIFF, autoencoder.Autoencoder(sizes=vae), sizes
     )
-    names = ("encode", "decode", "denoise")
-    jitted = {name: jax.jit(getattr(model, name)) for name in names}
-    return dataclasses.replace(model, **jitted)
+    space = dataclasses.replace(
+        model.space,
+        encode=jax.jit(model.space.encode),
+        decode=jax.jit(model.space.decode),
+    )
+    return dataclasses.replace(model, space=space, denoise=jax.jit(model.denoise))
 
 
 def published_model(settings=diffusion.PREDIFF, **options):
@@ -110,8 +113,9 @@ def toy_model(**changes):
     settings = diffusion.DiffusionConfig(
         schedule=diffusion.ScheduleConfig(kind="scaled_linear", steps=100, end=0.2)
     )
+    space = latent_space.LatentSpace(encode=encode, decode=decode, **changes)
     model = latent_diffusion.LatentDiffusion(
-        settings=settings, encode=encode, decode=decode, denoise=denoise, **changes
+        settings=settings, space=space, denoise=denoise
     )
     params = latent_diffusion.Params(
         autoencoder={"gain": jnp.float32(1.0)}, denoiser={"spread": jnp.float32(0.5)}

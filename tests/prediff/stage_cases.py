@@ -15,6 +15,7 @@ from weatherlib.prediff import (
     alignment_predictor,
     autoencoder_predictor,
     latent_diffusion,
+    latent_space,
     predictor,
     stage_config,
     stages,
@@ -236,6 +237,8 @@ def toy_model(config, **options):
         return diffusion.forward.to_noise(schedule, x0, noisy, t, "x0")
 
     model = latent_diffusion.LatentDiffusion(
-        settings=config.diffusion, encode=encode, decode=decode, denoise=denoise
+        settings=config.diffusion,
+        space=latent_space.LatentSpace(encode=encode, decode=decode),
+        denoise=denoise,
     )
     return model

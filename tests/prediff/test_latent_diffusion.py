@@ -28,11 +28,11 @@ def test_frames_are_encoded_and_decoded_as_published(strict_numerics):
     model = latent_cases.published_model()
     _, _, params = latent_cases.published_params()
     context, target = held("pixel_context", "pixel_target")
-    encode = jax.jit(model.encode_context)
+    encode = jax.jit(model.space.encode_context)
     near(encode(params.autoencoder, context), held("zc")[0], tolerances.PREDIFF_NETWORK)
-    found = jax.jit(model.encode_target)(params.autoencoder, target)
+    found = jax.jit(model.space.encode_target)(params.autoencoder, target)
     near(found, held("z0_mode")[0], tolerances.PREDIFF_NETWORK)
-    frames = model.decode_target(params.autoencoder, found)
+    frames = model.space.decode_target(params.autoencoder, found)
     near(frames, held("decode_z0")[0], tolerances.PREDIFF_NETWORK)
 
 
@@ -141,7 +141,7 @@ def test_the_published_whole_sample_comes_out(strict_numerics):
     final, kept, frames = held("loop_final", "loop_intermediates", "loop_decoded")
     near(found.x, final, tolerances.PREDIFF_LOOP)
     near(found.kept, kept, tolerances.PREDIFF_LOOP)
-    decoded = model.decode_target(params.autoencoder, found.x)
+    decoded = model.space.decode_target(params.autoencoder, found.x)
     near(decoded, frames, tolerances.PREDIFF_LOOP)
 
 
@@ -170,7 +170,7 @@ def test_the_published_aligned_sample_comes_out(strict_numerics):
 def test_the_published_gradient_of_the_guidance_comes_out(strict_numerics):
     x, t, expected = held("q_sample", "t", "mean_shift")
     guide = _published_guide()
-    found, _ = guidance.energy_gradient(
+    found, _, _ = guidance.energy_gradient(
         latent_cases.published_model().schedule, guide, lambda x: (x, x), x, t
     )
     near(found, expected, tolerances.PREDIFF_GRADIENT)
@@ -193,7 +193,12 @@ def test_the_published_alignment_loss_comes_out(strict_numerics):
     run = functools.partial(read, params)
     near(run(x, t, None), held("align_pred")[0], tolerances.PREDIFF_NETWORK)
     loss = latent_diffusion.alignment_loss(
-        model, lambda x, t, key: run(x, t, key), target, wanted, t=t, noise=noise
+        model.schedule,
+        lambda x, t, key: run(x, t, key),
+        target,
+        wanted,
+        t=t,
+        noise=noise,
     )
     expected = latent_cases.listed("ldm")["align_loss"]
     np.testing.assert_allclose(loss, expected, rtol=tolerances.PREDIFF_LOSS_RTOL)
@@ -241,13 +246,17 @@ def test_targets_are_scaled_and_contexts_are_not():
     model, params = latent_cases.toy_model(scale_factor=4.0)
     frames = jnp.asarray(latent_cases.toy_context())
     half = frames[:, :, ::2, ::2]
-    np.testing.assert_allclose(model.encode_context(params.autoencoder, frames), half)
-    scaled = model.encode_target(params.autoencoder, frames)
+    np.testing.assert_allclose(
+        model.space.encode_context(params.autoencoder, frames), half
+    )
+    scaled = model.space.encode_target(params.autoencoder, frames)
     np.testing.assert_allclose(scaled, 4 * half)
-    drawn = model.encode_target(params.autoencoder, frames, jax.random.key(0))
+    drawn = model.space.encode_target(params.autoencoder, frames, jax.random.key(0))
     assert 0 < np.abs(drawn - scaled).max() < 1
     np.testing.assert_allclose(
-        model.decode_target(params.autoencoder, scaled)[:, :, ::2, ::2], half, rtol=1e-6
+        model.space.decode_target(params.autoencoder, scaled)[:, :, ::2, ::2],
+        half,
+        rtol=1e-6,
     )
 
 

@@ -96,9 +96,10 @@ def test_samplers_may_have_settings():
     assert prediff_samplers._settings("ddim:50:eta=0.5").eta == 0.5
     rows = [_row("ddim:50:eta=0.5", 0, 10.0)]
     assert prediff_samplers.curve(rows, (), 1000)[0]["steps"] == 50
+    rows.append(_row("dpm_solver:20:stochastic:spacing=log_snr", 0, 9.5))
     table = prediff_samplers.curve([*rows, _row("ancestral:100", 0, 9.0)], (), 1000)
     labels = prediff_samplers.draw(table).axes[0].get_legend_handles_labels()[1]
-    assert labels == ["DDIM, with noise", "ancestral, respaced"]
+    assert labels == ["with noise, log_snr", "DDIM, with noise", "ancestral, respaced"]
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,11 @@ def energy_gradient(
     estimate: Callable[[Array], tuple[Array, Array]],
     x: Float[Array, "batch *place channel"],
     t: Int[Array, " batch"],
-) -> tuple[Float[Array, "batch *place channel"], Array]:
-    """Returns `scale` times the gradient of the energy, and what the denoiser says.
+) -> tuple[Float[Array, "batch *place channel"], Array, Float[Array, ""]]:
+    """Returns `scale` times the gradient of the energy, what the denoiser says, energy.
+
+    A function may have a finite gradient where it is no number itself, which is a
+    mistake all the same, so who samples looks at the energy too.
 
     Args:
       schedule: How much noise there is.
@@ -111,16 +114,18 @@ def energy_gradient(
         return jnp.sum(jnp.asarray(value))
 
     if guidance.on == "noisy":
-        gradient, output = jax.grad(energy)(x), estimate(x)[1]
+        value, gradient = jax.value_and_grad(energy)(x)
+        output = estimate(x)[1]
     elif guidance.through_denoiser:
 
         def through(noisy: Array) -> tuple[Array, Array]:
             x0, output = estimate(noisy)
             return energy(x0), output
 
-        gradient, output = jax.grad(through, has_aux=True)(x)
+        (value, output), gradient = jax.value_and_grad(through, has_aux=True)(x)
     else:
         x0, output = estimate(x)
         slope = forward.lookup(schedule.sqrt_alphas_cumprod, t, x0)
-        gradient = slope.astype(x0.dtype) * jax.grad(energy)(x0)
-    return jnp.asarray(guidance.scale, gradient.dtype) * gradient, output
+        value, gradient = jax.value_and_grad(energy)(x0)
+        gradient = slope.astype(x0.dtype) * gradient
+    return jnp.asarray(guidance.scale, gradient.dtype) * gradient, output, value

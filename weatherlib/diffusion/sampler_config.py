@@ -27,7 +27,9 @@ class SamplerConfig(config.Mapping):
         "ddpm" are other names of the first and the last.
       steps: Steps to make; None for those named above.
       spacing: Which steps of noise are visited; None for what suits the kind.
-        "truncated" is what the published program does with fewer ancestral steps.
+        "truncated" is what the published program does with fewer ancestral steps;
+        "log_snr", even in the logarithm of signal over noise, keeps small differences
+        between samples with few steps.
       eta: Of "ddim": 0 draws no noise on the way, 1 as much as ancestral sampling does.
       order: Of "dpm_solver": 1, 2 or 3.
       stochastic: Whether "dpm_solver" draws noise on the way.

@@ -113,7 +113,7 @@ def ancestral(
     if not temperature >= 0:
         raise ValueError(f"temperature must not be negative, found {temperature!r}")
     count = schedule.steps if steps is None else steps
-    timesteps = schedules.spaced_timesteps(schedule.steps, count, spacing)
+    timesteps = _visited(schedule, count, spacing)
     reduced = _reduced(schedule, timesteps[::-1])
     if variance == "small":
         spread = np.exp(reduced.posterior_log_variance_clipped / 2)
@@ -130,6 +130,18 @@ def ancestral(
         of_random=temperature * spread[::-1],
         clip=clip,
     )
+
+
+def _visited(
+    schedule: schedules.NoiseSchedule,
+    steps: int,
+    spacing: schedules.Spacing,
+    offset: int = 0,
+) -> Int[np.ndarray, " step"]:
+    """Returns which steps of noise are visited, the noisiest first."""
+    if spacing == "log_snr":
+        return schedules.log_snr_timesteps(schedule, steps)
+    return schedules.spaced_timesteps(schedule.steps, steps, spacing, offset)
 
 
 def _reduced(
@@ -178,8 +190,8 @@ def ddim(
         raise ValueError(f"eta must be in [0, 1], found {eta!r}")
     if next_step not in ("stride", "visited"):
         raise ValueError(f"next_step {next_step!r} is neither stride nor visited")
-    timesteps = schedules.spaced_timesteps(schedule.steps, steps, spacing, offset)
-    if next_step == "stride" and spacing != "truncated":
+    timesteps = _visited(schedule, steps, spacing, offset)
+    if next_step == "stride" and spacing not in ("truncated", "log_snr"):
         following = timesteps - schedule.steps // steps
     else:
         following = np.append(timesteps[1:], -1)
@@ -206,7 +218,7 @@ def dpm_solver(
     prediction: str = "epsilon",
     order: int = 2,
     rule: Literal["midpoint", "heun"] = "midpoint",
-    spacing: Literal["leading", "linspace", "trailing"] = "linspace",
+    spacing: Literal["leading", "linspace", "trailing", "log_snr"] = "linspace",
     clip: float | None = None,
     stochastic: bool = False,
 ) -> Sampler:
@@ -222,7 +234,8 @@ def dpm_solver(
       order: 1 (which is DDIM), 2 or 3. 3 is of second order in the step before the last
         if there are fewer than 15.
       rule: How order 2 looks back.
-      spacing: Which steps of noise to visit.
+      spacing: Which steps of noise to visit. With 20 steps only "log_snr" draws fields
+        that differ little as far apart as they should be.
       clip: Largest magnitude of a predicted field.
       stochastic: Whether to draw noise in each step, which takes orders 1 and 2.
 
@@ -244,12 +257,14 @@ def dpm_solver(
             f"steps must be in 1..{schedule.steps - 1} for a schedule of "
             f"{schedule.steps}, found {steps!r}"
         )
-    if spacing == "trailing":
-        timesteps = schedules.spaced_timesteps(schedule.steps, steps, spacing)
+    if spacing in ("trailing", "log_snr"):
+        timesteps = _visited(schedule, steps, spacing)
     elif spacing in ("leading", "linspace"):
-        timesteps = schedules.spaced_timesteps(schedule.steps, steps + 1, spacing)[:-1]
+        timesteps = _visited(schedule, steps + 1, spacing)[:-1]
     else:
-        raise ValueError(f"spacing {spacing!r} is not leading, linspace or trailing")
+        raise ValueError(
+            f"spacing {spacing!r} is not leading, linspace, trailing or log_snr"
+        )
     left = np.append(schedule.alphas_cumprod[timesteps], 1.0)
     kept, noise = np.sqrt(left), np.sqrt(1 - left)
     with np.errstate(divide="ignore"):

@@ -170,10 +170,10 @@ def check(samples: Samples, sampler: samplers.Sampler) -> None:
     failed = int(np.max(np.asarray(samples.failed_step)))
     if failed >= 0:
         raise ValueError(
-            f"the guidance gave a gradient that is not finite in step {failed + 1} of "
-            f"{sampler.steps} (noise step {sampler.timesteps[failed]}); an energy "
-            "needs a finite gradient everywhere, as sqrt(x + 1e-12) has at 0 and "
-            "sqrt(x) has not"
+            "the guidance gave an energy or a gradient that is not finite in step "
+            f"{failed + 1} of {sampler.steps} (noise step "
+            f"{sampler.timesteps[failed]}); an energy needs a finite gradient "
+            "everywhere, as sqrt(x + 1e-12) has at 0 and sqrt(x) has not"
         )
     if not np.isfinite(np.asarray(samples.x, np.float32)).all():
         raise ValueError(
@@ -248,10 +248,10 @@ def _predict(
         return x0, predicted, finite
     move, output = jnp.zeros_like(x), x
     for factor, one in zip(step.of_gradient, guidance):
-        gradient, output = guidance_lib.energy_gradient(
+        gradient, output, energy = guidance_lib.energy_gradient(
             sampler.schedule, one, estimate, x, t
         )
-        good = jnp.isfinite(gradient).all()
+        good = jnp.isfinite(gradient).all() & jnp.isfinite(energy)
         move = move + factor * jnp.where(good, gradient, jnp.zeros_like(gradient))
         finite = finite & good
     x0 = forward.to_x0(sampler.schedule, output, x, t, sampler.prediction)

@@ -26,6 +26,7 @@ __all__ = [
     "ScheduleConfig",
     "Spacing",
     "check_prediction",
+    "log_snr_timesteps",
     "make_betas",
     "make_schedule",
     "spaced_timesteps",
@@ -33,7 +34,7 @@ __all__ = [
 
 Prediction = Literal["epsilon", "x0", "v"]
 Kind = Literal["linear", "scaled_linear", "sqrt", "cosine"]
-Spacing = Literal["leading", "linspace", "trailing", "truncated"]
+Spacing = Literal["leading", "linspace", "trailing", "truncated", "log_snr"]
 
 PREDIFF_KINDS: dict[str, Kind] = {
     "linear": "scaled_linear",
@@ -271,7 +272,8 @@ def spaced_timesteps(
       offset: Added to those of "leading".
 
     Raises:
-      ValueError: The numbers do not fit, or `spacing` is unknown.
+      ValueError: The numbers do not fit, or `spacing` is unknown, or "log_snr", which
+        depends on the betas: see `log_snr_timesteps`.
 
     Source: table 2 of Lin et al. (2023), arXiv 2305.08891, for the first three.
     """
@@ -295,3 +297,33 @@ def spaced_timesteps(
         f"spacing {spacing!r} is unknown; there are leading, linspace, trailing and "
         "truncated"
     )
+
+
+def log_snr_timesteps(schedule: NoiseSchedule, steps: int) -> Int[np.ndarray, " step"]:
+    """Returns steps of noise that are even in the logarithm of signal over noise.
+
+    Both ends are among them. Where fewer lie between two than are wanted, neighbours
+    are taken. Steps that are even in time leave a tenth of the noise to the last of 20
+    steps, and with it what samples that differ little differ by. These do not.
+
+    Args:
+      schedule: How much noise there is.
+      steps: Of the sampler.
+
+    Raises:
+      ValueError: They do not fit the schedule.
+
+    Source: Lu et al. (2022), arXiv 2206.00927, section 3.3; each step is the one of the
+    schedule whose ratio is nearest.
+    """
+    if not 1 <= steps <= schedule.steps:
+        raise ValueError(f"{steps} steps do not fit a schedule of {schedule.steps}")
+    left = schedule.alphas_cumprod
+    ratio = np.log(left) - np.log1p(-left)
+    wanted = np.linspace(ratio[-1], ratio[0], steps)
+    chosen = np.abs(ratio - wanted[:, np.newaxis]).argmin(1)
+    # From the last one up each lies above that after it, and leaves room for those
+    # before it.
+    above = np.arange(steps)[::-1]
+    apart = np.maximum.accumulate((chosen - above)[::-1])[::-1]
+    return np.clip(apart, 0, schedule.steps - steps) + above

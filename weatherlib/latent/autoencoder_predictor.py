@@ -105,7 +105,7 @@ class LatentAutoencoder(predictor_base.Predictor):
             name: value.reshape(batch, count).mean(1) for name, value in found.items()
         }
         loss = of_members.pop("loss")
-        return forecast_frames.losses_of(loss, of_members, inputs)
+        return predictor_base.batch_losses(loss, of_members, inputs)
 
     def loss_and_predictions(
         self,

@@ -11,14 +11,14 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from weatherlib import predictor_base, stacking, xarray_jax
+from weatherlib import stacking
 from weatherlib.data_utils import check_call
 from weatherlib.latent import ranges
 from weatherlib.latent.field_codec_config import FieldCodecConfig
 from weatherlib.latent.forecast_config import LatentForecastConfig
 from weatherlib.task import TaskConfig
 
-__all__ = ["check", "losses_of", "read", "write"]
+__all__ = ["check", "read", "write"]
 
 
 def check(
@@ -121,26 +121,6 @@ def write(
         middle, half = ranges.middle_and_half(config)
         values = values * _row(half, values.ndim) + _row(middle, values.ndim)
     return stacking.members_to_variables(values, template)
-
-
-def losses_of(
-    loss: Float[Array, " batch"],
-    parts: dict[str, Float[Array, " batch"]],
-    inputs: xr.Dataset,
-) -> predictor_base.LossAndDiagnostics:
-    """Returns the losses of batch members and their parts as predictors give them.
-
-    Args:
-      loss: Of each member.
-      parts: Likewise, by name.
-      inputs: Of the call; gives the floating dtype.
-    """
-    dtype = next(iter(inputs.values())).dtype
-
-    def labelled(value: Array) -> xr.DataArray:
-        return xarray_jax.DataArray(value.astype(dtype), dims=("batch",))
-
-    return labelled(loss), {name: labelled(value) for name, value in parts.items()}
 
 
 def _row(values: np.ndarray, rank: int) -> Array:

@@ -141,14 +141,13 @@ class LatentDiffusion(predictor_base.Predictor):
         t = losses.draw_timesteps(of_steps, batch, self._schedule)
         noise = jax.random.normal(of_noise, wanted.shape)
         found = self._denoising_loss(params, condition, wanted, t, noise)
-        loss = jnp.broadcast_to(found.loss, (batch,))
-        parts = {"simple": jnp.broadcast_to(found.simple, (batch,))}
+        loss, parts = found.loss, {"simple": found.simple}
         weight = self._config.reconstruction_weight
         if self._codec.trains and weight:
             error = forecast_network.reconstruction_error(self._codec, params, future)
             loss = loss + jnp.asarray(weight, loss.dtype) * error
             parts["reconstruction"] = error
-        return forecast_frames.losses_of(loss, parts, inputs)
+        return predictor_base.batch_losses(loss, parts, inputs)
 
     def loss_and_predictions(
         self,

@@ -180,11 +180,11 @@ class LatentUNet(predictor_base.Predictor):
         loss = square.mean(tuple(range(1, square.ndim)))
         weight = config.reconstruction_weight
         if not weight or not self._codec.trains:
-            return forecast_frames.losses_of(loss, {}, inputs)
+            return predictor_base.batch_losses(loss, {}, inputs)
         error = forecast_network.reconstruction_error(self._codec, params, truth)
         parts = {"forecast": loss, "reconstruction": error}
         total = loss + jnp.asarray(weight, loss.dtype) * error
-        return forecast_frames.losses_of(total, parts, inputs)
+        return predictor_base.batch_losses(total, parts, inputs)
 
 
 def first_params(config: LatentUNetConfig, key: Array) -> PyTree:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import xarray as xr
 from jaxtyping import Array, Float
 
-from weatherlib import predictor_base
+from weatherlib import diffusion, predictor_base
 from weatherlib.diffusion import losses
 from weatherlib.prediff import (
     alignment,
@@ -75,7 +75,7 @@ class AlignmentPredictor(stage_predictor.StagePredictor):
         frames = stage_frames.read(targets, config.value_range)
         params = latent_stage.lifted(lambda key: first_params(config, key))
         loss = self._loss(params, frames, hk.next_rng_key(), dtype, is_training)
-        return stage_frames.losses_of(loss, {"rmse": jnp.sqrt(loss)}, inputs)
+        return predictor_base.batch_losses(loss, {"rmse": jnp.sqrt(loss)}, inputs)
 
     def _loss(
         self,
@@ -86,9 +86,10 @@ class AlignmentPredictor(stage_predictor.StagePredictor):
         is_training: bool,
     ) -> Array:
         config = self._config
-        model = latent_stage.target_model(config, dtype=dtype)
+        space = latent_stage.space_of(config, dtype=dtype)
+        schedule = diffusion.make_schedule(config.diffusion.schedule)
         frozen = jax.lax.stop_gradient(latent_stage.part(params, *latent_stage.HELD))
-        target = model.encode_target(frozen, frames, jax.random.fold_in(key, 0))
+        target = space.encode_target(frozen, frames, jax.random.fold_in(key, 0))
         read = functools.partial(
             latent_diffusion.alignment_reader(config.network, remat=self._remat),
             latent_stage.cast(latent_stage.part(params, ALIGNMENT), dtype),
@@ -100,14 +101,16 @@ class AlignmentPredictor(stage_predictor.StagePredictor):
         wanted = QUANTITIES[config.quantity](frames)
         if is_training:
             own = jax.random.fold_in(key, 1)
-            return latent_diffusion.alignment_loss(model, reader, target, wanted, own)
+            return latent_diffusion.alignment_loss(
+                schedule, reader, target, wanted, own
+            )
         drawn_t, drawn_noise = (jax.random.fold_in(key, i) for i in (1, 2))
         return latent_diffusion.alignment_loss(
-            model,
+            schedule,
             reader,
             target,
             wanted,
-            t=losses.draw_timesteps(drawn_t, len(target), model.schedule),
+            t=losses.draw_timesteps(drawn_t, len(target), schedule),
             noise=jax.random.normal(drawn_noise, target.shape, target.dtype),
         )
 

@@ -72,7 +72,7 @@ class AutoencoderPredictor(stage_predictor.StagePredictor):
         loss, parts = self._losses(
             params, fields, log_variance, update, is_training=is_training
         )
-        return stage_frames.losses_of(loss, parts, inputs)
+        return predictor_base.batch_losses(loss, parts, inputs)
 
     def _losses(
         self,

@@ -56,7 +56,7 @@ class EnsembleSampler:
         self._at_once = members_at_once
         self._progress = progress
         self._before = self._total = 0
-        self._encode = jax.jit(model.encode_context)
+        self._encode = jax.jit(model.space.encode_context)
         self._draw = jax.jit(self._members)
 
     def __call__(
@@ -122,7 +122,8 @@ class EnsembleSampler:
             guidance=guidance,
             progress=None if self._progress is None else self._report,
         )
-        return self._model.decode_target(params.autoencoder, samples.x), samples
+        frames = self._model.space.decode_target(params.autoencoder, samples.x)
+        return frames, samples
 
     def _report(self, done: int, steps: int) -> None:
         del steps

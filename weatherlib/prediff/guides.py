@@ -120,4 +120,4 @@ class _Frames:
     def __call__(self, params: PyTree, x: Array, t: Array, target: PyTree) -> Array:
         del t
         model, energy = self._held
-        return energy(model.decode_target(params, x), target)
+        return energy(model.space.decode_target(params, x), target)

@@ -1,8 +1,6 @@
 """Latent diffusion on arrays: frames are encoded, futures are drawn, and decoded.
 
-Everything is a pure function of parameters and arrays. Context frames are encoded to
-the mode of their distribution and are not scaled; target frames are drawn from theirs
-and multiplied by `scale_factor`, as published.
+Everything is a pure function of parameters and arrays.
 
 Source: Gao et al. (2023), arXiv 2307.10422, section 3; Rombach et al. (2022), arXiv
 2112.10752.
@@ -22,8 +20,8 @@ from jaxtyping import Array, Float, Int
 
 from weatherlib import diffusion
 from weatherlib.diffusion import forward, losses, samplers, sampling
-from weatherlib.nn import autoencoder, gaussians
-from weatherlib.prediff import alignment, network
+from weatherlib.nn import autoencoder
+from weatherlib.prediff import alignment, latent_space, network
 from weatherlib.prediff.config import AlignmentConfig, EarthformerUNetConfig
 from weatherlib.typing import PyTree
 
@@ -32,7 +30,6 @@ __all__ = [
     "Params",
     "alignment_loss",
     "alignment_reader",
-    "coders",
     "denoising_loss",
     "make",
     "sample_latents",
@@ -58,57 +55,22 @@ class LatentDiffusion:
 
     Attributes:
       settings: Noise, what the denoiser predicts, and how errors count.
-      encode: Takes parameters and frames [batch, time, lat, lon, channel]; returns the
-        distribution of their latent fields.
-      decode: Takes parameters and latent fields, returns frames.
+      space: Where the denoiser works.
       denoise: Takes parameters, noisy latent fields, their steps of noise, the latent
         context, and a key for dropout, or None to leave dropout out; returns what it
         predicts.
-      scale_factor: Of target latents in the units of the denoiser.
       dtype: In which the denoiser computes; None is that of its parameters.
     """
 
     settings: diffusion.DiffusionConfig
-    encode: Callable[[PyTree, Array], gaussians.DiagonalGaussian]
-    decode: Callable[[PyTree, Array], Array]
+    space: latent_space.LatentSpace
     denoise: Callable[[PyTree, Array, Array, Array, Array | None], Array]
-    scale_factor: float = 1.0
     dtype: Any = None
 
     @functools.cached_property
     def schedule(self) -> diffusion.NoiseSchedule:
         """Tables of noise."""
         return diffusion.make_schedule(self.settings.schedule)
-
-    def encode_context(
-        self, params: PyTree, frames: Float[Array, "batch time lat lon channel"]
-    ) -> Float[Array, "batch time rows columns latent"]:
-        """Returns what the denoiser is told of frames: the likeliest latent fields."""
-        return self.encode(params, frames).mode()
-
-    def encode_target(
-        self,
-        params: PyTree,
-        frames: Float[Array, "batch time lat lon channel"],
-        key: Array | None = None,
-    ) -> Float[Array, "batch time rows columns latent"]:
-        """Returns latent fields that the denoiser is trained to restore.
-
-        Args:
-          params: Of the autoencoder.
-          frames: Target frames.
-          key: Draws from their distributions; the likeliest ones without.
-        """
-        found = self.encode(params, frames)
-        latents = found.mode() if key is None else found.draw(key)
-        return latents * jnp.asarray(self.scale_factor, latents.dtype)
-
-    def decode_target(
-        self, params: PyTree, latents: Float[Array, "batch time lat lon channel"]
-    ) -> Float[Array, "batch time rows columns output"]:
-        """Returns frames of latent fields in the units of the denoiser."""
-        scale = jnp.asarray(self.scale_factor, latents.dtype)
-        return self.decode(params, latents / scale)
 
     def denoiser(
         self,
@@ -125,23 +87,16 @@ class LatentDiffusion:
         """
         dtype = self.dtype
         if dtype is not None:
-            params, context = _cast(params, dtype), _cast(context, dtype)
+            params, context = (
+                latent_space.cast_floating(params, dtype),
+                latent_space.cast_floating(context, dtype),
+            )
 
         def denoise(noisy: Array, t: Array) -> Array:
             given = noisy if dtype is None else noisy.astype(dtype)
             return self.denoise(params, given, t, context, key).astype(noisy.dtype)
 
         return denoise
-
-
-def _cast(tree: PyTree, dtype: Any) -> PyTree:
-    """Returns floating-point arrays in a type, and others as they are."""
-
-    def cast(x: Any) -> Any:
-        floating = jnp.issubdtype(x.dtype, jnp.floating)
-        return jnp.asarray(x, dtype) if floating else x
-
-    return jax.tree.map(cast, tree)
 
 
 def make(
@@ -185,42 +140,8 @@ def make(
     ) -> Array:
         return apply(params, key, noisy, t, context, key is not None)
 
-    encode, decode = coders(vae, autoencoder_dtype)
-    return LatentDiffusion(
-        settings=settings,
-        encode=encode,
-        decode=decode,
-        denoise=denoise,
-        scale_factor=scale_factor,
-        dtype=dtype,
-    )
-
-
-def coders(
-    vae: autoencoder.Autoencoder, dtype: Any = None
-) -> tuple[
-    Callable[[PyTree, Array], gaussians.DiagonalGaussian],
-    Callable[[PyTree, Array], Array],
-]:
-    """Returns how an autoencoder encodes and decodes.
-
-    Args:
-      vae: The autoencoder.
-      dtype: In which it computes, where results are float32; None is that of what it is
-        given, as for its own methods.
-    """
-    if dtype is None:
-        return vae.encode, vae.decode
-
-    def encode(params: PyTree, frames: Array) -> gaussians.DiagonalGaussian:
-        found = vae.encode(_cast(params, dtype), frames.astype(dtype))
-        return gaussians.DiagonalGaussian(*_cast(tuple(found), jnp.float32))
-
-    def decode(params: PyTree, latents: Array) -> Array:
-        found = vae.decode(_cast(params, dtype), latents.astype(dtype))
-        return found.astype(jnp.float32)
-
-    return encode, decode
+    space = latent_space.make(vae, scale_factor=scale_factor, dtype=autoencoder_dtype)
+    return LatentDiffusion(settings=settings, space=space, denoise=denoise, dtype=dtype)
 
 
 def training_loss(
@@ -245,8 +166,8 @@ def training_loss(
       log_variance: As for `losses.denoising_loss`.
     """
     frozen = jax.lax.stop_gradient(params.autoencoder)
-    given = model.encode_context(frozen, context)
-    wanted = model.encode_target(frozen, target, jax.random.fold_in(key, 0))
+    given = model.space.encode_context(frozen, context)
+    wanted = model.space.encode_target(frozen, target, jax.random.fold_in(key, 0))
     return denoising_loss(
         model,
         params.denoiser,
@@ -284,7 +205,7 @@ def denoising_loss(
     Raises:
       ValueError: Something is neither given nor drawn.
     """
-    noisy, t, noise, dropout = _noisy(model, target, key, t, noise)
+    noisy, t, noise, dropout = _noisy(model.schedule, target, key, t, noise)
     output = model.denoiser(params, context, dropout)(noisy, t)
     wanted = losses.target(model.schedule, model.settings.prediction, target, t, noise)
     return losses.denoising_loss(
@@ -293,7 +214,7 @@ def denoising_loss(
 
 
 def _noisy(
-    model: LatentDiffusion,
+    schedule: diffusion.NoiseSchedule,
     target: Array,
     key: Array | None,
     t: Array | None,
@@ -306,11 +227,11 @@ def _noisy(
     if key is not None:
         drawn_t, drawn_noise, dropout = (jax.random.fold_in(key, i) for i in range(3))
         if t is None:
-            t = losses.draw_timesteps(drawn_t, target.shape[0], model.schedule)
+            t = losses.draw_timesteps(drawn_t, target.shape[0], schedule)
         if noise is None:
             noise = jax.random.normal(drawn_noise, target.shape, target.dtype)
     assert t is not None and noise is not None
-    return forward.add_noise(model.schedule, target, t, noise), t, noise, dropout
+    return forward.add_noise(schedule, target, t, noise), t, noise, dropout
 
 
 def alignment_reader(
@@ -340,7 +261,7 @@ def alignment_reader(
 
 
 def alignment_loss(
-    model: LatentDiffusion,
+    schedule: diffusion.NoiseSchedule,
     read: Callable[[Array, Array, Array | None], Array],
     target: Float[Array, "batch time lat lon channel"],
     wanted: Float[Array, "batch *frame number"],
@@ -352,7 +273,7 @@ def alignment_loss(
     """Returns the mean squared error of what is read from noisy latent fields.
 
     Args:
-      model: The functions.
+      schedule: How much noise there is.
       read: Takes noisy latent fields, their steps of noise, and a key for dropout.
       target: Latent targets in the units of the denoiser.
       wanted: What should be read, such as `alignment.frame_intensity` of the frames.
@@ -363,7 +284,7 @@ def alignment_loss(
     Raises:
       ValueError: Something is neither given nor drawn.
     """
-    noisy, t, _, dropout = _noisy(model, target, key, t, noise)
+    noisy, t, _, dropout = _noisy(schedule, target, key, t, noise)
     found = read(noisy, t, dropout).astype(jnp.float32)
     return jnp.square(found - wanted).mean()
 

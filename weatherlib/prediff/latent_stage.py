@@ -6,11 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from weatherlib.nn import autoencoder, lifting
 from weatherlib.nn.autoencoder_config import DECODER, ENCODER
-from weatherlib.prediff import latent_diffusion
+from weatherlib.prediff import latent_diffusion, latent_space
 from weatherlib.prediff.stage_config import LatentConfig, PreDiffConfig
 from weatherlib.typing import PyTree
 
@@ -23,7 +22,7 @@ __all__ = [
     "forecast_model",
     "lifted",
     "part",
-    "target_model",
+    "space_of",
 ]
 
 lifted = lifting.lifted
@@ -67,21 +66,18 @@ def forecast_model(
     )
 
 
-def target_model(
-    config: LatentConfig, *, dtype: Any = None
-) -> latent_diffusion.LatentDiffusion:
-    """Returns the functions that make noisy latent targets, without a denoiser."""
-    encode, decode = latent_diffusion.coders(autoencoder_of(config), dtype)
+def space_of(config: LatentConfig, *, dtype: Any = None) -> latent_space.LatentSpace:
+    """Returns the latent fields that a stage works on.
 
-    def denoise(*arguments: Any) -> Array:
-        raise NotImplementedError("there is no denoiser in this stage")
+    Args:
+      config: Of the stage.
+      dtype: In which the autoencoder computes; None is float32.
 
-    return latent_diffusion.LatentDiffusion(
-        settings=config.diffusion,
-        encode=encode,
-        decode=decode,
-        denoise=denoise,
-        scale_factor=_scale(config),
+    Raises:
+      ValueError: The sizes of the autoencoder or the scale are not known.
+    """
+    return latent_space.make(
+        autoencoder_of(config), scale_factor=_scale(config), dtype=dtype
     )
 
 

@@ -162,7 +162,7 @@ class PreDiff(predictor_base.Predictor):
         parts = {"simple": found.simple}
         if self._config.diffusion.learn_log_variance:
             parts["log_variance"] = found.log_variance
-        return stage_frames.losses_of(found.loss, parts, inputs)
+        return predictor_base.batch_losses(found.loss, parts, inputs)
 
     def loss_and_predictions(
         self,
@@ -237,7 +237,7 @@ class PreDiff(predictor_base.Predictor):
             guide = guide.bind(self._config, model, params.autoencoder)(context)
         if guide is not None:
             guide = ensembles.for_members(guide, batch, at_once)
-        given = model.encode_context(params.autoencoder, context)
+        given = model.space.encode_context(params.autoencoder, context)
         given = jnp.tile(given, (at_once, 1, 1, 1, 1))
         shape = (len(given), *self._config.target_shape)
 
@@ -252,7 +252,7 @@ class PreDiff(predictor_base.Predictor):
                 keys,
                 guidance=guide,
             )
-            frames = model.decode_target(params.autoencoder, samples.x)
+            frames = model.space.decode_target(params.autoencoder, samples.x)
             return jnp.where(samples.failed_step < 0, frames, jnp.nan)
 
         firsts = jnp.arange(0, count, at_once)
@@ -302,12 +302,12 @@ def _loss(
             model, params, context, target, key, log_variance=log_variance
         )
     frozen = params.autoencoder
-    wanted = model.encode_target(frozen, target, jax.random.fold_in(key, 0))
+    wanted = model.space.encode_target(frozen, target, jax.random.fold_in(key, 0))
     drawn_t, drawn_noise = (jax.random.fold_in(key, i) for i in (1, 2))
     return latent_diffusion.denoising_loss(
         model,
         params.denoiser,
-        model.encode_context(frozen, context),
+        model.space.encode_context(frozen, context),
         wanted,
         log_variance=log_variance,
         t=losses.draw_timesteps(drawn_t, len(target), model.schedule),

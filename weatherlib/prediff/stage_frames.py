@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from weatherlib import predictor_base, stacking, xarray_jax
+from weatherlib import stacking
 from weatherlib.data_utils import check_call
 from weatherlib.prediff.stage_config import LatentConfig, StageConfig
 from weatherlib.task import TaskConfig
@@ -20,7 +17,6 @@ __all__ = [
     "check",
     "check_grid",
     "from_unit",
-    "losses_of",
     "read",
     "to_unit",
     "write",
@@ -165,23 +161,3 @@ def write(
     """
     values = from_unit(frames, value_range, clip=clip)
     return stacking.members_to_variables(values, template)
-
-
-def losses_of(
-    loss: jax.Array, parts: Mapping[str, jax.Array], inputs: xr.Dataset
-) -> predictor_base.LossAndDiagnostics:
-    """Returns a loss of a batch and its parts as predictors give them.
-
-    Args:
-      loss: Shape [].
-      parts: Shape [], by name.
-      inputs: Of the call; gives the size of the batch and the floating dtype.
-    """
-    batch = inputs.sizes["batch"]
-    dtype = next(iter(inputs.values())).dtype
-
-    def spread(value: jax.Array) -> xr.DataArray:
-        whole = jnp.broadcast_to(value.astype(dtype), (batch,))
-        return xarray_jax.DataArray(whole, dims=("batch",))
-
-    return spread(loss), {name: spread(value) for name, value in parts.items()}

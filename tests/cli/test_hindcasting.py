@@ -335,7 +335,7 @@ def test_quantities_are_derived_for_single_forecasts_and_sets(case, capsys):
         np.testing.assert_allclose(found[name].values, np.hypot(u, v), rtol=1e-5)
         of_set = several[name].isel(time=0).values
         np.testing.assert_allclose(
-            of_set.ravel(), found[name].values.ravel(), rtol=1e-5
+            of_set.ravel(), found[name].values.ravel(), rtol=1e-5, atol=1e-5
         )
 
 

@@ -47,6 +47,14 @@ _U_NETS = ("unet", "denoiser")
 _RATE, _DECAY, _BETAS = 1e-3, 0.01, (0.9, 0.999)
 _PAST, _FUTURE = 12, 4
 
+# Files have the old names still.
+_RENAMED = {
+    "attention.attention.query": "attention.q_proj",
+    "attention.attention.key": "attention.k_proj",
+    "attention.attention.value": "attention.v_proj",
+    "attention.output.dense": "attention.o_proj",
+}
+
 Step = Callable[[], Any]
 
 
@@ -351,12 +359,21 @@ def _their_model(job: dict[str, Any]) -> tuple[Any, Callable[..., Any]]:
         if part == "tiled":
             model.enable_tiling()
     weights = {name: torch.from_numpy(w) for name, w in _weights(job).items()}
+    wanted = set(model.state_dict())
+    weights = {n if n in wanted else _of_today(n): w for n, w in weights.items()}
     model.load_state_dict(weights, strict=True)
     if part == "dinov2":
         return model, lambda x: model(x).last_hidden_state
     if part == "tiled":
         return model, lambda x: model.decode(x).sample
     return model, lambda x: model.decode(model.encode(x).latent_dist.mode()).sample
+
+
+def _of_today(name: str) -> str:
+    """Returns the name that transformers has from version 5 on inside of a model."""
+    for old, new in _RENAMED.items():
+        name = name.replace(old, new)
+    return name
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from tests.prediff import plain, published
 from tests.training import toys
 from weatherlib.geometry.cuboid_patterns import Cuboid, pattern
 from weatherlib.nn import cuboid_attention
+from weatherlib.prediff import levels
 from weatherlib.prediff.config import EarthformerUNetConfig
 
 SHAPE = (3, 5, 6)
@@ -75,20 +76,6 @@ def config_of(padding, vectors):
     )
 
 
-def settings_of(config):
-    vectors = None
-    if config.num_global_vectors:
-        vectors = cuboid_attention.GlobalSettings(
-            self_attention=config.use_global_self_attn,
-            separate=config.separate_global_qkv,
-            ratio=config.global_dim_ratio,
-            published_order=config.published_quirks,
-        )
-    return cuboid_attention.Settings(
-        heads=HEADS, padding=config.padding_type, global_vectors=vectors
-    )
-
-
 def published_arrays(params, layer):
     """Returns the parameters of a layer under their published names."""
     found = {"relative_position_bias_table": params[layer]["relative_bias"]}
@@ -121,7 +108,7 @@ def test_every_pattern_gives_what_a_plain_attention_does(
     def run(x, g):
         return [
             cuboid_attention.CuboidAttention(
-                cuboid, settings_of(config), name=f"layer_{i}"
+                cuboid, levels.attention_settings(config), name=f"layer_{i}"
             )(x, g)
             for i, cuboid in enumerate(cuboids)
         ]

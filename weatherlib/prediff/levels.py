@@ -16,6 +16,7 @@ from weatherlib.prediff.config import CuboidNetworkConfig
 
 __all__ = [
     "Level",
+    "attention_settings",
     "coarser",
     "global_vectors",
     "placed",
@@ -67,7 +68,7 @@ class Level(hk.Module):
             x = (hk.remat(mixed) if self._remat else mixed)(x, step)
             stack = cuboid_blocks.CuboidStack(
                 config.cuboids(self._index),
-                _attention(config),
+                attention_settings(config),
                 _feed_forward(config),
                 inner=config.use_inter_ffn,
                 of_vectors=config.use_global_vector_ffn,
@@ -78,7 +79,8 @@ class Level(hk.Module):
         return x, vectors
 
 
-def _attention(config: CuboidNetworkConfig) -> cuboid_attention.Settings:
+def attention_settings(config: CuboidNetworkConfig) -> cuboid_attention.Settings:
+    """Returns the settings of attention that a network's configuration says."""
     vectors = None
     if config.num_global_vectors:
         vectors = cuboid_attention.GlobalSettings(

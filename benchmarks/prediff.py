@@ -186,17 +186,7 @@ def _our_training(
         changes, moments = optimizer.update(gradient, moments, params)
         return optax.apply_updates(params, changes), moments, value
 
-    def train() -> Callable[[], Any]:
-        compiled = update.lower(*held, *data).compile()
-
-        def step() -> float:
-            held[0], held[1], value = compiled(*held, *data)
-            jax.block_until_ready(held)
-            return float(value)
-
-        return step
-
-    return train
+    return turns.our_training(update, held, data)
 
 
 def _torch_step(job: dict[str, Any]) -> Callable[[], Callable[[], Any]]:

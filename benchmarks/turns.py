@@ -15,14 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from weatherlib import host_memory
 
-__all__ = ["HEAD", "add_options", "compare", "names", "serve"]
+__all__ = ["HEAD", "add_options", "compare", "names", "our_training", "serve"]
 
 HEAD = f"{'':<38}" + "".join(
     f"{column:>11}" for column in ("compile s", "s/step", "CPU s", "adds MB")
@@ -179,6 +179,34 @@ def serve(
     is_loss = job["kind"] == "train"
     np.save(job["output"], np.array(results) if is_loss else results[0])
     _answer(added_mb=added)
+
+
+def our_training(
+    update: Any, held: list[Any], data: Sequence[Any]
+) -> Callable[[], Callable[[], float]]:
+    """Returns what compiles a training step of ours.
+
+    Args:
+      update: Jitted; takes parameters, moments and data, returns the first two anew,
+        and the loss.
+      held: Parameters and moments; only this list holds them, and each step replaces
+        them.
+      data: Of every step.
+    """
+
+    def train() -> Callable[[], float]:
+        import jax
+
+        compiled = update.lower(*held, *data).compile()
+
+        def step() -> float:
+            held[0], held[1], value = compiled(*held, *data)
+            jax.block_until_ready(held)
+            return float(value)
+
+        return step
+
+    return train
 
 
 def _answer(**values: float) -> None:

@@ -1,5 +1,6 @@
 """Shared fixtures, and run-time shape checks on the array code."""
 
+import contextlib
 import gc
 import pathlib
 
@@ -13,6 +14,10 @@ hypothesis.settings.load_profile("weatherlib")
 
 # Traces are many long-lived objects: looking through them again and again costs time.
 gc.set_threshold(50_000, 20, 50)
+
+# Some tests need it, and it must come before eccodes, which xarray loads.
+with contextlib.suppress(ImportError):
+    import pyproj  # noqa: F401
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
 REPEATS = pathlib.Path(__file__).parent / "repeats.txt"

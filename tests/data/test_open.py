@@ -1,6 +1,8 @@
 """Opening weather data, and saying what is wrong with a file."""
 
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -226,8 +228,29 @@ def test_grib_says_what_it_needs(tmp_path, monkeypatch):
         raise ImportError(f"{module}: pip install 'weatherlib[{extra}]'")
 
     monkeypatch.setattr(optional, "require", missing)
-    with pytest.raises(ImportError, match=r"pyproj: pip install 'weatherlib\[grib\]'"):
+    with pytest.raises(ImportError, match=r"(pyproj|cfgrib): pip install 'weatherlib\[grib\]'"):
         data.open_dataset(path)
+
+
+def test_the_interpreter_ends_well_when_another_file_was_opened_before(tmp_path):
+    pytest.importorskip("pyproj")
+    pytest.importorskip("cfgrib")
+    path = tmp_path / "weather.grib"
+    path.write_bytes(b"GRIB\x00\x00\x00\x01")
+    program = f"""
+import xarray
+xarray.backends.list_engines()
+from weatherlib.data import grib
+import pathlib
+try:
+    grib.open_grib(pathlib.Path({str(path)!r}))
+except OSError:
+    print("named")
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (found.stdout, found.returncode) == ("named\n", 0), found.stderr
 
 
 def _forecasts():

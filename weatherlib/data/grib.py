@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import sys
 import warnings
 
 import numpy as np
@@ -46,8 +47,10 @@ def open_grib(path: pathlib.Path) -> xarray.Dataset:
       OSError: The file cannot be decoded.
       ValueError: Its fields do not go together in one dataset.
     """
-    # eccodes crashes the interpreter when it is loaded before pyproj.
-    optional.require("pyproj", extra="grib")
+    # With both in one process, pyproj must come first, or the interpreter crashes when
+    # it ends. xarray loads eccodes with the first file of any kind.
+    if "eccodes" not in sys.modules:
+        optional.require("pyproj", extra="grib")
     cfgrib = optional.require("cfgrib", extra="grib")
     with warnings.catch_warnings():
         # cfgrib merges with defaults of xarray that are about to change.

@@ -8,6 +8,9 @@ import hypothesis
 import jaxtyping
 import pytest
 
+# The hook below imports the package alone.
+from tests import typecheck  # noqa: F401
+
 # A first example compiles, and a busy machine is slow: neither is a failure.
 hypothesis.settings.register_profile("weatherlib", deadline=None)
 hypothesis.settings.load_profile("weatherlib")
@@ -65,7 +68,7 @@ jaxtyping.install_import_hook(
         "weatherlib.prediff.levels",
         "weatherlib.prediff.network",
     ],
-    "beartype.beartype",
+    "tests.typecheck.check",
 )
 
 

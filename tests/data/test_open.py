@@ -228,7 +228,8 @@ def test_grib_says_what_it_needs(tmp_path, monkeypatch):
         raise ImportError(f"{module}: pip install 'weatherlib[{extra}]'")
 
     monkeypatch.setattr(optional, "require", missing)
-    with pytest.raises(ImportError, match=r"(pyproj|cfgrib): pip install 'weatherlib\[grib\]'"):
+    hint = r"(pyproj|cfgrib): pip install 'weatherlib\[grib\]'"
+    with pytest.raises(ImportError, match=hint):
         data.open_dataset(path)
 
 

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 if TYPE_CHECKING:
-    from weatherlib.cli import nowcasters
+    import xarray
+
+    from weatherlib.cli import console, nowcasters
 
 __all__ = ["EXAMPLES", "Options", "run"]
 
@@ -189,13 +191,20 @@ def run(options: Options) -> None:
         written += nowcast_pictures.draw_cases(
             found, samples, cases, folder, animate=not options.still
         )
+    _print(out, scores)
+    out.print(f"{folder}/{', '.join(path.name for path in written)}")
+    out.print_times()
+
+
+def _print(out: console.Console, scores: xarray.Dataset) -> None:
+    """Prints the tables of the scores."""
+    from weatherlib.cli import nowcasting
+
     for title, heading, lines in nowcasting.score_table(scores):
         out.print(title)
         out.table(heading, lines)
     if "notes" in scores.attrs:
         out.print(scores.attrs["notes"])
-    out.print(f"{folder}/{', '.join(path.name for path in written)}")
-    out.print_times()
 
 
 def _guide(options: Options) -> nowcasters.Guide | None:

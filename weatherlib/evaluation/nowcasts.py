@@ -120,6 +120,11 @@ def evaluate_nowcasts(
         name: one.results(samples.step, float(samples.cell_km), over_leads=over_leads)
         for name, one in found.items()
     }
+    return _joined(scores, len(chosen))
+
+
+def _joined(scores: Mapping[str, xarray.Dataset], samples: int) -> xarray.Dataset:
+    """Returns scores by name of the nowcast as one dataset, along `model`."""
     joined = xarray.concat(
         list(scores.values()),
         xarray.Variable("model", list(scores)),
@@ -134,7 +139,7 @@ def evaluate_nowcasts(
     joined = joined.assign_coords(members=("model", counts))
     lacking = [f"{n}: {m} pixels" for n, m in zip(scores, missing) if m]
     attrs: dict[str, Any] = {
-        "samples": len(chosen),
+        "samples": samples,
         "thresholds_of": "pixels on the scale of SEVIR",
     }
     if lacking:

@@ -24,7 +24,7 @@ def pages():
     return int(open("/proc/self/statm").read().split()[1])
 
 def step():
-    np.empty(2**26, np.uint8).fill(1)
+    np.empty(int(sys.argv[2]), np.uint8)[:2**26].fill(1)
 
 def measure():
     step()
@@ -44,10 +44,13 @@ print(json.dumps(found))
 """
 
 
-def run(word):
-    """Returns what the program found out about blocks of 64 MB, 16384 small pages."""
+def run(word, size=2**26):
+    """Returns what the program found out about blocks of which it uses 64 MB.
+
+    That is 16384 small pages.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, word],
+        [sys.executable, "-c", _PROGRAM, word, str(size)],
         capture_output=True,
         check=True,
         text=True,
@@ -56,8 +59,9 @@ def run(word):
 
 
 @pytest.mark.skipif(not _LINUX, reason="glibc")
-def test_a_block_that_was_freed_is_used_again_without_new_pages():
-    kept = run("keep")
+@pytest.mark.parametrize("size", [2**26, 2**31 + 2**26])
+def test_a_block_that_was_freed_is_used_again_without_new_pages(size):
+    kept = run("keep", size)
     assert kept["done"]
     assert kept["faults"] < 100
 

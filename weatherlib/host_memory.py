@@ -17,7 +17,7 @@ __all__ = ["keep_freed", "release_unused"]
 
 # Of malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
-_NEVER = 2**31 - 1
+_NEVER = -1  # Becomes the largest size; 2 GB would be the most that an int says.
 _MOMENT = 0.05  # Seconds.
 
 _kept: list[ctypes.CDLL] = []

@@ -197,6 +197,8 @@ def test_a_dilation_beyond_the_grid_is_an_error(edges, rows, columns, message):
         ({"kernel": 2}, "kernel must be an odd number, found 2"),
         ({"dropout": 1.0}, "dropout must be in"),
         ({"local_channels": -1}, "local_channels must not be negative"),
+        ({"differences": -1.0}, "differences must be a number from 0 on, found -1"),
+        ({"differences": float("nan")}, "differences must be a number from 0 on"),
         ({"resolution": -1.0}, "resolution must not be negative"),
     ],
 )
@@ -205,8 +207,37 @@ def test_sizes_that_make_no_network_are_refused(change, message):
         config.ResidualCnnConfig(**change)
 
 
-@pytest.mark.parametrize("rows", [7, 8, 21])
-def test_with_mirror_an_upside_down_world_gives_upside_down_weather(rows):
+def test_differences_of_neighbours_are_inputs():
+    places = np.zeros((7, 8, 4), np.float32)
+    x = jax.random.normal(jax.random.PRNGKey(2), (2, 7, 8, 5))
+    # Beyond the columns lies the other side of the globe, beyond a row on a pole what
+    # is half-way round.
+    east, west = jnp.roll(x, -1, axis=2), jnp.roll(x, 1, axis=2)
+    over = jnp.roll(x, 4, axis=2)
+    below = jnp.concatenate([x[:, 1:], over[:, -2:-1]], axis=1)
+    above = jnp.concatenate([over[:, 1:2], x[:, :-1]], axis=1)
+    curvature = east + west + below + above - 4 * x
+    parts = [x, 3 * (east - west), 3 * (below - above), 6 * curvature]
+    joined = jnp.concatenate(parts, axis=-1)
+    outputs, params = [], None
+    for differences, field in ((3.0, x), (0.0, joined)):
+        sizes = config.ResidualCnnConfig(
+            width=6, dilations=(1, 2), positions=False, differences=differences
+        )
+
+        def run(x, sizes=sizes):
+            return network.ResidualCnnNetwork(sizes)(x, places, GLOBE, 3)
+
+        transformed = hk.without_apply_rng(hk.transform(run))
+        if params is None:
+            params = transformed.init(jax.random.PRNGKey(0), field)
+        outputs.append(transformed.apply(params, field))
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-6)
+    assert params["residual_cnn/member_0/embed"]["w"].shape[2] == 20
+
+
+@pytest.mark.parametrize("rows,differences", [(7, 0.0), (8, 0.0), (21, 2.0)])
+def test_with_mirror_an_upside_down_world_gives_upside_down_weather(rows, differences):
     kind = "on_pole" if rows % 2 else "pole"
     edges = Edges(columns="around", over_first_row=kind, over_last_row=kind)
     parity = network.Parity(
@@ -214,7 +245,9 @@ def test_with_mirror_an_upside_down_world_gives_upside_down_weather(rows):
     )
     rng = np.random.default_rng(3)
     x = jnp.asarray(rng.standard_normal((2, rows, 8, 5)), jnp.float32)
-    sizes = config.ResidualCnnConfig(width=6, dilations=(1, 2), mirror=True)
+    sizes = config.ResidualCnnConfig(
+        width=6, dilations=(1, 2), mirror=True, differences=differences
+    )
     places = rng.standard_normal((rows, 8, 4)).astype(np.float32)
     # The sine of latitude, and what is the same in both hemispheres.
     places[..., 0] = np.linspace(-1, 1, rows)[:, np.newaxis]
@@ -230,7 +263,7 @@ def test_with_mirror_an_upside_down_world_gives_upside_down_weather(rows):
         lambda a: a + 0.2 * rng.standard_normal(a.shape).astype(np.float32), params
     )
     flag = params["residual_cnn/member_0/embed"]["w"]
-    assert flag.shape[2] == 5 + 4 + 1
+    assert flag.shape[2] == (20 if differences else 5) + 4 + 1
 
     def apply(x, flag):
         embed = {**params["residual_cnn/member_0/embed"], "w": flag}

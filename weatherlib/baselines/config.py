@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 from weatherlib import config, task
@@ -26,6 +27,10 @@ class ResidualCnnConfig(config.Mapping):
       normalization: "layer" scales the channels of each point to mean 0 and variance 1
         before each block; "none" leaves them.
       positions: Whether sine and cosine of latitude and longitude are inputs.
+      differences: Above 0, the differences between the neighbours of a point along row
+        and column, times this, and the sum of the four less four times the point, times
+        twice this, are inputs too. In smooth fields they are small, and a network that
+        has to find them there learns them late.
       local_channels: Learned inputs of each grid point. Above 0 the weights belong to
         one grid.
       edges: How a field goes on beyond its edges. "global": around the Earth in
@@ -49,6 +54,7 @@ class ResidualCnnConfig(config.Mapping):
     dropout: float = 0.0
     normalization: Literal["layer", "none"] = "layer"
     positions: bool = True
+    differences: float = 0.0
     local_channels: int = 0
     edges: Literal["auto", "global", "regional"] = "auto"
     mirror: bool = False
@@ -73,6 +79,10 @@ class ResidualCnnConfig(config.Mapping):
             raise ValueError(f"dropout must be in [0, 1), found {self.dropout!r}")
         if self.mirror and self.edges == "regional":
             raise ValueError("mirror needs the whole globe, found edges regional")
+        if not 0 <= self.differences < math.inf:
+            raise ValueError(
+                f"differences must be a number from 0 on, found {self.differences!r}"
+            )
         if self.local_channels < 0:
             raise ValueError(
                 f"local_channels must not be negative, found {self.local_channels!r}"

@@ -69,6 +69,8 @@ class ResidualCnnNetwork(hk.Module):
         _check_reach(config, field.shape[1], field.shape[2], edges)
         batch, rows, columns, _ = field.shape
         signs = np.ones(field.shape[-1]) if parity is None else parity.inputs
+        if config.differences:
+            field, signs = _with_differences(field, signs, config.differences, edges)
         shared = []
         if config.positions:
             shared.append(jnp.asarray(positions, field.dtype))
@@ -150,6 +152,20 @@ class _Member(hk.Module):
             x = hk.dropout(hk.next_rng_key(), config.dropout, x)
         scale = hk.initializers.VarianceScaling(_HEAD_SCALE)
         return hk.Linear(output_size, w_init=scale, name="head")(x)
+
+
+def _with_differences(
+    field: Array, signs: np.ndarray, weight: float, edges: Edges
+) -> tuple[Array, np.ndarray]:
+    """Returns a field joined by its differences, and the signs of all in a mirror."""
+    around = surround(field, 1, edges)
+    west, east = around[:, 1:-1, :-2], around[:, 1:-1, 2:]
+    above, below = around[:, :-2, 1:-1], around[:, 2:, 1:-1]
+    curvature = west + east + above + below - 4 * field
+    parts = [field, weight * (east - west), weight * (below - above)]
+    parts.append(2 * weight * curvature)
+    signs = np.concatenate([signs, signs, -signs, signs])
+    return jnp.concatenate(parts, axis=-1), signs
 
 
 def _convolution(

@@ -160,8 +160,10 @@ def test_the_file_of_the_autoencoder_has_its_model_in_one_section():
                      "perceptual_weight": 0.0},
         },
     }  # fmt: skip
-    values["dataset"] |= {"in_len": 7, "out_len": 6, "seq_len": 13}
     found = _run(values, "autoencoder")
+    assert found["data"]["radar"]["inputs"] == 0
+    assert found["model"]["output_length"] == 1
+    assert config.from_dict(training.TrainConfig, found)
     model = found["model"]
     assert model["autoencoder"]["latent_channels"] == 8
     assert model["autoencoder"]["block_out_channels"] == [32, 64]
@@ -193,7 +195,7 @@ def test_the_file_of_the_autoencoder_has_its_model_in_one_section():
         ({"data": {"root_dir": "x", "seq_in": 12}}, "is not the sum of 7"),
         ({"data": {"root_dir": "x", "aug_mode": "5"}}, "there is no mode '5'"),
         ({"data": {"root_dir": "x", "dataset_name": "hko"}}, "there is no 'hko'"),
-        ({"data": {"root_dir": "x", "end_date": [2020, 1, 1]}}, "leave it null"),
+        ({"data": {"root_dir": "x", "end_date": [2020, 1]}}, "such as [2019, 6, 1]"),
         ({"data": {"root_dir": "x", "train_test_split_date": 2019}}, "such as [2019"),
         ({"layout": {"t_in": 7}, "data": {"root_dir": "x", "in_len": 5}},
          "must be the same"),

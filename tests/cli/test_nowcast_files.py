@@ -29,7 +29,7 @@ def test_the_original_files_are_taken_as_they_are(stage):
     values = prediff_files.FILES[stage]()
     assert nowcast_keys.read_published(values).stage == stage
     read = config.from_dict(training.TrainConfig, _run(values))
-    family, model = families.find_family(read.model)
+    _, model = families.find_family(read.model)
     assert read.model["family"] == nowcast_settings.STAGES[stage]
     if stage == "denoiser":
         assert model.denoiser == PUBLISHED_UNET

@@ -7,6 +7,7 @@ import yaml
 
 from weatherlib import config, training
 from weatherlib.cli import nowcast_keys, nowcast_settings, settings
+from weatherlib.data import radar_sequences
 from weatherlib.diffusion import PREDIFF
 from weatherlib.diffusion.config import DiffusionConfig
 from weatherlib.prediff import PUBLISHED_ALIGNMENT, PUBLISHED_UNET
@@ -218,9 +219,23 @@ def test_the_example_is_of_the_published_sizes():
     for stage in nowcast_settings.STAGES:
         run = nowcast_settings.run_settings(given, stage, samples=100)
         assert config.from_dict(training.TrainConfig, run).stages
+    coder = nowcast_settings.run_settings(given, "autoencoder", samples=100)
+    assert coder["data"]["radar"]["inputs"] == 0
     head = _EXAMPLE.read_text().split("data:")[0]
     assert "python nowcast.py" in head
     assert "Hardware and time:" in head and "Score:" in head
+
+
+@pytest.mark.parametrize(
+    ("name", "passes", "batch"),
+    [("sevirlr_prediff", 2000, 64), ("sevirlr_prediff_alignment", 1000, 128)],
+)
+def test_examples_make_as_many_updates_as_published(name, passes, batch):
+    run = settings.read(training.TrainConfig, _EXAMPLE.with_name(f"{name}.yaml"))
+    ways = radar_sequences.VARIANTS[run.data.radar.augment]
+    stage = run.stages[0]
+    assert (stage.epochs * ways, stage.batch_size) == (passes, batch)
+    assert stage.schedule.warmup_epochs == 0.1 * stage.epochs
 
 
 def test_the_published_file_can_be_written_and_read():

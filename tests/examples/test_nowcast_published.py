@@ -123,6 +123,9 @@ def test_single_frames_train_the_autoencoder(example, folder, capsys):
         (["model.vae.pretrained_ckpt_path=gone.pt"], "gone.pt, does not exist; name "),
         (["model.latent_model.base_units=32"], "unet_a.pt prediff.npz --family prediff "
          "--autoencoder"),
+        ([f"summary.ckpt_path={published.FOLDER / 'align_a.pt'}"], "align_a.pt"),
+        ([f"summary.ckpt_path={_SCRIPT}"], "summary.ckpt_path: "),
+        (["weatherlib.denoiser={model: {samplr: {}}}"], "mean 'sampler'"),
         (["trainer.log_step_ratio=often"], "trainer.log_step_ratio: expected"),
         (["optim.micro_batch_size=3"], "does not divide"),
     ],

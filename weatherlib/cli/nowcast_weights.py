@@ -10,7 +10,7 @@ from weatherlib import checkpoint, task
 from weatherlib.cli import families
 from weatherlib.data import radar
 from weatherlib.prediff import stage_config
-from weatherlib.weights import prediff_networks
+from weatherlib.weights import errors, prediff_networks
 
 __all__ = ["as_checkpoint"]
 
@@ -70,11 +70,13 @@ def as_checkpoint(
         is_denoiser = name == stage_config.PREDIFF_DENOISER
         network = config["denoiser" if is_denoiser else "network"]
         loaded = prediff_networks.load(source, network)
-    except ValueError as error:
+    except errors.MismatchError as error:
         raise ValueError(
             f"{place}: {source} is not of the sizes of the configuration: {error}. "
             f"{convert} takes the sizes from the file"
         ) from error
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
     target = pathlib.Path(folder) / f"{name}.npz"
     params = {**held, **loaded.params} if is_denoiser else loaded.params
     _save(target, name, params, config, source)

@@ -132,6 +132,7 @@ def train(job: nowcast_job.Job) -> None:
       OSError: Something cannot be read or written.
     """
     out = console.Console()
+    job.check()
     config = job.config()
     _say_unused(job, out)
     files.writable_folder(config.output)

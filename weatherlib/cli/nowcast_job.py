@@ -191,7 +191,8 @@ class Job:
                 "or name one with --alignment"
             )
         guide = nowcasters.Guide.parse(text or "50", path)
-        if given is None:
+        # Checkpoints know their sizes, and are opened with the models that are guided.
+        if given is None or nowcast_weights.is_checkpoint(guide.path):
             return guide
         model = nowcast_settings.stage_model(given, "alignment")
         made = nowcast_weights.as_checkpoint(place, guide.path, model, folder)

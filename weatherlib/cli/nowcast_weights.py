@@ -12,7 +12,7 @@ from weatherlib.data import radar
 from weatherlib.prediff import stage_config
 from weatherlib.weights import errors, prediff_networks
 
-__all__ = ["as_checkpoint"]
+__all__ = ["as_checkpoint", "is_checkpoint"]
 
 _MINUTES = 10  # From frame to frame of SEVIR-LR, which published weights are of.
 
@@ -43,7 +43,7 @@ def as_checkpoint(
     source = pathlib.Path(source)
     if not source.exists():
         raise FileNotFoundError(f"{place}: {source} does not exist")
-    if source.is_dir() or source.suffix == ".npz":
+    if is_checkpoint(source):
         return source
     family, config = families.find_family(model)
     name = str(model["family"])
@@ -81,6 +81,12 @@ def as_checkpoint(
     params = {**held, **loaded.params} if is_denoiser else loaded.params
     _save(target, name, params, config, source)
     return target
+
+
+def is_checkpoint(path: str | pathlib.Path) -> bool:
+    """Whether a path is that of a checkpoint, or of a run's folder, by its name."""
+    path = pathlib.Path(path)
+    return path.suffix == ".npz" or path.is_dir()
 
 
 def _save(

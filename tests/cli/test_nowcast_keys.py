@@ -7,6 +7,7 @@ import yaml
 
 from weatherlib import config, training
 from weatherlib.cli import nowcast_keys, nowcast_settings, settings
+from weatherlib.data import radar_sequences
 from weatherlib.diffusion import PREDIFF
 from weatherlib.diffusion.config import DiffusionConfig
 from weatherlib.prediff import PUBLISHED_ALIGNMENT, PUBLISHED_UNET
@@ -160,8 +161,10 @@ def test_the_file_of_the_autoencoder_has_its_model_in_one_section():
                      "perceptual_weight": 0.0},
         },
     }  # fmt: skip
-    values["dataset"] |= {"in_len": 7, "out_len": 6, "seq_len": 13}
     found = _run(values, "autoencoder")
+    assert found["data"]["radar"]["inputs"] == 0
+    assert found["model"]["output_length"] == 1
+    assert config.from_dict(training.TrainConfig, found)
     model = found["model"]
     assert model["autoencoder"]["latent_channels"] == 8
     assert model["autoencoder"]["block_out_channels"] == [32, 64]
@@ -193,7 +196,7 @@ def test_the_file_of_the_autoencoder_has_its_model_in_one_section():
         ({"data": {"root_dir": "x", "seq_in": 12}}, "is not the sum of 7"),
         ({"data": {"root_dir": "x", "aug_mode": "5"}}, "there is no mode '5'"),
         ({"data": {"root_dir": "x", "dataset_name": "hko"}}, "there is no 'hko'"),
-        ({"data": {"root_dir": "x", "end_date": [2020, 1, 1]}}, "leave it null"),
+        ({"data": {"root_dir": "x", "end_date": [2020, 1]}}, "such as [2019, 6, 1]"),
         ({"data": {"root_dir": "x", "train_test_split_date": 2019}}, "such as [2019"),
         ({"layout": {"t_in": 7}, "data": {"root_dir": "x", "in_len": 5}},
          "must be the same"),
@@ -216,9 +219,23 @@ def test_the_example_is_of_the_published_sizes():
     for stage in nowcast_settings.STAGES:
         run = nowcast_settings.run_settings(given, stage, samples=100)
         assert config.from_dict(training.TrainConfig, run).stages
+    coder = nowcast_settings.run_settings(given, "autoencoder", samples=100)
+    assert coder["data"]["radar"]["inputs"] == 0
     head = _EXAMPLE.read_text().split("data:")[0]
     assert "python nowcast.py" in head
     assert "Hardware and time:" in head and "Score:" in head
+
+
+@pytest.mark.parametrize(
+    ("name", "passes", "batch"),
+    [("sevirlr_prediff", 2000, 64), ("sevirlr_prediff_alignment", 1000, 128)],
+)
+def test_examples_make_as_many_updates_as_published(name, passes, batch):
+    run = settings.read(training.TrainConfig, _EXAMPLE.with_name(f"{name}.yaml"))
+    ways = radar_sequences.VARIANTS[run.data.radar.augment]
+    stage = run.stages[0]
+    assert (stage.epochs * ways, stage.batch_size) == (passes, batch)
+    assert stage.schedule.warmup_epochs == 0.1 * stage.epochs
 
 
 def test_the_published_file_can_be_written_and_read():

@@ -249,7 +249,7 @@ def test_too_many_missing_pixels_are_an_error_when_read(series):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"inputs": 0}, "inputs must be at least 1"),
+        ({"inputs": -1}, "inputs must not be negative"),
         ({"max_missing": 2.0}, "a share from 0 to 1"),
         ({"augment": "3"}, "there is no '3'"),
         ({"every": 0}, "every must be"),

@@ -117,6 +117,38 @@ def test_training_and_validation_share_no_event():
     assert len(found) == 3 * len(validation)
 
 
+def test_events_can_begin_after_a_date_and_end_at_one():
+    catalogue = sevir_catalogue.read_catalogue(_ROOT / "CATALOG.csv")
+
+    def days(split, **options):
+        found = sevir_catalogue.split_events(catalogue, split, **options)
+        return sorted(str(day)[:10] for day in found["time_utc"])
+
+    assert days("train_validation", after="2018-06-03")[0] == "2018-06-06"
+    assert days("train_validation", until="2018-12-31")[-1] == "2018-06-10"
+    assert days("test", until="2019-06-07")[-1] == "2019-06-06"
+    # The date of the split still divides.
+    assert days("test", after="2018-01-01") == days("test")
+    assert days("test", after="2019-06-07") == ["2019-06-10"]
+    assert days("train_validation", until="2030-01-01") == days("train_validation")
+    bounded = days("all", after="2018-06-03", until="2019-05-26")
+    assert (bounded[0], bounded[-1]) == ("2018-06-06", "2019-05-25")
+    with pytest.raises(ValueError, match="after 2018-07-01 and up to 2018-07-02"):
+        days("train", after="2018-07-01", until="2018-07-02")
+    with pytest.raises(ValueError, match="until: expected a date"):
+        days("train", until="soon")
+
+
+def test_samples_may_be_single_frames():
+    settings = radar_sequences.SequenceConfig(inputs=0, targets=1, stride=1)
+    found = sevir.open_sevir(_ROOT, settings, split="test")
+    whole = sevir.open_sevir(_ROOT, split="test")
+    assert len(found) == 25 * len(whole) // 3
+    past, frame, _ = found.datasets([0, 7], 1)
+    assert (past.sizes["time"], frame.sizes["time"]) == (0, 1)
+    np.testing.assert_array_equal(frame["vil"][1, 0], whole.pixels(0)[7])
+
+
 def test_the_order_of_filters_is_the_published_one():
     row = {"img_type": "vil", "file_name": "a.h5", "file_index": 0, "pct_missing": 0.0}
     days = ["2019-06-01T00:00:00", "2019-06-01T00:00:01", "2018-01-01T00:00:00"]

@@ -83,8 +83,9 @@ def read(source: BinaryIO) -> dict[str, np.ndarray]:
         strange = [name for name in names if not name.endswith(".npy")]
         if any(name.endswith("data.pkl") for name in strange):
             raise ValueError(
-                "not an npz checkpoint but a PyTorch file; of ClimaX, weatherlib "
-                "weights convert makes a checkpoint"
+                "not an npz checkpoint but a PyTorch file; weatherlib weights convert "
+                "makes a checkpoint of published weights, of ClimaX, and of PreDiff "
+                "with --family prediff --autoencoder FILE"
             )
         if strange:
             raise ValueError(f"not an npz checkpoint: it holds {listed(strange)}")

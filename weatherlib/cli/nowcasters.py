@@ -98,6 +98,8 @@ class Options:
       guide: What members are guided by.
       sampler: How they are drawn, such as "ancestral", "ddim:50" or "dpm_solver:20"
         with the number of steps; None is as the model says.
+      latent_clip: Largest magnitude of predicted latent fields, in place of what the
+        model says; None leaves that.
     """
 
     members: int = 8
@@ -106,6 +108,7 @@ class Options:
     cell_km: float = 1.0
     guide: Guide | None = None
     sampler: str | None = None
+    latent_clip: float | None = None
 
 
 def open_nowcaster(
@@ -328,6 +331,9 @@ def _open_prediff(model: models.Model, options: Options) -> Nowcaster:
             )
         values = {"kind": kind, "steps": int(steps) if steps else None}
         sampler = config_lib.from_dict(diffusion.SamplerConfig, values)
+    if options.latent_clip is not None:
+        drawn = model.model_config.sampler if sampler is None else sampler
+        sampler = drawn.replace(clip=options.latent_clip)
     return prediff.open_nowcaster(
         str(model.path),
         members=options.members,

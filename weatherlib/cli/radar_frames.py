@@ -84,7 +84,8 @@ class RadarFrames:
         self._shape = first.shape
         lat, lon = radar_grid.plane_degrees(first.shape, first.cell_km)
         self.dataset = xarray.Dataset(coords={"lat": lat, "lon": lon})
-        minutes = self.inputs * (self.step / np.timedelta64(1, "m"))
+        # A task has a past: that of single frames, of an autoencoder, is the frame.
+        minutes = max(self.inputs, 1) * (self.step / np.timedelta64(1, "m"))
         self.task = tasks.TaskConfig(
             input_variables=(radar.NAME,),
             target_variables=(radar.NAME,),
@@ -262,7 +263,10 @@ class RadarFrames:
     ) -> radar_sequences.Sequences:
         """Returns the samples of a side of SEVIR's split."""
         given = self._radar
-        names = ("date", "validation_share", "key", "max_pct_missing")
+        names = (
+            *("date", "after", "until"),
+            *("validation_share", "key", "max_pct_missing"),
+        )
         assert period.split is not None
         return sevir.open_sevir(
             self._settings.path,

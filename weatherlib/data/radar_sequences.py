@@ -71,7 +71,8 @@ class SequenceConfig(config.Mapping):
     """How samples are cut. The defaults are those of the published PreDiff.
 
     Attributes:
-      inputs: Frames that are known.
+      inputs: Frames that are known; 0 where there is nothing to forecast from, as for
+        an autoencoder.
       targets: Frames that follow.
       stride: Frames from the beginning of one sample to that of the next.
       every: Only every n-th frame is used, so that 2 makes 10 minutes of 5.
@@ -93,7 +94,9 @@ class SequenceConfig(config.Mapping):
     fill: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("inputs", "targets", "stride", "every"):
+        if self.inputs < 0:
+            raise ValueError(f"inputs must not be negative, found {self.inputs}")
+        for name in ("targets", "stride", "every"):
             if self[name] < 1:
                 raise ValueError(f"{name} must be at least 1, found {self[name]}")
         if not 0 <= self.max_missing <= 1:

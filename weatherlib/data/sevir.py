@@ -62,8 +62,8 @@ def open_sevir(
       split: Which events, see `sevir_catalogue.split_events`.
       shuffled: Whether events come in the published shuffled order.
       missing_files: Whether events whose file is not there are an error or left out.
-      **selection: `date`, `validation_share`, `key` and `max_pct_missing` of
-        `sevir_catalogue.split_events`.
+      **selection: `date`, `after`, `until`, `validation_share`, `key` and
+        `max_pct_missing` of `sevir_catalogue.split_events`.
 
     Raises:
       FileNotFoundError: The catalogue, or a file that it names, is missing.
@@ -78,7 +78,8 @@ def open_sevir(
         events = sevir_catalogue.split_events(catalogue, split, **selection)
     except TypeError as error:
         raise ValueError(
-            f"{error}; the options are date, validation_share, key and max_pct_missing"
+            f"{error}; the options are date, after, until, validation_share, key and "
+            "max_pct_missing"
         ) from error
     if missing_files == "skip":
         events = _with_files(events, root / _FOLDER)

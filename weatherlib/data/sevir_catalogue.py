@@ -125,6 +125,8 @@ def split_events(
     split: Split,
     *,
     date: str = SPLIT_DATE,
+    after: str | None = None,
+    until: str | None = None,
     validation_share: float = 0.1,
     key: str = "weatherlib",
     max_pct_missing: float = 0.0,
@@ -139,6 +141,8 @@ def split_events(
       catalogue: From `read_catalogue`.
       split: Which side; "train_validation" is all up to the date.
       date: Last moment of training and validation.
+      after: Only events later than this, whichever the side; None for all.
+      until: Only events up to this; None for all.
       validation_share: Of the events up to the date.
       key: Other keys give other validations.
       max_pct_missing: As for `select`.
@@ -154,10 +158,12 @@ def split_events(
         raise ValueError(
             f"validation_share is a share below 1, found {validation_share:g}"
         )
-    early, late = {
-        "test": (date, None),
-        "all": (None, None),
-    }.get(split, (None, date))
+    if split == "test":
+        early, late = _later(date, after), until
+    elif split == "all":
+        early, late = after, until
+    else:
+        early, late = after, _earlier(date, until)
     events = select(catalogue, after=early, until=late, max_pct_missing=max_pct_missing)
     found = len(events)
     if split in ("train", "validation"):
@@ -167,7 +173,8 @@ def split_events(
         events = events[held if split == "validation" else ~held]
         events = events.reset_index(drop=True)
     if not len(events):
-        where = {"test": f"after {date}", "all": "in it"}.get(split, f"up to {date}")
+        bounds = (f"after {early}" if early else "", f"up to {late}" if late else "")
+        where = " and ".join(filter(None, bounds)) or "in it"
         raise ValueError(
             f"the catalogue has no event for {split}: of {len(catalogue)} rows, "
             f"{found} are {_KIND} without repeats, with at most {max_pct_missing:g} % "
@@ -235,6 +242,20 @@ def _numbers(values: Any, kind: Any, path: pathlib.Path) -> Any:
         )
     # Some kinds of data have no index; they are not read here.
     return found.fillna(-1).astype(kind) if kind is np.int64 else found.astype(kind)
+
+
+def _later(date: str, other: str | None) -> str:
+    """Returns the later one of two dates, of which the second may be missing."""
+    if other is None or _date("date", date) >= _date("after", other):
+        return date
+    return other
+
+
+def _earlier(date: str, other: str | None) -> str:
+    """Returns the earlier one of two dates, of which the second may be missing."""
+    if other is None or _date("date", date) <= _date("until", other):
+        return date
+    return other
 
 
 def _date(name: str, value: Any) -> Any:

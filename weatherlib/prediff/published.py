@@ -11,18 +11,23 @@ from weatherlib.prediff.config import AlignmentConfig, EarthformerUNetConfig
 __all__ = [
     "PUBLISHED_ALIGNMENT",
     "PUBLISHED_UNET",
+    "UNUSED",
     "alignment_from_published",
     "unet_from_published",
 ]
 
-# Of other networks of the published configuration files; or of files, not of sizes.
-_UNUSED = (
+UNUSED = (
     "use_dec_self_global",
     "dec_self_update_global",
     "use_dec_cross_global",
     "pretrained_ckpt_path",
     "model_ckpt_path",
 )
+"""Keys of the published files that say nothing of a network's sizes.
+
+They are of other networks, or name files.
+"""
+
 # The published constructors begin with these where a configuration does not say.
 _UNET_DEFAULTS = {"ffn_activation": "leaky", "padding_type": "ignore"}
 
@@ -90,7 +95,7 @@ def alignment_from_published(settings: Mapping[str, Any]) -> AlignmentConfig:
 
 def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
     """Returns settings under the names of the constructors, and with their types."""
-    for name in _UNUSED:
+    for name in UNUSED:
         settings.pop(name, None)
     if "self_pattern" in settings:
         settings["block_attn_patterns"] = settings.pop("self_pattern")

@@ -17,7 +17,10 @@ _SERIES_ONLY = (
     *("variable", "quantity", "missing", "period", "cell_km", "crop", "tile"),
     "tile_stride",
 )
-_SEVIR_ONLY = ("date", "validation_share", "key", "max_pct_missing")
+_SEVIR_ONLY = (
+    *("date", "after", "until"),
+    *("validation_share", "key", "max_pct_missing"),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,7 +30,8 @@ class RadarConfig(config.Mapping):
     Attributes:
       kind: "series" is a radar series of any quantity, as `data.open_radar` reads it;
         "sevir" a folder of SEVIR or SEVIR-LR with its catalogue.
-      inputs: Frames that are known. Those that follow are counted by the model.
+      inputs: Frames that are known. Those that follow are counted by the model. 0 is
+        for autoencoders, whose samples then are single frames.
       stride: Frames from the beginning of one sample to that of the next.
       every: Only every n-th frame is used, so that 2 makes 10 minutes of 5.
       augment: "flips_rotations" turns and mirrors what is trained on in all 8 ways,
@@ -47,6 +51,8 @@ class RadarConfig(config.Mapping):
       tile: Rows and columns of a sample, or one number for both; None is the picture.
       tile_stride: Cells from one tile to the next; None lays them side by side.
       date: Of SEVIR, last moment of training and validation; None is the published one.
+      after: Of SEVIR, only events later than this; None for all.
+      until: Of SEVIR, only events up to this; None for all.
       validation_share: Share of the earlier events that are validated on.
       key: Other keys choose others.
       max_pct_missing: Largest share of missing pixels of an event, per cent.
@@ -71,13 +77,17 @@ class RadarConfig(config.Mapping):
     tile: int | tuple[int, int] | None = None
     tile_stride: int | None = None
     date: str | None = None
+    after: str | None = None
+    until: str | None = None
     validation_share: float | None = None
     key: str | None = None
     max_pct_missing: float | None = None
     missing_files: Literal["raise", "skip"] = "raise"
 
     def __post_init__(self) -> None:
-        for name in ("inputs", "stride", "every"):
+        if self.inputs < 0:
+            raise ValueError(f"inputs must not be negative, found {self.inputs}")
+        for name in ("stride", "every"):
             if self[name] < 1:
                 raise ValueError(f"{name} must be at least 1, found {self[name]!r}")
         foreign = _SERIES_ONLY if self.kind == "sevir" else _SEVIR_ONLY

@@ -86,9 +86,12 @@ class Options:
     members: int = 8
     """Futures drawn by models that draw them, and by steps."""
 
-    sampler: Annotated[str | None, tyro.conf.arg(metavar="KIND[:STEPS]")] = None
-    """How they are drawn: ancestral, ddim:50 or dpm_solver:20. Default: as the model
-    says."""
+    sampler: Annotated[
+        str | None, tyro.conf.arg(metavar="KIND[:STEPS][:SETTING]...")
+    ] = None
+    """How they are drawn: ancestral, ddim:50 or dpm_solver:20, with settings such as
+    dpm_solver:20:stochastic:spacing=log_snr, ddim:50:eta=1 or ancestral:100:truncated,
+    as published. Default: as the model says."""
 
     guide: Annotated[
         str | None, tyro.conf.arg(metavar="SCALE[:FACTOR[:last|truth]]")

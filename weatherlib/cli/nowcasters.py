@@ -17,7 +17,6 @@ import jax
 import numpy as np
 import xarray
 
-from weatherlib import config as config_lib
 from weatherlib import normalization, xarray_jax
 from weatherlib.baselines import streaming
 from weatherlib.baselines.common import FrameModelConfig
@@ -96,8 +95,8 @@ class Options:
       precision: One of `models.PRECISIONS`.
       cell_km: Side of a cell, km.
       guide: What members are guided by.
-      sampler: How they are drawn, such as "ancestral", "ddim:50" or "dpm_solver:20"
-        with the number of steps; None is as the model says.
+      sampler: How they are drawn, as `diffusion.SamplerConfig.parse` takes it, such as
+        "ancestral", "ddim:50" or "dpm_solver:20:stochastic"; None is as the model says.
     """
 
     members: int = 8
@@ -321,13 +320,7 @@ def _open_prediff(model: models.Model, options: Options) -> Nowcaster:
             scale=given.scale,
         )
     if options.sampler is not None:
-        kind, _, steps = options.sampler.partition(":")
-        if steps and not steps.isdigit():
-            raise ValueError(
-                f"sampler: expected KIND or KIND:STEPS, found {options.sampler!r}"
-            )
-        values = {"kind": kind, "steps": int(steps) if steps else None}
-        sampler = config_lib.from_dict(diffusion.SamplerConfig, values)
+        sampler = diffusion.SamplerConfig.parse(options.sampler)
     return prediff.open_nowcaster(
         str(model.path),
         members=options.members,

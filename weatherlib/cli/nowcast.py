@@ -2,9 +2,9 @@
 
 MODELS are runs of `weatherlib train` on radar pictures (folders or checkpoints), one or
 several as NAME=PATH. Data, tiles and the period that is judged come from config.yaml of
-the first run, or from --config. Written are scores by lead time (scores.nc and .csv),
-curves of the critical success index and of errors, spectra, which make blur visible,
-and single cases as pictures, moving pictures and files. Without a model, references
+the first run, or from --config. Written are scores by lead time and over all of
+them (scores.nc and .csv), curves of the critical success index and of errors, spectra,
+which make blur visible, and single cases as pictures, moving pictures and files. Without a model, references
 alone are judged.
 """
 
@@ -185,6 +185,7 @@ def run(options: Options) -> None:
             judged,
             numbers=numbers,
             batch_size=options.batch_size,
+            over_leads="both",
             progress=progress,
         )
     with out.stage("files"):

@@ -161,6 +161,7 @@ def run(options: Options) -> None:
             cell_km=float(samples.cell_km),
             guide=_guide(options),
             sampler=options.sampler,
+            progress=out.steps("Denoising"),
         )
         references = () if options.references == ("none",) else options.references
         found = nowcasting.collect(models, references, samples, drawn)

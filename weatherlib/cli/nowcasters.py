@@ -97,6 +97,7 @@ class Options:
       guide: What members are guided by.
       sampler: How they are drawn, as `diffusion.SamplerConfig.parse` takes it, such as
         "ancestral", "ddim:50" or "dpm_solver:20:stochastic"; None is as the model says.
+      progress: Is told the steps of a draw that are done, and those in all.
     """
 
     members: int = 8
@@ -105,6 +106,7 @@ class Options:
     cell_km: float = 1.0
     guide: Guide | None = None
     sampler: str | None = None
+    progress: Callable[[int, int], None] | None = None
 
 
 def open_nowcaster(
@@ -328,6 +330,7 @@ def _open_prediff(model: models.Model, options: Options) -> Nowcaster:
         precision=models.resolve_precision(options.precision),
         guide=guide,
         sampler=sampler,
+        progress=options.progress,
     )
 
 

@@ -289,6 +289,7 @@ def test(job: Job, args: argparse.Namespace) -> None:
         cell_km=float(samples.cell_km),
         guide=job.guide(args.guide, args.alignment),
         sampler=args.sampler,
+        progress=out.steps("Denoising"),
     )
     found = nowcasting.collect(
         models, ("persistence", "extrapolation"), samples, options
@@ -298,7 +299,12 @@ def test(job: Job, args: argparse.Namespace) -> None:
     files.writable_folder(folder)
     with out.progress("Samples", len(numbers)) as progress:
         scores = evaluation.evaluate_nowcasts(
-            found, samples, judged, numbers=numbers, progress=progress
+            found,
+            samples,
+            judged,
+            numbers=numbers,
+            over_leads="both",
+            progress=progress,
         )
     nowcasting.write_scores(scores, folder)
     nowcast_pictures.draw_scores(scores, folder)

@@ -82,9 +82,7 @@ def test_members_are_scored_with_and_without_a_guide(judged):
     assert scores.sizes["lead_time"] == 2
     assert np.isfinite(scores["crps"]).all()
     assert (scores["ensemble_spread"].sel(model="prediff") > 0).all()
-    free, guided = (
-        scores["rmse"].sel(model=m) for m in ("prediff", "prediff, guided")
-    )
+    free, guided = (scores["rmse"].sel(model=m) for m in ("prediff", "prediff, guided"))
     assert (np.abs(free - guided) > 1e-3).all()
 
 
@@ -187,5 +185,5 @@ def test_mistakes_with_what_draws_end_in_one_line(
 def test_another_network_does_not_guide(folder):
     path = folder / "prediff" / "checkpoint.npz"
     guide = nowcasters.Guide.parse("50", path)
-    with pytest.raises(ValueError, match="an alignment network .* is needed"):
+    with pytest.raises(ValueError, match=r"an alignment network .* is needed"):
         nowcasters.open_nowcaster(path, nowcasters.Options(guide=guide))

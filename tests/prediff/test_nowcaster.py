@@ -114,9 +114,7 @@ def test_draws_follow_from_the_context_and_not_from_the_batch(folder, leads):
     together = prediff.open_nowcaster(
         folder / "prediff.npz", members=3, members_at_once=2
     )(contexts, leads)
-    alone = prediff.open_nowcaster(
-        folder / "prediff.npz", members=3, members_at_once=3
-    )
+    alone = prediff.open_nowcaster(folder / "prediff.npz", members=3, members_at_once=3)
     for place in (0, 2):
         found = alone(contexts[place : place + 1], leads)
         np.testing.assert_allclose(found[:, 0], together[:, place], atol=0.02)

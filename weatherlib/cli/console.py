@@ -172,9 +172,9 @@ class Console:
     def steps(self, what: str) -> Steps:
         """Returns a function to be told the steps of what is done many times in a run.
 
-        Below the bar of `progress` it has one of its own, with rate and time left, which
-        is gone when the last step is done. Where there is no bar it prints a line when
-        half a minute has passed, and then more and more seldom.
+        Below the bar of `progress` it has one of its own, with rate and time left,
+        which is gone when the last step is done. Where there is no bar it prints a line
+        when half a minute has passed, and then more and more seldom.
         """
         display = _StepDisplay(self.print, lambda: self._bar, what)
         return display.update
@@ -274,9 +274,8 @@ class _StepDisplay:
         elif now - self._told >= self._wait and rate and done < total:
             self._told, self._wait = now, min(2 * self._wait, _MOST_SECONDS)
             left = format_seconds((total - done) / rate)
-            self._show(
-                f"{self._what}: step {done} of {total}, {rate:.3g}/s, about {left} to go"
-            )
+            said = f"step {done} of {total}, {rate:.3g}/s, about {left} to go"
+            self._show(f"{self._what}: {said}")
 
     def _draw(self, bar: rich.progress.Progress, rate: float, *, is_new: bool) -> None:
         if self._task is None or self._task[0] is not bar:

@@ -4,8 +4,8 @@ MODELS are runs of `weatherlib train` on radar pictures (folders or checkpoints)
 several as NAME=PATH. Data, tiles and the period that is judged come from config.yaml of
 the first run, or from --config. Written are scores by lead time and over all of
 them (scores.nc and .csv), curves of the critical success index and of errors, spectra,
-which make blur visible, and single cases as pictures, moving pictures and files. Without a model, references
-alone are judged.
+which make blur visible, and single cases as pictures, moving pictures and files.
+Without a model, references alone are judged.
 """
 
 from __future__ import annotations

@@ -260,8 +260,8 @@ def score_table(
 
     CSI of the first two thresholds, on average over those that have one for every model
     and lead time, and over all of them as published; the error, the CRPS, and where
-    there is an ensemble its spread. The last column is of all lead times together, where
-    there are such scores.
+    there is an ensemble its spread. The last column is of all lead times together,
+    where there are such scores.
 
     Args:
       scores: From `evaluation.evaluate_nowcasts`.

@@ -191,9 +191,7 @@ def export(
     config = held.model_config
     if stage == stage_config.PREDIFF_AUTOENCODER:
         # The published file has the names that attention had then.
-        arrays = autoencoder_kl.export(
-            held.params, config.autoencoder, naming="legacy"
-        )
+        arrays = autoencoder_kl.export(held.params, config.autoencoder, naming="legacy")
     else:
         own = {m: v for m, v in held.params.items() if m.split("/")[0] not in _HELD}
         sizes = config["denoiser" if "denoiser" in config else "network"]

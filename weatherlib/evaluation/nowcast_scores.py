@@ -177,8 +177,8 @@ class NowcastScores:
           they have besides: neighbourhood, rank, probability or radial_wavenumber.
           `csi_mean` and so on are means over thresholds as published, where a score
           without any event counts as 0; of biases, over thresholds that the truth
-          reaches. NaN where a score is not defined. A score of an ensemble that is not one of
-          ensembles is that of the mean of its members.
+          reaches. NaN where a score is not defined. A score of an ensemble that is not
+          one of ensembles is that of the mean of its members.
 
         Raises:
           ValueError: No forecast was added.

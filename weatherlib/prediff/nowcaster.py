@@ -94,8 +94,8 @@ def open_nowcaster(
 class Nowcast:
     """Draws futures of radar frames; compiled once for each shape of context.
 
-    What is drawn follows from the seed and the context, and not from the contexts beside
-    it in a batch, up to rounding: so it can be repeated. Smaller batches than an
+    What is drawn follows from the seed and the context, and not from the contexts
+    beside it in a batch, up to rounding: so it can be repeated. Smaller batches than an
     earlier one are filled up, and are not compiled anew.
 
     Attributes:

@@ -11,7 +11,7 @@ and with `--minutes` it stops by itself, the cheap samplers first. Written are a
 (`curve.csv`, `curve.json`) and a picture (`curve.png`).
 
 The score is the fair CRPS, whose expectation does not depend on the number of members.
-A sampler is written KIND[:STEPS[:SETTING]...], such as dpm_solver:20:stochastic, which
+A sampler is written KIND[:STEPS][:SETTING]..., such as dpm_solver:20:stochastic, which
 draws noise on the way, dpm_solver:20:spacing=log_snr, or ddim:50:eta=1. Differences
 from the ancestral sampler are paired, over the contexts that both have, with their
 standard error. Random numbers differ from sampler to sampler, so repeat the ancestral
@@ -32,8 +32,8 @@ from typing import Any
 import matplotlib.figure
 import numpy as np
 
-from weatherlib import config, diffusion, plotting, prediff
-from weatherlib.cli import nowcasting, reporting, settings
+from weatherlib import diffusion, plotting, prediff
+from weatherlib.cli import nowcasting, reporting
 from weatherlib.data import radar_sequences
 from weatherlib.evaluation import ensemble
 from weatherlib.plotting import powers
@@ -106,7 +106,7 @@ def run(options: argparse.Namespace) -> None:
     for name in ("contexts", "members", "members_at_once", "seeds"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
-    chosen = {text: _settings(text) for text in options.samplers}
+    chosen = {text: diffusion.SamplerConfig.parse(text) for text in options.samplers}
     checkpoint = pathlib.Path(options.model)
     if checkpoint.is_dir():
         checkpoint = checkpoint / "checkpoint.npz"
@@ -255,7 +255,7 @@ def curve(
         line: dict[str, Any] = {
             "sampler": text,
             "seed": seed,
-            "steps": int([*text.split(":"), ""][1] or all_steps),
+            "steps": diffusion.SamplerConfig.parse(text).steps or all_steps,
             "contexts": len(each),
             "crps_fair": mean["crps_fair"],
             "crps": mean["crps"],
@@ -364,21 +364,6 @@ def _drawn_as(text: str) -> str:
         return ", ".join([kind, *named])
     changed = len(rest) > 1 or (kind == REFERENCE and bool(rest))
     return f"{kind}, changed" if changed else kind
-
-
-def _settings(text: str) -> diffusion.SamplerConfig:
-    kind, *rest = text.split(":")
-    steps, *more = rest or [""]
-    if steps and not steps.isdigit():
-        raise ValueError(
-            f"--samplers: expected KIND, KIND:STEPS or KIND:STEPS:SETTING, found "
-            f"{text!r}"
-        )
-    values: dict[str, Any] = {"kind": kind, "steps": int(steps) if steps else None}
-    for word in more:
-        name, equals, value = word.partition("=")
-        values[name] = settings.parse(value, f"--samplers {text}") if equals else True
-    return config.from_dict(diffusion.SamplerConfig, values)
 
 
 def _samples(

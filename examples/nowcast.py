@@ -28,6 +28,7 @@ interrupted training is continued by the same command.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 import tempfile
 import warnings
@@ -178,7 +179,10 @@ def _test(job: nowcast_job.Job, args: argparse.Namespace, converted: str) -> Non
     if given is not None:
         listed = given.get("data.threshold_list") or thresholds
         thresholds = tuple(map(float, listed))
-    options = _options(job, args, float(samples.cell_km), converted)
+    options = dataclasses.replace(
+        _options(job, args, float(samples.cell_km), converted),
+        progress=out.steps("Denoising"),
+    )
     found = nowcasting.collect(
         models, ("persistence", "extrapolation"), samples, options
     )
@@ -191,7 +195,12 @@ def _test(job: nowcast_job.Job, args: argparse.Namespace, converted: str) -> Non
     files.writable_folder(folder)
     with out.progress("Samples", len(numbers)) as progress:
         scores = evaluation.evaluate_nowcasts(
-            found, samples, judged, numbers=numbers, progress=progress
+            found,
+            samples,
+            judged,
+            numbers=numbers,
+            over_leads="both",
+            progress=progress,
         )
     nowcasting.write_scores(scores, folder)
     nowcast_pictures.draw_scores(scores, folder)

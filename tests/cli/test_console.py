@@ -1,4 +1,5 @@
 import io
+import itertools
 
 import pytest
 import rich.console
@@ -37,6 +38,59 @@ def test_progress_on_a_terminal_is_a_bar(monkeypatch):
     with out.progress("Forecast", 4) as progress:
         progress(4, 4, 1.0)
     assert "4/4" in terminal.getvalue()
+
+
+def _clock(monkeypatch, seconds):
+    """Lets so much time pass from one look at the clock to the next."""
+    ticks = itertools.count()
+    monkeypatch.setattr(console.time, "monotonic", lambda: seconds * next(ticks))
+
+
+def test_steps_in_a_log_are_lines_now_and_then(monkeypatch, capsys):
+    _clock(monkeypatch, 1.0)
+    steps = console.Console().steps("Denoising")
+    for _ in range(3):
+        for done in (2, 1, *range(3, 101)):
+            steps(done, 100)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "Denoising: step 30 of 100, 0.966/s, about 1 min 12 s to go",
+        "Denoising: step 90 of 100, 0.989/s, about 10 s to go",
+        "Denoising: step 10 of 100, 0.889/s, about 1 min 41 s to go",
+    ]
+
+
+def test_short_works_print_no_steps(monkeypatch, capsys):
+    _clock(monkeypatch, 0.1)
+    steps = console.Console().steps("Denoising")
+    for done in range(1, 101):
+        steps(done, 100)
+    assert capsys.readouterr().out == ""
+
+
+def test_steps_on_a_terminal_are_a_second_bar_until_they_are_done(monkeypatch):
+    out = console.Console()
+    terminal = io.StringIO()
+    out._rich = rich.console.Console(file=terminal, force_terminal=True, width=100)
+    steps = out.steps("Denoising")
+    for _ in range(2):
+        with out.progress("Samples", 2):
+            for total in (40, 40, 60):
+                for done in (1, 2, 20):
+                    steps(done, total)
+                bar = out._bar
+                first, second = bar.tasks
+                assert (second.description, second.visible) == ("Denoising", True)
+                assert (second.completed, second.total) == (20, total)
+                assert second.fields["rate"].endswith("/s")
+                bar.refresh()
+                steps(total, total)
+                assert not second.visible
+                steps(total - 1, total)
+                assert not second.visible
+                assert first.visible
+    assert "Denoising" in terminal.getvalue()
+    assert out._bar is None
 
 
 def test_stages_add_up_and_can_be_split(capsys, monkeypatch):

@@ -65,3 +65,45 @@ def test_short_schedules_have_as_many_steps_as_they_can():
 def test_what_does_not_fit_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         diffusion.make_sampler(diffusion.SamplerConfig(**settings), SCHEDULE, "epsilon")
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        ("ancestral", {"kind": "ancestral"}),
+        ("ddim:50", {"kind": "ddim", "steps": 50}),
+        ("ddim:50:eta=0.5", {"kind": "ddim", "steps": 50, "eta": 0.5}),
+        ("ddpm:truncated", {"kind": "ddpm", "spacing": "truncated"}),
+        (
+            "ancestral:100:truncated",
+            {"kind": "ancestral", "steps": 100, "spacing": "truncated"},
+        ),
+        (
+            "dpm_solver:20:stochastic:spacing=log_snr:order=3",
+            {"steps": 20, "stochastic": True, "spacing": "log_snr", "order": 3},
+        ),
+        ("dpm_solver:stochastic=false", {"stochastic": False}),
+    ],
+)
+def test_a_word_says_how_samples_are_drawn(text, settings):
+    found = diffusion.SamplerConfig.parse(text)
+    assert found == diffusion.SamplerConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dpm_solvr:5", "sampler 'dpm_solvr:5': .*did you mean 'dpm_solver'"),
+        ("ddim:many", r"expected KIND\[:STEPS\].*, found 'many' in 'ddim:many'"),
+        ("ddim:", "found '' in 'ddim:'"),
+        ("ddim:0", "steps must be at least 1"),
+        ("ddim:5:etta=1", "did you mean 'eta'"),
+        ("ddim:5:eta=all", "eta.*expected a number, found 'all'"),
+        ("ddim:5:spacing=log", "spacing: "),
+        ("ddim:5:steps=6", "each setting once"),
+        ("dpm_solver:20:truncated", "of ancestral and ddim only"),
+    ],
+)
+def test_a_word_that_says_nothing_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        diffusion.SamplerConfig.parse(text)

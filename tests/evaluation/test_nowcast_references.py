@@ -1,3 +1,4 @@
+import dataclasses
 import sys
 import types
 
@@ -249,6 +250,17 @@ def test_steps_get_decibels_of_rain_and_give_pixels(stub):
     np.testing.assert_allclose(found[1, 0, 1][wet], context[0, -1][wet], atol=1)
     assert (found[..., ~wet] < 12).all()
     assert (_steps()(context * 0, 2) == 0).all()
+
+
+def test_noise_of_steps_follows_from_the_frames_and_the_seed(stub):
+    first, second = _moving((0, 0))[None], _moving((1.0, 0))[None]
+    seeds = []
+    for context in (second, np.concatenate([first, second]), first):
+        _steps()(context, 2)
+        seeds.append(stub["steps"]["seed"])
+    assert seeds[0] == seeds[1] != seeds[2]
+    dataclasses.replace(_steps(), seed=1)(first, 2)
+    assert stub["steps"]["seed"] not in seeds
 
 
 def test_pysteps_itself_moves_rain_as_we_do():

@@ -10,6 +10,7 @@ from weatherlib.evaluation import (
     ensemble,
     events,
     nowcast_references,
+    nowcast_scores,
     nowcasts,
     sevir_skill,
     spectra,
@@ -110,6 +111,36 @@ def test_pooled_scores_and_means_over_leads_are_the_published_ones():
                         published[limit][theirs],
                         rtol=1e-6,
                     )
+
+
+def test_means_over_thresholds_are_the_published_ones():
+    """Also where nothing reaches the last threshold, whose scores count as 0."""
+    forecast, truth = _case(side=32)
+    limits = (*sevir_skill.THRESHOLDS, 255)
+    skill = sevir_skill.SevirSkill(0, thresholds=limits)
+    skill.update(radar_sequences.to_unit(forecast), radar_sequences.to_unit(truth))
+    published = skill.compute()
+    config = nowcasts.NowcastConfig(pools=(1,), thresholds=limits)
+    found = _scored(forecast, truth, config, over_leads="both")
+    for name in ("csi", "pod", "sucr"):
+        mean = float(found[f"{name}_mean_over_leads"].sel(pool=1))
+        assert mean == pytest.approx(published["avg"][name], rel=1e-5)
+        each = found[name].fillna(0).mean("threshold")
+        np.testing.assert_allclose(found[f"{name}_mean"], each)
+    reached = np.mean([published[limit]["bias"] for limit in limits[:-1]])
+    bias = float(found["sevir_bias_mean_over_leads"].sel(pool=1))
+    assert bias == pytest.approx(reached, rel=1e-4)
+
+
+def test_scores_over_all_leads_stand_beside_those_of_each():
+    forecast, truth = _case(members=3)
+    both = _scored(forecast, truth, over_leads="both")
+    for ending, part in (("", False), (nowcast_scores.OVER_LEADS, True)):
+        alone = _scored(forecast, truth, over_leads=part)
+        for name, score in alone.items():
+            np.testing.assert_array_equal(both[f"{name}{ending}"], score)
+            assert both[f"{name}{ending}"].attrs == score.attrs
+    assert "lead_time" not in both["rank_histogram_over_leads"].dims
 
 
 def test_scores_of_ensembles_are_those_of_arrays():

@@ -51,6 +51,20 @@ def test_a_member_does_not_depend_on_how_many_are_drawn(members_at_once):
     np.testing.assert_allclose(found, expected[:3], atol=1e-5)
 
 
+def test_contexts_with_keys_of_their_own_may_be_in_any_batch():
+    draw, params = _sampler(members_at_once=2)
+    context = latent_cases.toy_context()
+    keys = jax.random.split(jax.random.key(0), 2)
+    both = draw(params, context, keys, 3)
+    alone = draw(params, context[1:], keys[1:], 3)
+    np.testing.assert_allclose(both[:, 1:], alone, atol=1e-5)
+    assert np.abs(both[0] - both[1]).max() > 0.1
+    raw = draw(params, context, jax.random.key_data(keys), 3)
+    np.testing.assert_array_equal(raw, both)
+    with pytest.raises(ValueError, match=r"one for each of 2 contexts, found \(3,\)"):
+        draw(params, context, jax.random.split(jax.random.key(0), 3), 3)
+
+
 def test_it_compiles_once_for_any_number_of_members():
     traces = []
     model, params = latent_cases.toy_model()

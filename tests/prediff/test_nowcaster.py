@@ -106,6 +106,34 @@ def test_later_leads_go_on_from_each_future(nowcast):
     assert np.abs(found[:, :, 2:] - found[:, :, :2]).max() > 1
 
 
+@pytest.mark.parametrize("leads", [2, 4])
+def test_draws_follow_from_the_context_and_not_from_the_batch(folder, leads):
+    """Also for the later frames, and whatever was drawn before."""
+    contexts = _context(3)
+    contexts[1] = contexts[2]
+    together = prediff.open_nowcaster(
+        folder / "prediff.npz", members=3, members_at_once=2
+    )(contexts, leads)
+    alone = prediff.open_nowcaster(folder / "prediff.npz", members=3, members_at_once=3)
+    for place in (0, 2):
+        found = alone(contexts[place : place + 1], leads)
+        np.testing.assert_allclose(found[:, 0], together[:, place], atol=0.02)
+    np.testing.assert_allclose(together[:, 1], together[:, 2], atol=0.02)
+    turned = alone(contexts[::-1], leads)
+    np.testing.assert_allclose(turned, together[:, ::-1], atol=0.02)
+    for member in range(3):
+        others = np.delete(together, member, 0)[:, 0]
+        assert (np.abs(others - together[member, 0]).max((1, 2, 3)) > 1).all()
+
+
+def test_contexts_have_noise_of_their_own(nowcast):
+    """Two that differ in one pixel are drawn apart by more than that pixel."""
+    contexts = _context(1).repeat(2, 0)
+    contexts[1, 0, 0, 0] += 1
+    found = nowcast(contexts, 2)
+    assert np.abs(found[:, 0] - found[:, 1]).max() > 10
+
+
 def test_missing_pixels_are_dry_and_what_is_never_seen_stays_missing(nowcast):
     dry, holes = _context(), _context()
     dry[0, :, :2], holes[0, :, :2] = 0, np.nan

@@ -1,13 +1,16 @@
 """What follows from the published predictions of a denoiser, without a network."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from tests import tolerances
 from tests.prediff import latent_cases
 from weatherlib import diffusion
 from weatherlib.diffusion import ema, forward, losses
+from weatherlib.training import step
 
 SCHEDULE = diffusion.make_schedule(diffusion.PREDIFF.schedule)
 
@@ -99,19 +102,43 @@ def test_the_variant_that_predicts_the_field_has_the_published_steps():
     found = forward.add_noise(schedule, z0, t, noise)
     latent_cases.near(found, x, tolerances.PREDIFF_NETWORK)
     variance, log_variance = latent_cases.held("x0v_p_var", "x0v_p_logvar")
-    step = forward.posterior(schedule, z0, x, t)
-    np.testing.assert_allclose(step.variance, variance, rtol=1e-5)
-    np.testing.assert_allclose(step.log_variance, log_variance, rtol=1e-5)
+    after = forward.posterior(schedule, z0, x, t)
+    np.testing.assert_allclose(after.variance, variance, rtol=1e-5)
+    np.testing.assert_allclose(after.log_variance, log_variance, rtol=1e-5)
 
 
 def test_running_averages_follow_as_published():
     case = latent_cases.arrays()
     average = ema.start(jnp.asarray(case["ema_init_weight"]))
-    for step in range(4):
-        average = ema.update(average, jnp.asarray(case[f"ema_param_step{step}_weight"]))
+    for number in range(4):
+        weights = jnp.asarray(case[f"ema_param_step{number}_weight"])
+        average = ema.update(average, weights)
         np.testing.assert_allclose(
             average.params,
-            case[f"ema_shadow_step{step}_weight"],
+            case[f"ema_shadow_step{number}_weight"],
+            rtol=tolerances.EMA_RTOL,
+            atol=1e-7,
+        )
+
+
+def test_training_averages_weights_as_published():
+    """Each update is handed the gradient that leads to the published weights."""
+    case = latent_cases.arrays()
+
+    def loss(params, state, key, batch):
+        return jnp.sum(params["w"] * batch), ({}, state)
+
+    optimizer = optax.sgd(1.0)
+    update = step.Update(loss, optimizer, ema=0.9999)
+    weights = {"w": jnp.asarray(case["ema_init_weight"])}
+    state = step.first_state(weights, {}, optimizer, jax.random.key(0), ema=0.9999)
+    for number in range(4):
+        wanted = jnp.asarray(case[f"ema_param_step{number}_weight"])
+        state, _ = update(state, (state.params["w"] - wanted,))
+        np.testing.assert_allclose(state.params["w"], wanted, rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(
+            state.average["w"],
+            case[f"ema_shadow_step{number}_weight"],
             rtol=tolerances.EMA_RTOL,
             atol=1e-7,
         )

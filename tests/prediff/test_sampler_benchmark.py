@@ -89,11 +89,7 @@ def test_a_perfect_nowcast_has_no_error():
     assert set(found.values()) == {0.0}
 
 
-def test_samplers_may_have_settings():
-    found = prediff_samplers._settings("dpm_solver:20:stochastic:order=3")
-    assert (found.kind, found.steps, found.order) == ("dpm_solver", 20, 3)
-    assert found.stochastic
-    assert prediff_samplers._settings("ddim:50:eta=0.5").eta == 0.5
+def test_samplers_with_settings_have_a_place_in_the_picture():
     rows = [_row("ddim:50:eta=0.5", 0, 10.0)]
     assert prediff_samplers.curve(rows, (), 1000)[0]["steps"] == 50
     rows.append(_row("dpm_solver:20:stochastic:spacing=log_snr", 0, 9.5))

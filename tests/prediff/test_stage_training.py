@@ -122,6 +122,12 @@ def test_parts_make_no_forecasts(config):
         made.loss_and_predictions(*stage_cases.sample())
 
 
+def _joins_frames(frames):
+    return stage_cases.ALIGNMENT.network.replace(
+        input_shape=(frames, 8, 8, 2), depth=(1, 1), downsample=(2, 1, 1)
+    )
+
+
 @pytest.mark.parametrize(
     ("config", "change", "message"),
     [
@@ -142,6 +148,12 @@ def test_parts_make_no_forecasts(config):
             {"network": stage_cases.ALIGNMENT.network.replace(out_len=1)},
             "readout_seq must be true and out_len 2 or none",
         ),
+        (
+            stage_cases.ALIGNMENT,
+            {"network": _joins_frames(2)},
+            r"leaves 1 of 2 frames at the last level, .* such as \(1, 1, 1\)",
+        ),
+        (stage_cases.ALIGNMENT, {"network": _joins_frames(4)}, "leaves 2 of 4 frames"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(config, change, message):

@@ -227,5 +227,5 @@ def test_the_average_follows_the_weights():
     result = toys.trainer(None, stages=((1, 1),), validate=None).run()
     params = result.state.params["~"][f"w_{toys.PRESSURE}"]
     average = result.state.average["~"][f"w_{toys.PRESSURE}"]
-    # The first decay is a tenth; weights began at zero.
-    np.testing.assert_allclose(average, 0.9 * np.asarray(params), rtol=1e-5)
+    # The first decay is 2 of 11; weights began at zero.
+    np.testing.assert_allclose(average, 9 / 11 * np.asarray(params), rtol=1e-5)

@@ -18,6 +18,7 @@ import rich.progress
 __all__ = [
     "Console",
     "Progress",
+    "Steps",
     "TrainingDisplay",
     "error_lines",
     "format_seconds",
@@ -26,7 +27,11 @@ __all__ = [
 
 Progress = Callable[[int, int, float], None]
 
+Steps = Callable[[int, int], None]
+"""Takes the steps done and those in all."""
+
 _LINE_SECONDS = 30.0  # Between lines of a training where there is no terminal.
+_MOST_SECONDS = 600.0  # Between lines on the steps of something inside a run.
 _LINES = 8  # Progress lines of one run where the output is not a terminal.
 
 
@@ -46,6 +51,7 @@ class Console:
         """
         self._rich = rich.console.Console(highlight=False, soft_wrap=True, quiet=quiet)
         self.seconds: dict[str, float] = {}
+        self._bar: rich.progress.Progress | None = None
 
     def print(self, text: str = "") -> None:
         """Prints text as it is."""
@@ -149,14 +155,29 @@ class Console:
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(),
             rich.progress.MofNCompleteColumn(),
+            rich.progress.TextColumn("{task.fields[rate]}"),
             rich.progress.TimeElapsedColumn(),
             rich.progress.TimeRemainingColumn(),
         )
         with rich.progress.Progress(*columns, console=self._rich) as bar:
-            task = bar.add_task(what, total=total)
-            yield lambda done, total, seconds: bar.update(
-                task, completed=done, total=total
-            )
+            task = bar.add_task(what, total=total, rate="")
+            self._bar = bar
+            try:
+                yield lambda done, total, seconds: bar.update(
+                    task, completed=done, total=total
+                )
+            finally:
+                self._bar = None
+
+    def steps(self, what: str) -> Steps:
+        """Returns a function to be told the steps of what is done many times in a run.
+
+        Below the bar of `progress` it has one of its own, with rate and time left,
+        which is gone when the last step is done. Where there is no bar it prints a line
+        when half a minute has passed, and then more and more seldom.
+        """
+        display = _StepDisplay(self.print, lambda: self._bar, what)
+        return display.update
 
     @contextlib.contextmanager
     def training(self) -> Iterator[TrainingDisplay]:
@@ -218,6 +239,55 @@ class TrainingDisplay:
         """Prints lines that stay."""
         for line in lines:
             self._console.print(line, markup=False, highlight=False)
+
+
+class _StepDisplay:
+    """Shows steps of something that is done again and again."""
+
+    def __init__(
+        self,
+        show: Callable[[str], None],
+        bar: Callable[[], rich.progress.Progress | None],
+        what: str,
+    ) -> None:
+        self._show, self._bar, self._what = show, bar, what
+        self._total = self._done = self._first = 0
+        self._began, self._told, self._wait = 0.0, time.monotonic(), _LINE_SECONDS
+        self._task: tuple[rich.progress.Progress, rich.progress.TaskID] | None = None
+
+    def update(self, done: int, total: int) -> None:
+        """Shows that so many steps of all are done; they may come in any order."""
+        now = time.monotonic()
+        is_over = self._done >= self._total
+        is_new = total != self._total or (is_over and done <= max(total // 2, 1))
+        if is_new:
+            self._total, self._done, self._first = total, 0, done
+            self._began = now
+        if done <= self._done:
+            return
+        self._done = done
+        passed = done - self._first
+        rate = passed / (now - self._began) if now > self._began else 0.0
+        bar = self._bar()
+        if bar is not None:
+            self._draw(bar, rate, is_new=is_new)
+        elif now - self._told >= self._wait and rate and done < total:
+            self._told, self._wait = now, min(2 * self._wait, _MOST_SECONDS)
+            left = format_seconds((total - done) / rate)
+            said = f"step {done} of {total}, {rate:.3g}/s, about {left} to go"
+            self._show(f"{self._what}: {said}")
+
+    def _draw(self, bar: rich.progress.Progress, rate: float, *, is_new: bool) -> None:
+        if self._task is None or self._task[0] is not bar:
+            self._task = bar, bar.add_task(self._what, total=self._total, rate="")
+        elif is_new:
+            bar.reset(self._task[1], total=self._total)
+        bar.update(
+            self._task[1],
+            completed=self._done,
+            rate=f"{rate:.3g}/s" if rate else "",
+            visible=self._done < self._total,
+        )
 
 
 def error_lines(record: Mapping[str, Any]) -> list[str]:

@@ -2,10 +2,10 @@
 
 MODELS are runs of `weatherlib train` on radar pictures (folders or checkpoints), one or
 several as NAME=PATH. Data, tiles and the period that is judged come from config.yaml of
-the first run, or from --config. Written are scores by lead time (scores.nc and .csv),
-curves of the critical success index and of errors, spectra, which make blur visible,
-and single cases as pictures, moving pictures and files. Without a model, references
-alone are judged.
+the first run, or from --config. Written are scores by lead time and over all of
+them (scores.nc and .csv), curves of the critical success index and of errors, spectra,
+which make blur visible, and single cases as pictures, moving pictures and files.
+Without a model, references alone are judged.
 """
 
 from __future__ import annotations
@@ -86,9 +86,12 @@ class Options:
     members: int = 8
     """Futures drawn by models that draw them, and by steps."""
 
-    sampler: Annotated[str | None, tyro.conf.arg(metavar="KIND[:STEPS]")] = None
-    """How they are drawn: ancestral, ddim:50 or dpm_solver:20. Default: as the model
-    says."""
+    sampler: Annotated[
+        str | None, tyro.conf.arg(metavar="KIND[:STEPS][:SETTING]...")
+    ] = None
+    """How they are drawn: ancestral, ddim:50 or dpm_solver:20, with settings such as
+    dpm_solver:20:stochastic:spacing=log_snr, ddim:50:eta=1 or ancestral:100:truncated,
+    as published. Default: as the model says."""
 
     guide: Annotated[
         str | None, tyro.conf.arg(metavar="SCALE[:FACTOR[:last|truth]]")
@@ -158,6 +161,7 @@ def run(options: Options) -> None:
             cell_km=float(samples.cell_km),
             guide=_guide(options),
             sampler=options.sampler,
+            progress=out.steps("Denoising"),
         )
         references = () if options.references == ("none",) else options.references
         found = nowcasting.collect(models, references, samples, drawn)
@@ -182,6 +186,7 @@ def run(options: Options) -> None:
             judged,
             numbers=numbers,
             batch_size=options.batch_size,
+            over_leads="both",
             progress=progress,
         )
     with out.stage("files"):

@@ -17,7 +17,6 @@ import jax
 import numpy as np
 import xarray
 
-from weatherlib import config as config_lib
 from weatherlib import normalization, xarray_jax
 from weatherlib.baselines import streaming
 from weatherlib.baselines.common import FrameModelConfig
@@ -96,10 +95,11 @@ class Options:
       precision: One of `models.PRECISIONS`.
       cell_km: Side of a cell, km.
       guide: What members are guided by.
-      sampler: How they are drawn, such as "ancestral", "ddim:50" or "dpm_solver:20"
-        with the number of steps; None is as the model says.
+      sampler: How they are drawn, as `diffusion.SamplerConfig.parse` takes it, such as
+        "ancestral", "ddim:50" or "dpm_solver:20:stochastic"; None is as the model says.
       latent_clip: Largest magnitude of predicted latent fields, in place of what the
         model says; None leaves that.
+      progress: Is told the steps of a draw that are done, and those in all.
     """
 
     members: int = 8
@@ -109,6 +109,7 @@ class Options:
     guide: Guide | None = None
     sampler: str | None = None
     latent_clip: float | None = None
+    progress: Callable[[int, int], None] | None = None
 
 
 def open_nowcaster(
@@ -324,13 +325,7 @@ def _open_prediff(model: models.Model, options: Options) -> Nowcaster:
             scale=given.scale,
         )
     if options.sampler is not None:
-        kind, _, steps = options.sampler.partition(":")
-        if steps and not steps.isdigit():
-            raise ValueError(
-                f"sampler: expected KIND or KIND:STEPS, found {options.sampler!r}"
-            )
-        values = {"kind": kind, "steps": int(steps) if steps else None}
-        sampler = config_lib.from_dict(diffusion.SamplerConfig, values)
+        sampler = diffusion.SamplerConfig.parse(options.sampler)
     if options.latent_clip is not None:
         drawn = model.model_config.sampler if sampler is None else sampler
         sampler = drawn.replace(clip=options.latent_clip)
@@ -341,6 +336,7 @@ def _open_prediff(model: models.Model, options: Options) -> Nowcaster:
         precision=models.resolve_precision(options.precision),
         guide=guide,
         sampler=sampler,
+        progress=options.progress,
     )
 
 

@@ -25,6 +25,7 @@ from weatherlib import optional, training
 from weatherlib.cli import nowcasters, radar_frames, settings
 from weatherlib.data import radar_sequences, radar_units
 from weatherlib.evaluation import nowcast_references, tables
+from weatherlib.evaluation.nowcast_scores import OVER_LEADS
 from weatherlib.evaluation.nowcasts import Nowcaster
 
 __all__ = [
@@ -234,7 +235,8 @@ def rainiest(
 def write_scores(scores: xarray.Dataset, folder: pathlib.Path) -> list[pathlib.Path]:
     """Writes `scores.nc` and `scores.csv`, each whole or not at all.
 
-    The table has a line for each score of each model and lead time.
+    The table has a line for each score of each model and lead time, and where there are
+    scores over all leads, one for those, whose lead time is "all".
 
     Raises:
       OSError: A file cannot be written.
@@ -256,8 +258,10 @@ def score_table(
 ) -> list[tuple[str, list[str], list[list[str]]]]:
     """Returns titles, headings and rows of tables for people, by lead time.
 
-    CSI of the first two thresholds, and on average over those that have one for every
-    model and lead time; the error, the CRPS, and where there is an ensemble its spread.
+    CSI of the first two thresholds, on average over those that have one for every model
+    and lead time, and over all of them as published; the error, the CRPS, and where
+    there is an ensemble its spread. The last column is of all lead times together,
+    where there are such scores.
 
     Args:
       scores: From `evaluation.evaluate_nowcasts`.
@@ -266,32 +270,47 @@ def score_table(
     places = np.unique(
         np.linspace(0, scores.sizes["lead_time"] - 1, leads).round().astype(int)
     )
-    csi = scores["csi"].sel(pool=scores["pool"].min())
-    shown = {
-        f"CSI, pixels of {limit:g} and more": csi.sel(threshold=limit)
-        for limit in scores["threshold"].values[:2]
-    }
-    # Without an event there is no score, and means of different thresholds differ.
-    defined = csi.dropna("threshold")
-    if defined.sizes["threshold"] > 1:
-        limits = ", ".join(f"{limit:g}" for limit in defined["threshold"].values)
-        shown[f"CSI, mean of {limits}"] = defined.mean("threshold")
-    titles = {"rmse": "RMSE, pixels", "crps": "CRPS, pixels"}
-    for name in _TABLE:
-        if name in scores:
-            shown[titles.get(name, "spread, pixels")] = scores[name]
     minutes = scores["lead_time"].values[places] / np.timedelta64(1, "m")
     heading = ["", *(f"{m:g} min" for m in minutes)]
+    shown, whole = _shown(scores, ""), {}
+    if f"csi{OVER_LEADS}" in scores:
+        heading.append("all")
+        whole = _shown(scores, OVER_LEADS)
     found = []
     for title, array in shown.items():
         rows = []
         for model in array["model"].values:
             values = array.sel(model=model).transpose("lead_time").values[places]
+            if whole:
+                values = [*values, whole[title].sel(model=model).item()]
             if np.isfinite(values).any():
                 cells = [f"{v:.3g}" if np.isfinite(v) else "-" for v in values]
                 rows.append([str(model), *cells])
         found.append((title, heading, rows))
     return found
+
+
+def _shown(scores: xarray.Dataset, ending: str) -> dict[str, xarray.DataArray]:
+    """Returns what tables show by title: scores whose names have an ending."""
+    pool = scores["pool"].min()
+    # Without an event there is no score, and means of different thresholds differ.
+    defined = scores["csi"].sel(pool=pool).dropna("threshold")["threshold"].values
+    csi = scores[f"csi{ending}"].sel(pool=pool)
+    shown = {
+        f"CSI, pixels of {limit:g} and more": csi.sel(threshold=limit)
+        for limit in scores["threshold"].values[:2]
+    }
+    if len(defined) > 1:
+        limits = ", ".join(f"{limit:g}" for limit in defined)
+        shown[f"CSI, mean of {limits}"] = csi.sel(threshold=defined).mean("threshold")
+    if len(defined) < scores.sizes["threshold"]:
+        title = "CSI, mean of all thresholds, 0 without an event"
+        shown[title] = scores[f"csi_mean{ending}"].sel(pool=pool)
+    titles = {"rmse": "RMSE, pixels", "crps": "CRPS, pixels"}
+    for name in _TABLE:
+        if name in scores:
+            shown[titles.get(name, "spread, pixels")] = scores[f"{name}{ending}"]
+    return shown
 
 
 def _model(
@@ -331,19 +350,24 @@ def _reference(
 
 def _lines(name: str, array: xarray.DataArray) -> list[list[Any]]:
     """Returns the lines of a score, one for each place that has a value."""
-    others = [d for d in array.dims if d not in ("model", "lead_time")]
-    ordered = array.transpose("model", "lead_time", *others)
+    dims = [d for d in ("model", "lead_time") if d in array.dims]
+    others = [d for d in array.dims if d not in dims]
+    ordered = array.transpose(*dims, *others)
+    score = name.removesuffix(OVER_LEADS)
     found = []
     for place, value in np.ndenumerate(ordered.values):
         if not np.isfinite(value):
             continue
-        minutes = ordered["lead_time"].values[place[1]] / np.timedelta64(1, "m")
+        minutes = "all"
+        if len(dims) > 1:
+            lead = ordered["lead_time"].values[place[1]]
+            minutes = f"{lead / np.timedelta64(1, 'm'):g}"
         at = " ".join(
             f"{dim}={_label(ordered, dim, where)}"
-            for dim, where in zip(others, place[2:])
+            for dim, where in zip(others, place[len(dims) :])
         )
         model = ordered["model"].values[place[0]]
-        found.append([name, model, f"{minutes:g}", at, f"{value:.7g}"])
+        found.append([score, model, minutes, at, f"{value:.7g}"])
     return found
 
 

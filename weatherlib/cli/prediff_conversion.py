@@ -190,7 +190,8 @@ def export(
     held: Any = checkpoint.open_checkpoint(source, _KINDS[stage])
     config = held.model_config
     if stage == stage_config.PREDIFF_AUTOENCODER:
-        arrays = autoencoder_kl.export(held.params, config.autoencoder)
+        # The published file has the names that attention had then.
+        arrays = autoencoder_kl.export(held.params, config.autoencoder, naming="legacy")
     else:
         own = {m: v for m, v in held.params.items() if m.split("/")[0] not in _HELD}
         sizes = config["denoiser" if "denoiser" in config else "network"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, get_args
+import json
+from typing import Any, Literal, get_args
 
 from weatherlib import config
 from weatherlib.diffusion import samplers, schedules
@@ -58,6 +59,40 @@ class SamplerConfig(config.Mapping):
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta must be in [0, 1], found {self.eta!r}")
 
+    @classmethod
+    def parse(cls, text: str) -> SamplerConfig:
+        """Returns what one word says, KIND[:STEPS][:SETTING]...
+
+        Such as "ddim:50:eta=1", "dpm_solver:20:stochastic:spacing=log_snr" or
+        "ancestral:100:truncated": a setting is NAME=VALUE, the name of a spacing, or
+        "stochastic".
+
+        Raises:
+          ValueError: It says something else.
+        """
+        kind, *words = text.split(":")
+        values: dict[str, Any] = {"kind": kind}
+        if words and words[0].isdecimal():
+            values["steps"] = int(words.pop(0))
+        for word in words:
+            name, equals, value = word.partition("=")
+            found: Any = _value(value)
+            if not equals and word in get_args(schedules.Spacing):
+                name, found = "spacing", word
+            elif not equals:
+                found = word == "stochastic"
+            if name in values or not (equals or found):
+                raise ValueError(
+                    "sampler: expected KIND[:STEPS][:SETTING]..., each setting once, "
+                    "such as ddim:50, dpm_solver:20:stochastic:spacing=log_snr or "
+                    f"ancestral:100:truncated, found {word!r} in {text!r}"
+                )
+            values[name] = found
+        try:
+            return config.from_dict(cls, values)
+        except ValueError as error:
+            raise ValueError(f"sampler {text!r}: {error}") from error
+
     @property
     def method(self) -> str:
         """One name for each kind: "ancestral", "ddim" or "dpm_solver"."""
@@ -98,3 +133,11 @@ def make_sampler(
         stochastic=settings.stochastic,
         **options,
     )
+
+
+def _value(text: str) -> Any:
+    """Returns a number or a truth value as such, other text as it is."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

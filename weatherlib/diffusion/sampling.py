@@ -18,6 +18,7 @@ __all__ = [
     "Denoise",
     "Guides",
     "Samples",
+    "as_keys",
     "check",
     "first_noise",
     "member_keys",
@@ -63,6 +64,13 @@ class _Steps(NamedTuple):
     slot: Array
 
 
+def as_keys(key: Array) -> Array:
+    """Returns keys of the new kind, one for each entry, from those or raw numbers."""
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return key
+    return jax.random.wrap_key_data(key)
+
+
 def member_keys(key: Array, first: int | Array, count: int) -> Array:
     """Returns a key for each member, the same however many are drawn at once.
 
@@ -71,7 +79,7 @@ def member_keys(key: Array, first: int | Array, count: int) -> Array:
       first: Number of the first member.
       count: Members.
     """
-    fold = functools.partial(jax.random.fold_in, _typed(key))
+    fold = functools.partial(jax.random.fold_in, as_keys(key))
     numbers = jnp.asarray(first, jnp.uint32) + jnp.arange(count, dtype=jnp.uint32)
     return jax.vmap(fold)(numbers)
 
@@ -86,7 +94,7 @@ def first_noise(
       shape: Of the fields.
       dtype: Of the fields.
     """
-    return _noise(_typed(key), 0, tuple(shape), dtype)
+    return _noise(as_keys(key), 0, tuple(shape), dtype)
 
 
 def sample(
@@ -130,7 +138,7 @@ def sample(
             f"noises must have the shape {(sampler.steps, *start.shape)} of the steps "
             f"and the fields, found {noises.shape}"
         )
-    keys = None if key is None else _typed(key)
+    keys = None if key is None else as_keys(key)
     kept = jnp.zeros((len(keep) + 1, *start.shape), start.dtype)
     if 0 in keep:
         kept = kept.at[list(keep).index(0)].set(start)
@@ -260,13 +268,6 @@ def _predict(
     predicted = forward.to_noise(sampler.schedule, output, x, t, sampler.prediction)
     x0, predicted = x0 - move, predicted + step.field_over_noise * move
     return x0, predicted, finite
-
-
-def _typed(key: Array) -> Array:
-    """Returns keys as such, whose shape is that of the numbers they stand for."""
-    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        return key
-    return jax.random.wrap_key_data(key)
 
 
 def _noise(

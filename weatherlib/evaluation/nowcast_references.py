@@ -7,6 +7,7 @@ a number of leads.
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -144,7 +145,7 @@ class PystepsSteps:
         steps = _pysteps("nowcasts").get_method("steps")
         frames = fill_missing(context, 3)
         found = []
-        for number, one in enumerate(frames):
+        for one in frames:
             rain = self.to_rain(one[-3:])
             wet = rain >= _DRY_RAIN
             if not wet.any(axis=(1, 2)).all():
@@ -160,7 +161,8 @@ class PystepsSteps:
                 precip_thr=10 * np.log10(_DRY_RAIN),
                 kmperpixel=self.cell_km,
                 timestep=self.minutes,
-                seed=self.seed + number,
+                # Of the frames themselves, so that batches make no difference.
+                seed=zlib.crc32(one[-3:].tobytes(), self.seed & 0xFFFFFFFF),
             )
             falls = np.nan_to_num(members, nan=_DRY_DBR)
             falls = np.where(falls > 10 * np.log10(_DRY_RAIN), 10 ** (falls / 10), 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray
@@ -19,9 +19,16 @@ from weatherlib.evaluation import (
     statistics,
 )
 
-__all__ = ["NowcastConfig", "NowcastScores"]
+__all__ = ["OVER_LEADS", "NowcastConfig", "NowcastScores"]
+
+OVER_LEADS = "_over_leads"
+"""Ends the name of a score of all leads together, where it is beside that of each."""
 
 _EVENTS = ("csi", "pod", "sucr", "far", "frequency_bias", "sevir_bias", "hss")
+# Published means count a score without any event as 0. A ratio to what happened has no
+# such value, and is averaged over thresholds that are reached.
+_MEANS = {"csi": 0, "pod": 0, "sucr": 0, "hss": 0}
+_MEANS |= {"frequency_bias": np.nan, "sevir_bias": np.nan}
 _SINGLE = (
     *("rmse", "mse", "mae", "bias", "crps", "fss", "brier_score"),
     *("forecast_radial_spectrum", "mean_radial_spectrum", "truth_radial_spectrum"),
@@ -150,7 +157,11 @@ class NowcastScores:
         self.missing += other.missing
 
     def results(
-        self, step: Any = None, cell_km: float = 1.0, *, over_leads: bool = False
+        self,
+        step: Any = None,
+        cell_km: float = 1.0,
+        *,
+        over_leads: bool | Literal["both"] = False,
     ) -> xarray.Dataset:
         """Returns the scores.
 
@@ -158,19 +169,27 @@ class NowcastScores:
           step: Time between frames; lead times are their numbers where it is None.
           cell_km: Side of a cell, km, for the lengths of waves.
           over_leads: Whether to return the scores of sums over all leads, as published
-            ones are, in place of those of each lead.
+            ones are, in place of those of each lead; "both" adds them as variables
+            without a lead time, whose names end in `OVER_LEADS`.
 
         Returns:
           Scores of events by (pool, threshold, lead_time), others by lead_time and what
-          they have besides: neighbourhood, rank, probability or radial_wavenumber. NaN
-          where a score is not defined. A score of an ensemble that is not one of
-          ensembles is that of the mean of its members.
+          they have besides: neighbourhood, rank, probability or radial_wavenumber.
+          `csi_mean` and so on are means over thresholds as published, where a score
+          without any event counts as 0; of biases, over thresholds that the truth
+          reaches. NaN where a score is not defined. A score of an ensemble that is not
+          one of ensembles is that of the mean of its members.
 
         Raises:
           ValueError: No forecast was added.
         """
         if not self.samples or self._shape is None:
             raise ValueError("no forecast was added, so there are no scores")
+        if over_leads == "both":
+            each, whole = (
+                self.results(step, cell_km, over_leads=part) for part in (False, True)
+            )
+            return each.assign({f"{n}{OVER_LEADS}": a for n, a in whole.items()})
         found = {}
         for metric in self._metrics:
             found[metric.name] = self._score(metric, self._finest, over_leads)
@@ -179,6 +198,8 @@ class NowcastScores:
             found[metric.name] = xarray.concat(parts, "pool").assign_attrs(
                 parts[0].attrs
             )
+        for name, undefined in _MEANS.items():
+            found[f"{name}_mean"] = _over_thresholds(found[name], undefined)
         leads = np.arange(1, self.leads + 1)
         waves = spectra.radial_wavenumbers(*self._shape)
         coords: dict[str, Any] = {
@@ -264,6 +285,13 @@ class NowcastScores:
         dims = [*([] if over_leads else ["lead_time"]), *metric.dims]
         attrs = {"long_name": metric.long_name, "better": metric.better}
         return xarray.DataArray(values, dims=dims, attrs=attrs)
+
+
+def _over_thresholds(score: xarray.DataArray, undefined: float) -> xarray.DataArray:
+    """Returns the mean of a score over thresholds; what is undefined has that value."""
+    known = score.where(np.isfinite(score), undefined)
+    name = f"{score.attrs['long_name']}, mean over thresholds"
+    return known.mean("threshold").assign_attrs(score.attrs, long_name=name)
 
 
 def _repeats(values: tuple[float, ...]) -> bool:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import xarray
@@ -74,7 +74,7 @@ def evaluate_nowcasts(
     numbers: Sequence[int] | np.ndarray | None = None,
     batch_size: int = 4,
     single_members: bool = True,
-    over_leads: bool = False,
+    over_leads: bool | Literal["both"] = False,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> xarray.Dataset:
     """Returns the scores of several nowcasts of the same samples, along `model`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -21,8 +22,9 @@ __all__ = ["EnsembleSampler", "check_context", "for_members", "row_keys"]
 class EnsembleSampler:
     """Draws members, some at a time, and compiles once for each shape of context.
 
-    A member depends on the key, on its number and on its place in the batch, and not on
-    how many are drawn, or at once, up to rounding.
+    A member depends on its number and on the key of its context, or with one key for
+    all on that key and its place in the batch; and not on how many are drawn, or at
+    once, up to rounding.
     """
 
     def __init__(
@@ -73,7 +75,8 @@ class EnsembleSampler:
         Args:
           params: Of both networks.
           context: Frames before, without missing values.
-          key: Draws everything.
+          key: Draws everything; or one for each context, which then has the same
+            futures in any batch.
           members: How many futures of each context.
           guidance: A constraint, or several; targets have an entry for each context.
 
@@ -165,14 +168,27 @@ def row_keys(key: Array, first: int | Array, members: int, batch: int) -> Array:
     """Returns a key for each row: all contexts of one member after the other.
 
     Args:
-      key: Of the forecast.
+      key: Of the forecast, from which contexts have theirs by their place in the batch;
+        or the key of each context.
       first: Number of the first member.
       members: How many.
       batch: Contexts.
+
+    Raises:
+      ValueError: There are other keys than one, or one for each context.
     """
-    of_members = sampling.member_keys(key, first, members)
-    rows = [sampling.member_keys(one, 0, batch) for one in of_members]
-    return jnp.concatenate(rows)
+    key = sampling.as_keys(key)
+    if key.ndim == 0:
+        of_members = sampling.member_keys(key, first, members)
+        rows = [sampling.member_keys(one, 0, batch) for one in of_members]
+        return jnp.concatenate(rows)
+    if key.shape != (batch,):
+        raise ValueError(
+            f"there must be one key, or one for each of {batch} contexts, found "
+            f"{key.shape}"
+        )
+    each = functools.partial(sampling.member_keys, first=first, count=members)
+    return jax.vmap(each, out_axes=1)(key).reshape(members * batch)
 
 
 def for_members(guidance: sampling.Guides, batch: int, members: int) -> sampling.Guides:

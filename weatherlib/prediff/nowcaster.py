@@ -10,7 +10,7 @@ What `open_nowcaster` returns is a `weatherlib.evaluation.nowcasts.Nowcaster`:
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from typing import Any
 
 import jax
@@ -94,8 +94,9 @@ def open_nowcaster(
 class Nowcast:
     """Draws futures of radar frames; compiled once for each shape of context.
 
-    What is drawn follows from the seed and the context, so it can be repeated. Smaller
-    batches than an earlier one are filled up, and are not compiled anew.
+    What is drawn follows from the seed and the context, and not from the contexts
+    beside it in a batch, up to rounding: so it can be repeated. Smaller batches than an
+    earlier one are filled up, and are not compiled anew.
 
     Attributes:
       config: Of the model.
@@ -191,25 +192,22 @@ class Nowcast:
         assert value_range is not None
         filled = np.where(np.isfinite(past), past, np.float32(value_range[0]))
         frames = stage_frames.to_unit(filled, value_range)[..., np.newaxis]
-        key = jax.random.fold_in(
-            jax.random.key(self._seed), np.uint32(zlib.crc32(frames.tobytes()))
-        )
         # The last batch of many is often smaller, and would be compiled anew.
         self._batch = max(self._batch, len(frames))
         spare = self._batch - len(frames)
         frames = np.concatenate([frames, frames[:1].repeat(spare, 0)])
+        keys = _context_keys(self._seed, frames)
         follows = None
         if self.needs_truth and truth is not None:
             follows = stage_frames.to_unit(np.asarray(truth, np.float32), value_range)
             follows = np.concatenate([follows, follows[:1].repeat(spare, 0)])[..., None]
-        found = self._first(frames, key, follows)
+        found = self._first(frames, _folded(keys, 0), follows)
         rounds = -(-leads // self.config.output_length)
         for number in range(1, rounds):
-            again = jax.random.fold_in(key, number)
             later = None
             if follows is not None:
                 later = follows[:, number * self.config.output_length :]
-            more = self._next(frames, found, again, later)
+            more = self._next(frames, found, _folded(keys, number), later)
             found = np.concatenate([found, more], axis=2)
         found = found[:, : len(past), :leads, ..., 0]
         pixels = stage_frames.from_unit(found, value_range, clip=self.config.clip)
@@ -227,37 +225,37 @@ class Nowcast:
         return self._guide(frames, truth)
 
     def _first(
-        self, frames: np.ndarray, key: jax.Array, truth: np.ndarray | None
+        self, frames: np.ndarray, keys: jax.Array, truth: np.ndarray | None
     ) -> np.ndarray:
         """Returns the frames that the model predicts at once, on its own scale."""
         guidance = self._guidance(frames, truth)
-        return self._draw(self._params, frames, key, self.members, guidance=guidance)
+        return self._draw(self._params, frames, keys, self.members, guidance=guidance)
 
     def _next(
         self,
         frames: np.ndarray,
         found: np.ndarray,
-        key: jax.Array,
+        keys: jax.Array,
         truth: np.ndarray | None,
     ) -> np.ndarray:
         """Returns the frames after those found, each future from its own.
 
-        As many rows are drawn together as before, so nothing is compiled anew but the
-        encoder.
+        `keys` are those of the contexts, from which each member has its own. As many
+        rows are drawn together as before, so nothing is compiled anew but the encoder.
         """
         reads, at_once = self.config.input_length, self._at_once
         whole = np.broadcast_to(frames, (len(found), *frames.shape))
         whole = np.concatenate([whole, found], axis=2)[:, :, -reads:]
         whole = self._limited(whole)
         parts = []
-        for number, first in enumerate(range(0, len(whole), at_once)):
+        for first in range(0, len(whole), at_once):
             # The last part makes some members again, where a smaller one would have
             # to be compiled.
             first = min(first, len(whole) - at_once)
             rows = whole[first : first + at_once].reshape(-1, *whole.shape[2:])
             told = None if truth is None else np.tile(truth, (at_once, 1, 1, 1, 1))
             guidance = self._guidance(rows, told)
-            own = jax.random.fold_in(key, number)
+            own = ensembles.row_keys(keys, first, at_once, len(keys))
             drawn = self._draw(self._params, rows, own, 1, guidance=guidance)[0]
             drawn = drawn.reshape(at_once, -1, *drawn.shape[1:])
             parts.append((first, drawn))
@@ -301,3 +299,19 @@ class Nowcast:
                 f"frame {empty[0][1]} of context {empty[0][0]} has no values at all; a "
                 "forecast needs frames that were observed"
             )
+
+
+def _context_keys(
+    seed: int, frames: Float[np.ndarray, "batch time lat lon channel"]
+) -> jax.Array:
+    """Returns a key for each context, of its own values and the seed alone."""
+    digests = [hashlib.blake2b(one.tobytes(), digest_size=8).digest() for one in frames]
+    words = np.frombuffer(b"".join(digests), "<u4").astype(np.uint32).reshape(-1, 2)
+    key = jax.random.key(seed)
+    keys = jax.vmap(lambda word: jax.random.fold_in(key, word))(words[:, 0])
+    return jax.vmap(jax.random.fold_in)(keys, words[:, 1])
+
+
+def _folded(keys: jax.Array, number: int) -> jax.Array:
+    """Returns other keys, those of a number, one for each."""
+    return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)

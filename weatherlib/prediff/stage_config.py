@@ -265,6 +265,14 @@ class PreDiffAlignmentConfig(LatentConfig):
                 "network: the quantity is known of each frame, so readout_seq must be "
                 f"true and out_len {frames} or none"
             )
+        left = self.network.levels[-1][0]
+        if left != frames:
+            raise ValueError(
+                f"network: downsample {self.network.downsample} leaves {left} of "
+                f"{frames} frames at the last level, and the quantity is read from "
+                f"each; join rows and columns only, such as "
+                f"(1, {', '.join(map(str, self.network.factor[1:]))})"
+            )
         if self.network.out_channels != 1:
             raise ValueError(
                 f"network: {self.quantity} is one number of each frame, so "

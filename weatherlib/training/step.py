@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from weatherlib.diffusion import ema as averages
 from weatherlib.training import running_statistics
 from weatherlib.typing import PyTree
 
@@ -104,8 +105,8 @@ class Update:
           loss: Of one batch.
           optimizer: From gradients to changes. Running statistics of batch
             normalisation are kept beside it, as `running_statistics.follow` says.
-          ema: Decay of the running average, which grows to it from a tenth, so that
-            the first weights are forgotten soon.
+          ema: Decay of the running average, which grows to it from 2/11, so that the
+            first weights are forgotten soon; see `diffusion.ema`.
           jit_options: More options of `jax.jit`, such as `out_shardings`.
           constrain: Applied to the new state while the update is traced, to keep it
             where the old one is.
@@ -148,12 +149,9 @@ class Update:
         params = optax.apply_updates(state.params, changes)
         average = state.average
         if jax.tree.leaves(average):
-            count = state.step.astype(jnp.float32)
-            decay = jnp.minimum(self._ema, (1 + count) / (10 + count))
-            # In this form what is frozen stays the same to the last bit.
-            average = jax.tree.map(
-                lambda new, old: old + (1 - decay) * (new - old), params, average
-            )
+            # What is frozen stays the same to the last bit.
+            held = averages.Average(average, state.step)
+            average = averages.update(held, params, self._ema).params
         finite = jnp.isfinite(loss) & jnp.isfinite(norm) & (state.failed == 0)
         step = state.step + 1
         after = TrainState(

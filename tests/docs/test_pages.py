@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+import weatherlib
 from weatherlib.data import radar, synthetic
 
 _ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -131,3 +132,20 @@ def test_the_radar_page_leads_from_a_file_to_scores_and_pictures(tmp_path):
     assert {"csi.png", "spectra.png"} <= {p.name for p in tmp_path.iterdir()}
     test = page["open_test"](_ROOT / "tests" / "goldens" / "prediff" / "sevirlr")
     assert len(test) == 9
+
+
+@pytest.mark.parametrize("name", sorted(weatherlib._LAZY))
+def test_every_public_module_is_in_the_reference(name):
+    pages = (_ROOT / "docs" / "reference").glob("*.md")
+    found = re.findall(
+        r"^::: (\S+)$", "\n".join(p.read_text("utf8") for p in pages), re.M
+    )
+    folders = {f"weatherlib.{name}", f"weatherlib.compat.{name}"}
+    assert [f for f in found if ".".join(f.split(".")[:2]) in folders or f in folders]
+
+
+@pytest.mark.parametrize(("name", "module"), sorted(weatherlib._FUNCTIONS.items()))
+def test_every_short_name_of_a_function_is_in_the_reference(name, module):
+    pages = (_ROOT / "docs" / "reference").glob("*.md")
+    text = "\n".join(page.read_text("utf8") for page in pages)
+    assert re.search(rf"^::: {module}\n    options:\n.*\b{name}\b", text, re.M)

@@ -1,7 +1,9 @@
 """The code and the commands that the documentation shows."""
 
 import ast
+import contextlib
 import inspect
+import json
 import pathlib
 import re
 
@@ -10,6 +12,9 @@ import numpy as np
 import pytest
 
 import weatherlib
+from tests.training import toys
+from weatherlib import data
+from weatherlib.cli import families, models
 from weatherlib.data import radar, synthetic
 
 _ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -28,8 +33,19 @@ def _run(page: str) -> dict:
 
 
 @pytest.fixture(scope="module")
-def new_model():
-    return _run("docs/adding-a-model.md")
+def new_model(tmp_path_factory):
+    """What the guide leaves behind, run where its configuration has been saved."""
+    page = "docs/adding-a-model.md"
+    folder = tmp_path_factory.mktemp("new_model")
+    [configuration] = re.findall(
+        r"^```yaml\n(.*?)^```", (_ROOT / page).read_text("utf8"), re.M | re.S
+    )
+    (folder / "periodic_cnn.yaml").write_text(configuration, encoding="utf8")
+    with contextlib.chdir(folder), toys.quick_compilation():
+        try:
+            yield _run(page) | {"folder": folder}
+        finally:
+            families.FAMILIES.pop("periodic_cnn", None)
 
 
 def test_the_new_model_of_the_guide_forecasts_every_target(new_model):
@@ -43,6 +59,29 @@ def test_the_new_model_of_the_guide_has_a_loss_and_gradients(new_model):
     assert float(new_model["value"]) > 0
     norms = [float(np.abs(g).max()) for g in jax.tree.leaves(new_model["gradients"])]
     assert min(norms) > 0
+
+
+def test_the_new_model_of_the_guide_is_saved_and_loaded(new_model):
+    made, again = new_model["made"], new_model["read_again"]
+    assert again.model_config == made.model_config
+    assert again.task_config == made.task_config
+    jax.tree.map(np.testing.assert_array_equal, again.params, made.params)
+
+
+def test_the_new_model_of_the_guide_is_trained_and_forecasts_by_command(new_model):
+    assert (new_model["trained"], new_model["predicted"]) == (0, 0)
+    folder = new_model["folder"]
+    model = models.load_model(folder / "runs" / "periodic_cnn")
+    assert (model.family, model.time_step) == ("periodic_cnn", "360min")
+    records = (folder / "runs" / "periodic_cnn" / "metrics.jsonl").read_text()
+    last = [r for r in map(json.loads, records.splitlines()) if r["kind"] == "train"][
+        -1
+    ]
+    assert (last["step"], np.isfinite(last["loss"])) == (12, True)
+    with data.open_dataset(folder / "forecast.nc") as forecast:
+        assert forecast.sizes["time"] == 4
+        assert set(model.task_config.target_variables) <= set(forecast)
+        assert all(np.isfinite(forecast[name]).all() for name in forecast)
 
 
 def test_the_new_model_of_the_guide_commutes_with_shifts_in_longitude(new_model):

@@ -95,6 +95,25 @@ def test_the_new_model_of_the_guide_commutes_with_shifts_in_longitude(new_model)
     np.testing.assert_allclose(shifted, expected, atol=1e-5)
 
 
+def test_the_ten_lines_of_the_readme_draw_a_forecast(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    [code] = _python_blocks(_ROOT / "README.md")
+    lines = [line for line in code.splitlines() if line and "import" not in line]
+    assert len(lines) <= 10
+    for whole, brief in (("steps=12)", "steps=1)"), ("isel(time=13)", "isel(time=2)")):
+        assert code.count(whole) == 1
+        code = code.replace(whole, brief)
+    namespace: dict = {}
+    with toys.quick_compilation():
+        exec(compile(code, "README.md", "exec"), namespace)
+    forecast, truth = namespace["forecast"], namespace["truth"]
+    # Truth is that of the step which is drawn.
+    date = forecast["datetime"].isel(time=-1)
+    np.testing.assert_array_equal(date, truth["datetime"])
+    assert np.isfinite(forecast["geopotential"]).all()
+    assert (tmp_path / "day-three.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("page", _PAGES, ids=lambda p: p.relative_to(_ROOT).as_posix())
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf8")):

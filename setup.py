@@ -34,13 +34,15 @@ _CORE = [
     "pyyaml>=6",
     "pooch>=1.8",
 ]
+_MP4 = ["imageio-ffmpeg>=0.5"]
 _EXTRAS = {
     "grib": ["cfgrib>=0.9.15", "eccodes>=2.39", "pyproj>=3.6"],
     "cloud": ["fsspec>=2024.9", "gcsfs>=2024.9", "s3fs>=2024.9", "aiohttp>=3.9"],
     "cluster": ["distributed>=2024.8"],
     "open-data": ["ecmwf-opendata>=0.3.3"],
     "train": ["orbax-checkpoint>=0.11,<1", "tensorboardX>=2.6", "grain>=0.2.10"],
-    "plot": ["cartopy>=0.23", "imageio-ffmpeg>=0.5"],
+    "mp4": _MP4,
+    "plot": _MP4,  # Its older name.
     "sim": ["dinosaur>=1.5"],
     "nowcast": ["pysteps>=1.14"],
     "docs": [
@@ -54,7 +56,7 @@ _EXTRAS = {
     "dev": [
         "beartype>=0.19",
         "hypothesis>=6.110",
-        "imageio-ffmpeg>=0.5",
+        *_MP4,
         "import-linter>=2.1",
         "pyright>=1.1.380",
         "pytest>=8.2",

@@ -14,9 +14,9 @@ Without more options, variables, levels and periods follow from the data. For th
 months of ERA5 and the years of ERA-Interim that the guide to training names:
 
     python examples/compare_models.py --output runs/compare_era5 --budget 10min \
-        --data era5_global_2p5deg_6h_msl_vo850_20251201-20260131.nc
+        --data era5_msl.nc
     python examples/compare_models.py --output runs/compare_eraint --budget 10min \
-        --data eraint_weurope_2p5deg_daily12z_z500_t850_msl_2000-2008.nc
+        --data eraint.nc
 
 Some models, of other sizes, with further inputs:
 

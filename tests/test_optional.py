@@ -29,4 +29,4 @@ def test_a_module_that_fails_to_import_another_says_so(tmp_path, monkeypatch):
     (tmp_path / "half_installed.py").write_text("import missing_dependency")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ImportError, match=r"half_installed.*missing_dependency"):
-        optional.require("half_installed", extra="plot")
+        optional.require("half_installed", extra="mp4")

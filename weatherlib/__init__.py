@@ -31,6 +31,7 @@ _LAZY = frozenset(
         "data",
         "data_utils",
         "diffusion",
+        "evaluation",
         "geometry",
         "graphcast",
         "host_memory",
@@ -48,6 +49,7 @@ _LAZY = frozenset(
         "task",
         "training",
         "variables",
+        "weights",
         "xarray_jax",
         "xarray_tree",
         # From weatherlib/compat.

@@ -21,6 +21,7 @@ from weatherlib.typing import PyTree
 
 __all__ = [
     "Bfloat16Cast",
+    "PyTree",
     "bfloat16_variable_view",
     "infer_floating_dtype",
     "tree_map_cast",

@@ -323,3 +323,5 @@ def test_every_example_configuration_can_be_read(path):
     assert "Hardware and time:" in head
     assert "Score:" in head
     assert "/" not in read.data.path
+    # Data are a placeholder, which --set replaces, and no file of somebody's own.
+    assert re.findall(r"\w*\d{4}[-\w]*\.(?:nc|grib|zarr)", path.read_text()) == []

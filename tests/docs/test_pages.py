@@ -1,7 +1,9 @@
 """The code and the commands that the documentation shows."""
 
 import ast
+import contextlib
 import inspect
+import json
 import pathlib
 import re
 
@@ -9,6 +11,10 @@ import jax
 import numpy as np
 import pytest
 
+import weatherlib
+from tests.training import toys
+from weatherlib import data
+from weatherlib.cli import families, models
 from weatherlib.data import radar, synthetic
 
 _ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -27,8 +33,19 @@ def _run(page: str) -> dict:
 
 
 @pytest.fixture(scope="module")
-def new_model():
-    return _run("docs/adding-a-model.md")
+def new_model(tmp_path_factory):
+    """What the guide leaves behind, run where its configuration has been saved."""
+    page = "docs/adding-a-model.md"
+    folder = tmp_path_factory.mktemp("new_model")
+    [configuration] = re.findall(
+        r"^```yaml\n(.*?)^```", (_ROOT / page).read_text("utf8"), re.M | re.S
+    )
+    (folder / "periodic_cnn.yaml").write_text(configuration, encoding="utf8")
+    with contextlib.chdir(folder), toys.quick_compilation():
+        try:
+            yield _run(page) | {"folder": folder}
+        finally:
+            families.FAMILIES.pop("periodic_cnn", None)
 
 
 def test_the_new_model_of_the_guide_forecasts_every_target(new_model):
@@ -44,6 +61,29 @@ def test_the_new_model_of_the_guide_has_a_loss_and_gradients(new_model):
     assert min(norms) > 0
 
 
+def test_the_new_model_of_the_guide_is_saved_and_loaded(new_model):
+    made, again = new_model["made"], new_model["read_again"]
+    assert again.model_config == made.model_config
+    assert again.task_config == made.task_config
+    jax.tree.map(np.testing.assert_array_equal, again.params, made.params)
+
+
+def test_the_new_model_of_the_guide_is_trained_and_forecasts_by_command(new_model):
+    assert (new_model["trained"], new_model["predicted"]) == (0, 0)
+    folder = new_model["folder"]
+    model = models.load_model(folder / "runs" / "periodic_cnn")
+    assert (model.family, model.time_step) == ("periodic_cnn", "360min")
+    records = (folder / "runs" / "periodic_cnn" / "metrics.jsonl").read_text()
+    last = [r for r in map(json.loads, records.splitlines()) if r["kind"] == "train"][
+        -1
+    ]
+    assert (last["step"], np.isfinite(last["loss"])) == (12, True)
+    with data.open_dataset(folder / "forecast.nc") as forecast:
+        assert forecast.sizes["time"] == 4
+        assert set(model.task_config.target_variables) <= set(forecast)
+        assert all(np.isfinite(forecast[name]).all() for name in forecast)
+
+
 def test_the_new_model_of_the_guide_commutes_with_shifts_in_longitude(new_model):
     network = new_model["hk"].transform(
         lambda x: new_model["PeriodicCnn"](new_model["ModelConfig"](width=4))(x, 3)
@@ -53,6 +93,25 @@ def test_the_new_model_of_the_guide_commutes_with_shifts_in_longitude(new_model)
     shifted = network.apply(params, None, np.roll(field, 3, axis=2))
     expected = np.roll(network.apply(params, None, field), 3, axis=2)
     np.testing.assert_allclose(shifted, expected, atol=1e-5)
+
+
+def test_the_ten_lines_of_the_readme_draw_a_forecast(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    [code] = _python_blocks(_ROOT / "README.md")
+    lines = [line for line in code.splitlines() if line and "import" not in line]
+    assert len(lines) <= 10
+    for whole, brief in (("steps=12)", "steps=1)"), ("isel(time=13)", "isel(time=2)")):
+        assert code.count(whole) == 1
+        code = code.replace(whole, brief)
+    namespace: dict = {}
+    with toys.quick_compilation():
+        exec(compile(code, "README.md", "exec"), namespace)
+    forecast, truth = namespace["forecast"], namespace["truth"]
+    # Truth is that of the step which is drawn.
+    date = forecast["datetime"].isel(time=-1)
+    np.testing.assert_array_equal(date, truth["datetime"])
+    assert np.isfinite(forecast["geopotential"]).all()
+    assert (tmp_path / "day-three.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("page", _PAGES, ids=lambda p: p.relative_to(_ROOT).as_posix())
@@ -131,3 +190,20 @@ def test_the_radar_page_leads_from_a_file_to_scores_and_pictures(tmp_path):
     assert {"csi.png", "spectra.png"} <= {p.name for p in tmp_path.iterdir()}
     test = page["open_test"](_ROOT / "tests" / "goldens" / "prediff" / "sevirlr")
     assert len(test) == 9
+
+
+@pytest.mark.parametrize("name", sorted(weatherlib._LAZY))
+def test_every_public_module_is_in_the_reference(name):
+    pages = (_ROOT / "docs" / "reference").glob("*.md")
+    found = re.findall(
+        r"^::: (\S+)$", "\n".join(p.read_text("utf8") for p in pages), re.M
+    )
+    folders = {f"weatherlib.{name}", f"weatherlib.compat.{name}"}
+    assert [f for f in found if ".".join(f.split(".")[:2]) in folders or f in folders]
+
+
+@pytest.mark.parametrize(("name", "module"), sorted(weatherlib._FUNCTIONS.items()))
+def test_every_short_name_of_a_function_is_in_the_reference(name, module):
+    pages = (_ROOT / "docs" / "reference").glob("*.md")
+    text = "\n".join(page.read_text("utf8") for page in pages)
+    assert re.search(rf"^::: {module}\n    options:\n.*\b{name}\b", text, re.M)

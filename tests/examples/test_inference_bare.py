@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.cli import cases
+from tests.training import toys
 from weatherlib import data
 from weatherlib.cli import models
 
@@ -62,7 +63,8 @@ def test_a_random_model_makes_a_forecast(tmp_path, monkeypatch, offline, capfd):
     monkeypatch.setattr(models, "_DEMONSTRATION", small)
     case = cases.Case.create(tmp_path)
     arguments = ["--mode", "Random", "--dataset", str(case.dataset)]
-    assert cases.SCRIPT.main([*arguments, "--out-dir", "out"]) == 0
+    with toys.quick_compilation():
+        assert cases.SCRIPT.main([*arguments, "--out-dir", "out"]) == 0
     assert (tmp_path / "out" / "2m_temperature.png").exists()
     printed = capfd.readouterr().out
     assert "random parameters" in printed and "1 step of 6 h" in printed

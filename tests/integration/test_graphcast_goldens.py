@@ -13,6 +13,7 @@ import xarray
 from tests import tolerances
 from tests.conftest import GOLDENS
 from tests.rollout import goldens
+from tests.training import toys
 from weatherlib import autoregressive, data_utils, rollout, xarray_jax
 
 CASES = ("a", "b")
@@ -96,8 +97,9 @@ def test_rollouts_give_the_published_forecast(name, precision, chunk):
         ("a", "f32", "1step"),
         *(
             pytest.param(*case, "1step", marks=pytest.mark.slow)
-            for case in (("a", "bf16"), ("b", "f32"), ("b", "bf16"))
+            for case in (("a", "bf16"), ("b", "f32"))
         ),
+        ("b", "bf16", "1step"),
         pytest.param("a", "f32", "Nstep", marks=pytest.mark.slow),
         ("b", "bf16", "Nstep"),
     ],
@@ -123,7 +125,8 @@ def test_loss_diagnostics_and_gradients_are_the_published_ones(name, precision, 
         }
 
     differentiate = jax.jit(jax.value_and_grad(mean_loss, has_aux=True))
-    (loss, diagnostics), gradients = differentiate(case.params, *data)
+    with toys.quick_compilation():
+        (loss, diagnostics), gradients = differentiate(case.params, *data)
 
     steps = 1 if length == "1step" else case.steps
     expected = scalars(name)["losses"][f"{precision}_{steps}step"]

@@ -60,7 +60,8 @@ class Family:
     Attributes:
       title: What files and pictures call it.
       config_class: Dataclass of the architecture; the fields of `model` in a
-        configuration.
+        configuration. Its `resolution`, in degrees and 0 for any, is what the data of
+        training and forecasts are checked with.
       network: Returns the predictor of one step on normalised data, from the
         configuration, the task, and whether to compute activations again. Called
         inside a Haiku transformation.

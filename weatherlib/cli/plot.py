@@ -103,7 +103,7 @@ class Options:
     """Draw an animation of all times instead."""
 
     animation_format: Literal["gif", "mp4"] = "gif"
-    """Format of the animation; mp4 needs the `plot` extra."""
+    """Format of the animation; mp4 needs the `mp4` extra."""
 
     out_dir: Annotated[str, tyro.conf.arg(metavar="PATH")] = "."
     """Folder for the pictures, made if it is missing."""

@@ -127,7 +127,7 @@ class Options:
     """Also draw an animation of all steps."""
 
     animation_format: Literal["gif", "mp4"] = "gif"
-    """Format of the animation; mp4 needs the `plot` extra."""
+    """Format of the animation; mp4 needs the `mp4` extra."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto is bfloat16 on an accelerator and float32 on a CPU."""

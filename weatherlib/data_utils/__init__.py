@@ -28,6 +28,7 @@ from weatherlib.data_utils.templates import forcings, split_initial, targets_tem
 from weatherlib.data_utils.times import (
     TargetLeadTimes,
     TimedeltaLike,
+    TimedeltaStr,
     decode_time,
     infer_time_step,
     valid_times,
@@ -43,6 +44,7 @@ __all__ = [
     "Problem",
     "TargetLeadTimes",
     "TimedeltaLike",
+    "TimedeltaStr",
     "add_derived_vars",
     "add_tisr_var",
     "check",

@@ -13,6 +13,7 @@ import xarray
 __all__ = [
     "TargetLeadTimes",
     "TimedeltaLike",
+    "TimedeltaStr",
     "as_timedelta",
     "decode_time",
     "infer_time_step",
@@ -22,6 +23,8 @@ __all__ = [
 
 # What pandas.Timedelta accepts, such as "6h".
 TimedeltaLike = Any
+# The same as text.
+TimedeltaStr = str
 # One lead time, several, or a slice whose ends are both included.
 TargetLeadTimes = TimedeltaLike | Sequence[TimedeltaLike] | slice
 

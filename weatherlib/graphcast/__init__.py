@@ -8,6 +8,7 @@ configurations can be read without.
 """
 
 import importlib
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from weatherlib.graphcast.config import (
@@ -44,6 +45,7 @@ __all__ = [
     "EXTERNAL_FORCING_VARS",
     "FORCING_VARS",
     "GENERATED_FORCING_VARS",
+    "GNN",
     "PARAMETER_AXES",
     "PRESSURE_LEVELS",
     "PRESSURE_LEVELS_ERA5_37",
@@ -59,10 +61,15 @@ __all__ = [
     "TASK_13_PRECIP_OUT",
     "CheckPoint",
     "GraphCast",
+    "Kwargs",
     "MemoryConfig",
     "ModelConfig",
     "TaskConfig",
 ]
+
+# Published names of types. There a graph is one of jraph, which is not needed here.
+Kwargs = Mapping[str, Any]
+GNN = Callable[[Any], Any]
 
 
 def __getattr__(name: str) -> Any:

@@ -34,7 +34,7 @@ def save_animation(
     """Writes moving maps on one colour scale, whole or not at all.
 
     Args:
-      path: Ends in `.gif` or `.mp4`; the latter needs the `plot` extra.
+      path: Ends in `.gif` or `.mp4`; the latter needs the `mp4` extra.
       panels: Title of each map and its field with dimensions `time`, `lat` and `lon`,
         others of size 1, in SI units. All have the same times.
       title: Default: name and level of the first field.
@@ -66,7 +66,7 @@ def save_frames(
     """Writes figures of one size as a moving picture, whole or not at all.
 
     Args:
-      path: Ends in `.gif` or `.mp4`; the latter needs the `plot` extra.
+      path: Ends in `.gif` or `.mp4`; the latter needs the `mp4` extra.
       figures: One for each frame, drawn one after the other.
       frames_per_second: Speed. The last frame stays for a second.
 
@@ -163,7 +163,7 @@ def _write_gif(
 def _write_mp4(
     path: pathlib.Path, frames: Iterator[np.ndarray], frames_per_second: float
 ) -> None:
-    ffmpeg = optional.require("imageio_ffmpeg", extra="plot").get_ffmpeg_exe()
+    ffmpeg = optional.require("imageio_ffmpeg", extra="mp4").get_ffmpeg_exe()
     frame = next(frames)
     rows, columns, _ = frame.shape
     command = [ffmpeg, "-y", "-loglevel", "error"]

@@ -130,7 +130,7 @@ def save_nowcast_animation(
     During the context all of them show what is known.
 
     Args:
-      path: Ends in `.gif`, or in `.mp4`, which needs the `plot` extra.
+      path: Ends in `.gif`, or in `.mp4`, which needs the `mp4` extra.
       context: As for `draw_nowcast`.
       target: As for `draw_nowcast`.
       forecasts: As for `draw_nowcast`; of ensembles the mean and the first member.

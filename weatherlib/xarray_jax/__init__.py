@@ -22,6 +22,7 @@ The public names are those of the `xarray_jax` module of the GraphCast package.
 from weatherlib.xarray_jax.construct import (
     DataArray,
     Dataset,
+    DatasetOrDataArray,
     Variable,
     assign_coords,
     assign_jax_coords,
@@ -35,6 +36,7 @@ from weatherlib.xarray_jax.construct import (
 
 # The underscored names are used by the tests of the published package.
 from weatherlib.xarray_jax.pytree import (  # noqa: F401
+    DimsChangeFn,
     _flatten_data_array,
     _flatten_dataset,
     _flatten_datatree,
@@ -58,6 +60,8 @@ from weatherlib.xarray_jax.wrapper import JaxArrayWrapper, unwrap, wrap
 __all__ = [
     "DataArray",
     "Dataset",
+    "DatasetOrDataArray",
+    "DimsChangeFn",
     "JaxArrayWrapper",
     "Variable",
     "apply_ufunc",

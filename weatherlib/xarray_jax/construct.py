@@ -12,6 +12,7 @@ from weatherlib.xarray_jax.wrapper import JaxArrayWrapper, unwrap, wrap
 __all__ = [
     "DataArray",
     "Dataset",
+    "DatasetOrDataArray",
     "Variable",
     "assign_coords",
     "assign_jax_coords",

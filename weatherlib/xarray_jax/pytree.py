@@ -24,20 +24,20 @@ from weatherlib.xarray_jax.construct import (
 from weatherlib.xarray_jax.static_coords import StaticCoords
 from weatherlib.xarray_jax.wrapper import JaxArrayWrapper, unwrap, wrap
 
-__all__ = ["dims_change_on_unflatten"]
+__all__ = ["DimsChangeFn", "dims_change_on_unflatten"]
 
 _Dims = tuple[Hashable, ...]
+# Old dimensions to new ones.
+DimsChangeFn = Callable[[_Dims], _Dims]
 _Variables = Mapping[Hashable, xarray.Variable]
 
-_change_of_dims: contextvars.ContextVar[Callable[[_Dims], _Dims] | None] = (
-    contextvars.ContextVar("change_of_dims", default=None)
+_change_of_dims: contextvars.ContextVar[DimsChangeFn | None] = contextvars.ContextVar(
+    "change_of_dims", default=None
 )
 
 
 @contextlib.contextmanager
-def dims_change_on_unflatten(
-    dims_change_fn: Callable[[_Dims], _Dims],
-) -> Iterator[None]:
+def dims_change_on_unflatten(dims_change_fn: DimsChangeFn) -> Iterator[None]:
     """Changes the dimensions that arrays get when JAX puts them back into xarray.
 
     For code that adds, removes or reorders axes between `jax.tree.flatten` and

@@ -64,6 +64,19 @@ def test_options_reach_the_library(folder, capsys):
     assert "acc" in capsys.readouterr().out
 
 
+def test_forecasts_by_step_and_valid_time_keep_their_lead_times(folder, capsys):
+    forecast, _ = samples.pair()
+    stepped = forecast.rename(prediction_timedelta="step")
+    valid = stepped["time"] + stepped["step"]
+    stepped.assign_coords(valid_time=valid).to_netcdf("stepped.nc")
+    words = ("--truth", "truth.nc", "--regions", "global", "--references", "none")
+    assert _run("good.zarr", *words, "--name", "expected") == 0
+    assert _run("good=stepped.nc", *words, "--name", "found") == 0
+    assert "+12 h" in capsys.readouterr().out
+    found, expected = map(evaluation.open_results, ("found.nc", "expected.nc"))
+    xarray.testing.assert_allclose(found, expected)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

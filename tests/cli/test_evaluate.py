@@ -85,6 +85,14 @@ def test_forecasts_by_step_and_valid_time_keep_their_lead_times(folder, capsys):
         (["good.zarr", "good.zarr", "--truth", "truth.nc"], "two forecasts are called"),
         (["--truth", "truth.nc"], "at least one file of forecasts"),
         (["good.zarr", "--truth", "truth.nc", "--period", "2020"], "START:END"),
+        (
+            ["good.zarr", "--truth", "truth.nc", "--period", ":2010-01-05"],
+            "no time in the beginning to 2010-01-05T23:59",
+        ),
+        (
+            ["good.zarr", "--truth", "truth.nc", "--period", "2030-01-05:"],
+            "no time in 2030-01-05T00:00:00.000000000 to the end",
+        ),
         (["good.zarr", "--truth", "truth.nc", "--thresholds", "x"], "VARIABLE=VALUE"),
         (["good.zarr", "--truth", "truth.nc", "--regions", "a=1,2"], "south,north"),
         (["good.zarr", "--truth", "truth.nc", "--regions", "land"], "land_sea_mask"),

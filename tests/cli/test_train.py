@@ -143,6 +143,8 @@ def test_a_dry_run_trains_nothing(folder, capsys):
     out = capsys.readouterr().out
     assert "8 updates, rollout 1" in out
     assert "toy, 6 parameters" in out
+    # Forecasts with its weights will say the same of their terms.
+    assert "not stated" in out
     assert not (folder / "run" / "last").exists()
 
 

@@ -118,5 +118,7 @@ def test_heights_that_name_a_variable_are_told_from_others(monkeypatch, tmp_path
     )  # fmt: skip
     monkeypatch.setattr(cfgrib, "open_datasets", lambda *args, **kwargs: [part])
     found = grib.open_grib(path)
-    np.testing.assert_array_equal(found["10m_u_component_of_wind"], np.full((1, 3, 4), 10))
+    np.testing.assert_array_equal(
+        found["10m_u_component_of_wind"], np.full((1, 3, 4), 10)
+    )
     assert (found["u"].values == 80).all()

@@ -15,6 +15,7 @@ pytest.importorskip("pyproj")
 pytest.importorskip("eccodes")
 pytest.importorskip("cfgrib")
 
+
 class _Client:
     """Stands in for `ecmwf.opendata.Client`."""
 

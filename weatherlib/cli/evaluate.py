@@ -93,7 +93,7 @@ class Options:
 
     period: Annotated[str | None, tyro.conf.arg(metavar="START:END")] = None
     """Period of the truth that references, and the climatology where none is given, are
-    fitted to."""
+    fitted to; an end left empty is that of the truth."""
 
     harmonics: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Waves of the year of the fitted climatology. Default: 3 from two years on."""

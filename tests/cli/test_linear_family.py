@@ -265,7 +265,7 @@ def test_gradients_go_on_from_a_fit(folder):
 def test_a_dry_run_fits_nothing(folder, capsys):
     assert train(folder, words=["--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert "GiB of memory" in out and "not stated" in out
+    assert "GiB of memory" in out and "license  CC0-1.0" in out
     assert not (folder / "run" / "checkpoint.npz").exists()
 
 

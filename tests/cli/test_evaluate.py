@@ -64,6 +64,19 @@ def test_options_reach_the_library(folder, capsys):
     assert "acc" in capsys.readouterr().out
 
 
+def test_forecasts_by_step_and_valid_time_keep_their_lead_times(folder, capsys):
+    forecast, _ = samples.pair()
+    stepped = forecast.rename(prediction_timedelta="step")
+    valid = stepped["time"] + stepped["step"]
+    stepped.assign_coords(valid_time=valid).to_netcdf("stepped.nc")
+    words = ("--truth", "truth.nc", "--regions", "global", "--references", "none")
+    assert _run("good.zarr", *words, "--name", "expected") == 0
+    assert _run("good=stepped.nc", *words, "--name", "found") == 0
+    assert "+12 h" in capsys.readouterr().out
+    found, expected = map(evaluation.open_results, ("found.nc", "expected.nc"))
+    xarray.testing.assert_allclose(found, expected)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -72,6 +85,14 @@ def test_options_reach_the_library(folder, capsys):
         (["good.zarr", "good.zarr", "--truth", "truth.nc"], "two forecasts are called"),
         (["--truth", "truth.nc"], "at least one file of forecasts"),
         (["good.zarr", "--truth", "truth.nc", "--period", "2020"], "START:END"),
+        (
+            ["good.zarr", "--truth", "truth.nc", "--period", ":2010-01-05"],
+            "no time in the beginning to 2010-01-05T23:59",
+        ),
+        (
+            ["good.zarr", "--truth", "truth.nc", "--period", "2030-01-05:"],
+            "no time in 2030-01-05T00:00:00.000000000 to the end",
+        ),
         (["good.zarr", "--truth", "truth.nc", "--thresholds", "x"], "VARIABLE=VALUE"),
         (["good.zarr", "--truth", "truth.nc", "--regions", "a=1,2"], "south,north"),
         (["good.zarr", "--truth", "truth.nc", "--regions", "land"], "land_sea_mask"),

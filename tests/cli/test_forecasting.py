@@ -94,6 +94,13 @@ def test_of_large_data_only_the_end_is_checked(weather, model, statistics, monke
     setups.prepare(model, statistics, weather)
 
 
+def test_forecasts_of_weights_without_terms_say_so(model):
+    bare = dataclasses.replace(model, license="")
+    assert forecasting.origin_attrs(bare)["license"] == "not stated"
+    free = dataclasses.replace(model, license="CC0-1.0")
+    assert forecasting.origin_attrs(free)["license"] == "CC0-1.0"
+
+
 def test_a_forecast_too_large_for_memory_wants_a_file(
     weather, model, statistics, monkeypatch
 ):

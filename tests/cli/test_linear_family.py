@@ -264,7 +264,8 @@ def test_gradients_go_on_from_a_fit(folder):
 
 def test_a_dry_run_fits_nothing(folder, capsys):
     assert train(folder, words=["--dry-run"]) == 0
-    assert "GiB of memory" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "GiB of memory" in out and "license  CC0-1.0" in out
     assert not (folder / "run" / "checkpoint.npz").exists()
 
 

@@ -139,10 +139,12 @@ def test_a_stopped_run_says_how_to_go_on(folder, capsys, monkeypatch):
 
 
 def test_a_dry_run_trains_nothing(folder, capsys):
-    assert _train(folder, "--dry-run") == 0
+    assert _train(folder, "--dry-run", *_set("license=''")) == 0
     out = capsys.readouterr().out
     assert "8 updates, rollout 1" in out
     assert "toy, 6 parameters" in out
+    # Forecasts with its weights will say the same of their terms.
+    assert "not stated" in out
     assert not (folder / "run" / "last").exists()
 
 

@@ -161,6 +161,15 @@ def test_files_that_do_not_fit_are_named(tmp_path):
         change.to_netcdf(tmp_path / "part_1.nc")
         with pytest.raises(ValueError, match=message):
             data.open_dataset(tmp_path)
+    more = part.expand_dims(member=3)
+    for names in (("part_0", "part_1"), ("part_1", "part_0")):
+        more.to_netcdf(tmp_path / f"{names[1]}.nc")
+        _STATE.isel(time=slice(0, 4)).to_netcdf(tmp_path / f"{names[0]}.nc")
+        message = (
+            f"{names[0]}.nc: has no axis member, along which .*{names[1]}.nc has 3"
+        )
+        with pytest.raises(ValueError, match=message):
+            data.open_dataset(tmp_path)
     (tmp_path / "part_1.nc").unlink()
     mask = _STATE[["land_sea_mask"]]
     mask.to_netcdf(tmp_path / "a.nc")

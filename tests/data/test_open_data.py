@@ -1,59 +1,19 @@
 """Open data of ECMWF, through a client that makes the files itself."""
 
 import datetime
-import functools
 import pathlib
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from tests.data import gribs
 from weatherlib import data, variables
 from weatherlib.data import open_data
 
 pytest.importorskip("pyproj")
-eccodes = pytest.importorskip("eccodes")
+pytest.importorskip("eccodes")
 pytest.importorskip("cfgrib")
-
-_ROWS, _COLUMNS = 5, 8
-
-
-@functools.cache
-def _template(sample):
-    return eccodes.codes_grib_new_from_samples(sample)
-
-
-def _message(name, moment, level, value):
-    """Returns one GRIB field of ECMWF: from north to south, 180 degrees west first."""
-    sample = "regular_ll_pl_grib2" if level else "regular_ll_sfc_grib2"
-    handle = eccodes.codes_clone(_template(sample))
-    settings = {
-        "centre": "ecmf",
-        "Ni": _COLUMNS,
-        "Nj": _ROWS,
-        "latitudeOfFirstGridPointInDegrees": 90,
-        "latitudeOfLastGridPointInDegrees": -90,
-        "longitudeOfFirstGridPointInDegrees": 180,
-        "longitudeOfLastGridPointInDegrees": 135,
-        "iDirectionIncrementInDegrees": 45,
-        "jDirectionIncrementInDegrees": 45,
-        "dataDate": int(f"{moment:%Y%m%d}"),
-        "dataTime": moment.hour * 100,
-        "step": 0,
-        "bitsPerValue": 24,
-    }
-    for key, content in settings.items():
-        eccodes.codes_set(handle, key, content)
-    eccodes.codes_set(handle, "shortName", name)
-    if level:
-        eccodes.codes_set(handle, "level", level)
-    columns = np.arange(_COLUMNS)
-    rows = np.arange(_ROWS)[::-1]
-    values = value + 10 * rows[:, None] + columns
-    eccodes.codes_set_values(handle, values.ravel().astype(float))
-    content = eccodes.codes_get_message(handle)
-    eccodes.codes_release(handle)
-    return content
 
 
 class _Client:
@@ -72,7 +32,7 @@ class _Client:
         moment = pd.Timestamp(request["date"]) + pd.Timedelta(request["time"], "h")
         levels = request.get("levelist", [0])
         content = b"".join(
-            _message(name, moment, level, level + moment.hour)
+            gribs.message(name, moment, level, level + moment.hour)
             for name in request["param"]
             for level in levels
         )

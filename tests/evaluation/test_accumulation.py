@@ -41,6 +41,15 @@ def _arrays(forecast, happened, name="geopotential"):
     return forecast.values, truth.transpose(*dims[:2], ...).values, weights
 
 
+def test_the_fair_error_of_the_ensemble_mean_is_less_its_variance_by_members():
+    forecast, happened = _ensemble_pair(members=4)
+    names = ("ensemble_mean_mse", "ensemble_variance", "ensemble_mean_mse_fair")
+    found = _run(forecast, happened, metrics=names)["geopotential"]
+    mse, variance, fair = (found.sel(metric=name) for name in names)
+    np.testing.assert_allclose(fair, mse - variance / 4)
+    assert (fair < mse).all()
+
+
 def test_errors_are_those_of_plain_arrays():
     forecast, happened = samples.pair()
     found = _run(forecast, happened)["geopotential"].sel(model="forecast")

@@ -81,6 +81,41 @@ def test_results_of_weatherbench_x_are_read(tmp_path):
     assert hours.tolist() == [6, 12]
 
 
+def _ensemble_file(path, names, **attrs):
+    lead = np.array([6, 12]) * 3600 * 10**9
+    values = np.arange(2.0 * len(names)).reshape(len(names), 2)
+    xarray.Dataset(
+        {"2m_temperature": (("metric", "lead_time"), values)},
+        {"metric": list(names), "lead_time": lead},
+        attrs,
+    ).to_netcdf(path)
+    return evaluation.open_results(path)["2m_temperature"]
+
+
+def test_fair_scores_of_weatherbench_2_are_not_taken_for_biased_ones(tmp_path):
+    names = ("crps", "crps_spread", "debiased_ensemble_mean_mse", "energy_score")
+    found = _ensemble_file(tmp_path / "parts.nc", names)
+    assert found["metric"].values.tolist() == [
+        "crps_fair", "crps_spread", "ensemble_mean_mse_fair", "energy_score_fair",
+    ]  # fmt: skip
+    assert "ensemble_mean_mse_fair" in evaluation.METRICS
+    found = _ensemble_file(tmp_path / "size.nc", ("crps",), ensemble_size=50)
+    assert found["metric"].values.tolist() == ["crps_fair"]
+    # Nothing tells these: ArchesWeather's and ours are biased under this name.
+    found = _ensemble_file(tmp_path / "plain.nc", ("crps", "fcrps"))
+    assert found["metric"].values.tolist() == ["crps", "crps_fair"]
+
+
+def test_the_crps_of_weatherbench_x_is_a_fair_one(tmp_path):
+    lead = np.array([6, 12]) * 3600 * 10**9
+    made = {"crps.2m_temperature": ("lead_time", [1.0, 2.0]),
+            "rmse.2m_temperature": ("lead_time", [3.0, 4.0])}  # fmt: skip
+    xarray.Dataset(made, {"lead_time": lead}).to_netcdf(tmp_path / "wbx.nc")
+    found = evaluation.open_results(tmp_path / "wbx.nc")["2m_temperature"]
+    assert found.sel(metric="crps_fair", model="wbx").values.tolist() == [1, 2]
+    assert set(found["metric"].values) == {"crps_fair", "rmse"}
+
+
 def test_files_that_hold_no_scores_say_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file of scores"):
         evaluation.open_results(tmp_path / "no.nc")

@@ -93,7 +93,7 @@ class Options:
 
     period: Annotated[str | None, tyro.conf.arg(metavar="START:END")] = None
     """Period of the truth that references, and the climatology where none is given, are
-    fitted to."""
+    fitted to; an end left empty is that of the truth."""
 
     harmonics: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Waves of the year of the fitted climatology. Default: 3 from two years on."""
@@ -154,7 +154,9 @@ def run(options: Options) -> None:
     out_dir = files.writable_folder(options.out_dir)
     settings = _settings(options)
     with out.stage("open"):
-        forecasts = {name: _open(path) for name, path in _named(options).items()}
+        forecasts = {
+            name: _open(path, by_start=True) for name, path in _named(options).items()
+        }
         truth = _open(options.truth)
         climatology = _open(options.climatology) if options.climatology else None
         mask = _mask(options, truth)
@@ -256,10 +258,10 @@ def _named(options: Options) -> dict[str, str]:
     return found
 
 
-def _open(path: str) -> xarray.Dataset:
+def _open(path: str, *, by_start: bool = False) -> xarray.Dataset:
     from weatherlib import data
 
-    return data.open_dataset(path)
+    return data.open_dataset(path, by_start=by_start)
 
 
 def _mask(options: Options, truth: xarray.Dataset) -> xarray.DataArray | None:

@@ -18,6 +18,7 @@ from weatherlib.task import TaskConfig
 
 __all__ = [
     "FAMILIES",
+    "NO_LICENSE",
     "Family",
     "Grid",
     "family_of",
@@ -368,6 +369,9 @@ def _latent(name: str) -> Family:
 
     return getattr(latent_families, name)()
 
+
+# What files say of weights whose terms nobody has given.
+NO_LICENSE = "not stated"
 
 FAMILIES: dict[str, Callable[[], Family]] = {
     "graphcast": _graphcast,

@@ -9,7 +9,7 @@ import numpy as np
 
 from weatherlib import training
 from weatherlib.baselines import capture, grid_predictor, linear_fit, linear_layout
-from weatherlib.cli import radar_frames, solving
+from weatherlib.cli import families, radar_frames, solving
 from weatherlib.training import wrapping
 
 __all__ = ["Fitting"]
@@ -49,6 +49,7 @@ class Fitting(solving.Solving):
             ("data", f"{data.path}, {frames.description}"),
             ("model", f"{self._name}, {plan.weights:,} weights in {stored}"),
             ("fit", how),
+            ("license", self._settings.license or families.NO_LICENSE),
         ]
         if self._model.fit.candidates:
             listed = ", ".join(f"{alpha:g}" for alpha in self._model.fit.candidates)

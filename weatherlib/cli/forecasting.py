@@ -267,7 +267,7 @@ def origin_attrs(model: models.Model) -> dict[str, str]:
         "title": "Weather forecast",
         "source": f"weatherlib {weatherlib.__version__}, {title}",
         "model_description": model.description,
-        "license": model.license,
+        "license": model.license or families.NO_LICENSE,
         "checkpoint_sha256": model.digest,
     }
     if model.path is not None:

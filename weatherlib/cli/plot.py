@@ -26,7 +26,8 @@ EXAMPLES = (
     "weatherlib plot forecast.nc --projection orthographic --lead 3d",
     "weatherlib plot ensemble.zarr --kind spaghetti --var geopotential --values 552",
     "weatherlib plot ensemble.zarr --kind plume --at 52.5,13.4 --truth era5.nc",
-    "weatherlib plot scores.nc --kind scorecard --reference persistence.nc",
+    "weatherlib plot scores.nc --kind curves --metric rmse --region tropics",
+    "weatherlib plot scores.nc --kind scorecard --baseline persistence",
 )
 
 Kind = Literal[
@@ -63,7 +64,7 @@ class Options:
 
     region: Annotated[str | None, tyro.conf.arg(metavar="NAME|W,E,S,N")] = None
     """Part of the globe, such as europe or --region=-15,40,34,72; for a plume, the
-    area whose mean is drawn."""
+    area whose mean is drawn; for scores, the name of one of their regions."""
 
     middle: Annotated[str | None, tyro.conf.arg(metavar="LON,LAT")] = None
     """Middle of the map; write --middle=-60,40 for negative numbers."""
@@ -94,7 +95,10 @@ class Options:
     """What happened, at the same dates; drawn beside the forecast."""
 
     reference: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
-    """Scores to compare with."""
+    """Scores to compare with, of another run."""
+
+    baseline: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """Model that a scorecard compares with; the first of the file by default."""
 
     metric: Annotated[str, tyro.conf.arg(metavar="NAME")] = "rmse"
     """Score to draw."""

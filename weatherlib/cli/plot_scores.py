@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import matplotlib.figure
 import numpy as np
 import xarray
 
-from weatherlib import plotting
-from weatherlib.cli import files
-from weatherlib.plotting import scorecards
+from weatherlib import evaluation, plotting
+from weatherlib.cli import files, score_pictures
+from weatherlib.evaluation import references
 
 if TYPE_CHECKING:
     from weatherlib.cli import plot
@@ -22,100 +23,241 @@ __all__ = ["draw"]
 def draw(options: plot.Options, out_dir: pathlib.Path) -> pathlib.Path:
     """Returns the picture of one or two score files.
 
+    Its name tells kind, metric and region, so that it takes the place of none that
+    `weatherlib evaluate` has drawn.
+
     Raises:
       FileNotFoundError: A file is missing.
       OSError: A file is damaged, or the picture cannot be written.
-      ValueError: A scorecard lacks its reference, or a file holds no scores of the
-        metric.
+      ValueError: A file holds no scores of the metric, variable, region or level, or
+        there is nothing to compare.
     """
-    if options.kind == "scorecard" and options.reference is None:
-        raise ValueError("a scorecard compares with --reference FILE")
-    scores = _scores(options.path, options)
-    name = pathlib.Path(options.path).stem
-    if options.kind == "scorecard" and options.reference is not None:
-        reference = _scores(options.reference, options)
-        figure = _scorecard(scores, reference, options)
-        return plotting.save_figure(figure, out_dir / f"{name}_scorecard.png")
-    sources = {name: scores}
-    if options.reference is not None:
-        sources[pathlib.Path(options.reference).stem] = _scores(
-            options.reference, options
-        )
-    figure = plotting.draw_score_curves(
-        _by_source(sources, options),
-        title=f"{options.metric.upper()} by lead time",
-    )
-    return plotting.save_figure(figure, out_dir / f"{name}_{options.metric}.png")
+    paths = [options.path, *([options.reference] if options.reference else [])]
+    found = {
+        label: _scores(path, options) for label, path in zip(_labels(paths), paths)
+    }
+    drawn = _scorecard if options.kind == "scorecard" else _curves
+    figure = drawn(found, options)
+    parts = [pathlib.Path(options.path).stem, options.kind, options.metric]
+    parts += [options.region] if options.region else []
+    parts += [f"against_{label.replace('/', '_')}" for label in list(found)[1:]]
+    return plotting.save_figure(figure, out_dir / f"{'_'.join(parts)}.png")
+
+
+def _labels(paths: list[str]) -> list[str]:
+    """Returns a short name of each file, no two alike."""
+    for count in (1, 2):
+        names = ["/".join(pathlib.Path(path).with_suffix("").parts[-count:])
+                 for path in paths]  # fmt: skip
+        if len(set(names)) == len(names):
+            return names
+    return [f"{name} ({number})" for number, name in enumerate(names, start=1)]
 
 
 def _scores(path: str, options: plot.Options) -> xarray.Dataset:
-    """Returns the scores of one metric.
+    """Returns the scores of a file in our form, those of what is wanted.
 
     Raises:
-      ValueError: The file has no lead times, or lacks the metric or the variable.
+      ValueError: There is no score by lead time, or not of what is wanted.
     """
-    scores = files.open_weather(path)
-    if "metric" in scores.dims:
-        held = [str(name) for name in scores["metric"].values]
-        if options.metric not in held:
-            raise ValueError(
-                f"--metric: {path} has no {options.metric!r}; it has {', '.join(held)}"
-            )
-        scores = scores.isel(metric=held.index(options.metric), drop=True)
-    lead = scorecards.lead_dim(scores)
-    if {"lat", "latitude"} & set(scores.dims) or (lead != "time" and "time" in scores):
+    opened = files.open_weather(path)
+    if {"lat", "lon", "latitude", "longitude"} & set(opened.dims):
         raise ValueError(
-            f"{path}: holds fields or single starts, not scores by lead time; make "
-            "those with `weatherlib evaluate`"
+            f"{path}: holds fields, not scores by lead time; make those with "
+            "`weatherlib evaluate`"
         )
-    names = [str(name) for name, a in scores.data_vars.items() if lead in a.dims]
-    if options.var is not None:
-        if options.var not in names:
-            raise ValueError(f"{path}: no {options.var!r}; it has {', '.join(names)}")
-        names = [options.var]
-    hours = scorecards.lead_hours(scores[lead])
-    scores = scores[names].rename({lead: "time"}).drop_vars("time")
-    return scores.assign_coords(time=(hours * 3600e9).astype("timedelta64[ns]"))
+    found = evaluation.canonical_results(opened, pathlib.Path(path).stem)
+    held = score_pictures.metric_names(found)
+    if options.metric not in held:
+        raise ValueError(
+            f"--metric: {path} has no {options.metric!r} by lead time; it has "
+            f"{', '.join(held) or 'none'}"
+        )
+    return _of_region(_of_variable(found, path, options), path, options)
+
+
+def _of_variable(
+    found: xarray.Dataset, path: str, options: plot.Options
+) -> xarray.Dataset:
+    """Returns the scores of the variable that is asked for, else of all."""
+    if options.var is None:
+        return found
+    names = [
+        str(name)
+        for name in found.data_vars
+        if str(name).rpartition(".")[2] == options.var
+    ]
+    if not names:
+        known = {str(name).rpartition(".")[2]: None for name in found.data_vars}
+        raise ValueError(f"{path}: no {options.var!r}; it has {', '.join(known)}")
+    return found[names]
+
+
+def _of_region(
+    found: xarray.Dataset, path: str, options: plot.Options
+) -> xarray.Dataset:
+    """Returns the scores with the region that is asked for, or else the globe, first.
+
+    Raises:
+      ValueError: There is no such region.
+    """
+    held = [str(r) for r in found["region"].values] if "region" in found.dims else []
+    if options.region is not None:
+        if options.region not in held:
+            raise ValueError(
+                f"--region: {path} has no {options.region!r}; it has "
+                f"{', '.join(held) or 'one region without a name'}"
+            )
+        return found.sel(region=[options.region])
+    if "global" in held:
+        return found.sel(region=sorted(held, key=lambda name: name != "global"))
+    return found
+
+
+def _curves(
+    found: Mapping[str, xarray.Dataset], options: plot.Options
+) -> matplotlib.figure.Figure:
+    """Returns the curves of all models of all files, in one region and at one level."""
+    found = {
+        label: _at_level(scores.isel(region=slice(1), missing_dims="ignore"), options)
+        for label, scores in found.items()
+    }
+    return score_pictures.curve_figure(_joined(_renamed(found)), options.metric)
+
+
+def _at_level(scores: xarray.Dataset, options: plot.Options) -> xarray.Dataset:
+    """Returns the scores at one level.
+
+    Raises:
+      ValueError: There is no such level.
+    """
+    if "level" not in scores.dims:
+        return scores
+    held = scores["level"].values.tolist()
+    if options.level not in held:
+        known = ", ".join(f"{value:g}" for value in held)
+        raise ValueError(f"--level: no {options.level} hPa; there are {known}")
+    return scores.sel(level=[options.level])
+
+
+def _renamed(found: Mapping[str, xarray.Dataset]) -> list[xarray.Dataset]:
+    """Returns the scores with names of models that occur once over all files.
+
+    What two files hold alike, such as persistence, stays once.
+    """
+    parts: list[xarray.Dataset] = []
+    for label, scores in found.items():
+        for model in scores["model"].values.tolist():
+            single = scores.sel(model=[model])
+            others = [part for part in parts if part["was"].item() == model]
+            if any(_alike(single, other) for other in others):
+                continue
+            name = f"{model} ({label})" if others else model
+            parts.append(single.assign_coords(model=[name], was=model, file=label))
+    names = [part["was"].item() for part in parts]
+    parts = [
+        part.assign_coords(model=[f"{part['was'].item()} ({part['file'].item()})"])
+        if names.count(part["was"].item()) > 1
+        else part
+        for part in parts
+    ]
+    # Models first, what they have to beat last.
+    parts.sort(key=lambda part: part["was"].item() in references.REFERENCES)
+    return [part.drop_vars(["was", "file"]) for part in parts]
+
+
+def _alike(one: xarray.Dataset, other: xarray.Dataset) -> bool:
+    """Whether two models have the same scores."""
+    names = [name for name in one.data_vars if "." not in str(name)]
+    if [n for n in other.data_vars if "." not in str(n)] != names:
+        return False
+    return all(
+        one[name].shape == other[name].shape
+        and np.allclose(one[name], other[name], rtol=1e-6, atol=0, equal_nan=True)
+        for name in names
+    )
+
+
+def _joined(parts: list[xarray.Dataset], join: str = "outer") -> xarray.Dataset:
+    """Returns scores of several models as one dataset, of the variables all have."""
+    if len(parts) == 1:
+        return parts[0]
+    names = [n for n in parts[0].data_vars if all(n in part for part in parts)]
+    if not any("." not in str(n) for n in names):
+        sets = (", ".join(map(str, part.data_vars)) for part in parts)
+        raise ValueError(f"no variable in common: {' and '.join(sets)}")
+    if not all("region" in part.dims for part in parts):
+        parts = [part.isel(region=0, drop=True, missing_dims="ignore")
+                 for part in parts]  # fmt: skip
+    joined = xarray.concat(
+        [part[names].drop_vars("starts", errors="ignore") for part in parts],
+        "model",
+        join=join,  # type: ignore[arg-type]
+        combine_attrs="override",
+    )
+    for dim, what in (("lead_time", "lead time"), ("region", "region"),
+                      ("level", "level"), ("metric", "metric")):  # fmt: skip
+        if dim in joined.sizes and not joined.sizes[dim]:
+            raise ValueError(f"the two score files have no {what} in common")
+    return joined
 
 
 def _scorecard(
-    scores: xarray.Dataset, reference: xarray.Dataset, options: plot.Options
+    found: Mapping[str, xarray.Dataset], options: plot.Options
 ) -> matplotlib.figure.Figure:
-    """Returns the scorecard of what both files have."""
-    common = [name for name in scores.data_vars if name in reference]
-    if not common:
-        raise ValueError(
-            f"{options.path} and {options.reference} have no variable in common: "
-            f"{', '.join(map(str, scores))} and {', '.join(map(str, reference))}"
-        )
-    one, two = xarray.align(scores[common], reference[common], join="inner")
-    if not one.sizes["time"]:
-        raise ValueError("the two score files have no lead time in common")
-    relative = (one - two) / np.abs(two)
-    title = (
-        f"{options.metric.upper()}: {pathlib.Path(options.path).stem} against "
-        f"{pathlib.Path(str(options.reference)).stem}"
+    """Returns the models of one file against one of them, or of two files compared.
+
+    Raises:
+      ValueError: There is nothing to compare.
+    """
+    if len(found) == 1:
+        ((_, scores),) = found.items()
+        models = [str(name) for name in scores["model"].values]
+        if len(models) == 1:
+            raise ValueError(
+                f"{options.path}: holds scores of {models[0]} alone; a scorecard "
+                "compares with --reference FILE"
+            )
+        baseline = _model(scores, options.path, options.baseline)
+        return score_pictures.scorecard(scores, options.metric, baseline)
+    (new, scores), (old, reference) = found.items()
+    pair = [
+        scores.sel(model=[_model(scores, options.path, None)]),
+        reference.sel(
+            model=[_model(reference, str(options.reference), options.baseline)]
+        ),
+    ]
+    names = [
+        _file_and_model(label, part["model"].item())
+        for label, part in zip((new, old), pair)
+    ]
+    joined = _joined(
+        [p.assign_coords(model=[name]) for p, name in zip(pair, names)], "inner"
     )
-    higher = options.metric.lower() in ("acc", "anomaly_correlation", "fss", "csi")
-    return plotting.draw_scorecard(relative, title=title, better_is_lower=not higher)
+    # What chance explains was worked out against another model.
+    joined.attrs.pop("baseline", None)
+    title = f"{options.metric.upper()}: {names[0]} against {names[1]}"
+    return score_pictures.scorecard(joined, options.metric, names[1], title)
 
 
-def _by_source(
-    sources: dict[str, xarray.Dataset], options: plot.Options
-) -> xarray.Dataset:
-    """Returns scores with the dimension `source`, at the level wanted."""
-    parts = []
-    for scores in sources.values():
-        if "level" in scores.dims:
-            held = scores["level"].values
-            if options.level not in held:
-                known = ", ".join(f"{value:g}" for value in held)
-                raise ValueError(f"--level: no {options.level} hPa; there are {known}")
-            scores = scores.sel(level=options.level)
-        rest = {d: 0 for d in scores.dims if d not in ("time", "source")}
-        parts.append(scores.isel(rest, drop=True).drop_vars("level", errors="ignore"))
-    if "source" in parts[0].dims and len(parts) == 1:
-        return parts[0]
-    names = [name for name in parts[0].data_vars if all(name in p for p in parts)]
-    joined = xarray.concat([part[names] for part in parts], "source", join="inner")
-    return joined.assign_coords(source=list(sources))
+def _file_and_model(label: str, model: str) -> str:
+    return label if label == model else f"{model} ({label})"
+
+
+def _model(scores: xarray.Dataset, path: str, wanted: str | None) -> str:
+    """Returns the model that is asked for, or that the scores were made for.
+
+    Raises:
+      ValueError: There is no such model.
+    """
+    models = [str(name) for name in scores["model"].values]
+    if wanted is not None:
+        if wanted not in models:
+            raise ValueError(
+                f"--baseline: {path} has no {wanted!r}; it has {', '.join(models)}"
+            )
+        return wanted
+    if scores.attrs.get("baseline") in models:
+        return str(scores.attrs["baseline"])
+    own = [name for name in models if name not in references.REFERENCES]
+    return (own or models)[0]

@@ -174,6 +174,7 @@ class Run:
         facts = [
             ("data", f"{self.settings.data.path}, {self.frames.description}"),
             ("model", f"{self.settings.model['family']}, {count:,} parameters"),
+            ("license", self.settings.license or families.NO_LICENSE),
         ]  # fmt: skip
         if self._fixed:
             leaves = jax.tree.leaves(self._fixed)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import pathlib
+from collections.abc import Iterator
 
 import matplotlib.figure
+import numpy as np
 import xarray
 
 from weatherlib import plotting
 from weatherlib.cli import verification
+from weatherlib.evaluation import metrics
 
-__all__ = ["curves", "draw"]
+__all__ = ["curve_figure", "curves", "draw", "metric_names", "scorecard", "variables"]
 
 _DRAWN = ("rmse", "acc", "crps_fair", "crps", "spread_skill_ratio", "csi", "fss")
-_ERRORS = ("rmse", "crps_fair", "crps")
 _MOST = 8
 # A scorecard of more levels or panels than these shows the chief levels, and the first
 # region only: all of them are a picture that nobody can read.
@@ -22,6 +25,8 @@ _MOST_PANELS = 4
 _CHIEF_LEVELS = (250, 500, 700, 850)
 # Differences that chance would make more often are drawn paler.
 _CHANCE = 0.05
+# Dimensions whose entries are drawn as variables of their own.
+_CASES = ("threshold", "neighbourhood")
 
 
 def draw(found: xarray.Dataset, path: pathlib.Path) -> list[pathlib.Path]:
@@ -37,79 +42,210 @@ def draw(found: xarray.Dataset, path: pathlib.Path) -> list[pathlib.Path]:
     for metric in _DRAWN:
         if metric not in found["metric"].values:
             continue
-        chosen = curves(found, metric)
-        if not chosen.data_vars:
+        if not curves(found, metric).data_vars:
             continue
-        region = str(found["region"].values[0]) if "region" in found.dims else ""
-        if metric not in _ERRORS:
-            chosen = _unnamed(chosen)
-        figure = plotting.draw_score_curves(
-            chosen, title=f"{metric.upper().replace('_', ' ')} by lead time, {region}"
-        )
         target = path.with_name(f"{path.name}_{metric}.png")
-        written.append(plotting.save_figure(figure, target))
+        written.append(plotting.save_figure(curve_figure(found, metric), target))
     if found.sizes["model"] > 1 and "rmse" in found["metric"].values:
-        figure = _comparison(found)
+        figure = scorecard(found, "rmse", found.attrs["baseline"])
         target = path.with_name(f"{path.name}_scorecard.png")
         written.append(plotting.save_figure(figure, target))
     return written
 
 
-def curves(found: xarray.Dataset, metric: str) -> xarray.Dataset:
+def curve_figure(found: xarray.Dataset, metric: str) -> matplotlib.figure.Figure:
+    """Returns the curves of one metric in the first region, intervals as bands.
+
+    Args:
+      found: Scores.
+      metric: Which.
+    """
+    lines = curves(found, metric)
+    bands = [
+        curves(found, metric, end)[list(lines)]
+        for end in ("lower", "upper")
+        if all(f"{end}.{label}" in found for label in _labels(found, metric))
+    ]
+    region = f", {found['region'].values[0]}" if "region" in found.dims else ""
+    if not _has_units(metric):
+        lines, *bands = (_unnamed(each) for each in (lines, *bands))
+    title = f"{metric.upper().replace('_', ' ')} by lead time{region}"
+    return plotting.draw_score_curves(
+        lines, title=title, bands=(bands[0], bands[1]) if len(bands) == 2 else None
+    )  # fmt: skip
+
+
+def curves(
+    found: xarray.Dataset, metric: str, kind: str | None = None
+) -> xarray.Dataset:
     """Returns one metric in the first region as curves of the chief variables.
 
     Args:
       found: Scores.
       metric: Which.
+      kind: Of `results.KINDS`, such as the lower ends of intervals, in place of scores.
 
     Returns:
       Variables named as in `verification` with the dimensions source and time.
     """
     out = {}
-    for name, array in found.data_vars.items():
-        if "metric" not in array.dims or "." in str(name):
+    for name, chosen in variables(found, metric).items():
+        values = chosen if kind is None else variables(found, metric, kind).get(name)
+        if values is None:
             continue
-        chosen = array.sel(metric=metric)
         if "region" in chosen.dims:
-            chosen = chosen.isel(region=0, drop=True)
-        chosen = chosen.rename(model="source", lead_time="time")
-        is_error = metric in _ERRORS
-        units = str(array.attrs.get("units", "")) if is_error else ""
+            chosen, values = (x.isel(region=0, drop=True) for x in (chosen, values))
+        units = str(chosen.attrs.get("units", "")) if _has_units(metric) else ""
         levels = chosen["level"].values.tolist() if "level" in chosen.dims else [None]
         for level in levels:
             label = name if level is None else f"{name}_{level:g}"
-            single = chosen if level is None else chosen.sel(level=level, drop=True)
-            if single.isnull().all():
+            place = {} if level is None else {"level": level}
+            if chosen.sel(place).isnull().all():
                 continue
-            attrs = {"units": units, "long_name": verification.title(str(name), level)}
-            out[label] = single.drop_vars("metric").assign_attrs(attrs)
+            variable, *case = name.split(", ")
+            words = ", ".join([verification.title(variable, level), *case])
+            attrs = {"units": units, "long_name": words}
+            single = values.sel(place, drop=True).drop_vars("metric", errors="ignore")
+            single = single.rename(model="source", lead_time="time")
+            out[label] = single.assign_attrs(attrs)
     dataset = xarray.Dataset(out)
     return verification.headline(dataset) if len(out) > _MOST else dataset
 
 
-def _comparison(found: xarray.Dataset) -> matplotlib.figure.Figure:
-    """Returns the scorecard of all models against the first one, by RMSE."""
-    baseline = found.attrs["baseline"]
-    others = [name for name in found["model"].values if name != baseline]
-    found = _legible(found, len(others))
-    relative, significant = {}, {}
-    for name, array in found.data_vars.items():
-        if "metric" not in array.dims or "." in str(name):
+def variables(
+    found: xarray.Dataset, metric: str, kind: str | None = None
+) -> dict[str, xarray.DataArray]:
+    """Returns the scores of one metric by variable, each threshold a variable.
+
+    Args:
+      found: Scores.
+      metric: Which.
+      kind: Of `results.KINDS` in place of scores.
+
+    Returns:
+      Dimensions (model[, region], lead_time[, level]).
+    """
+    out: dict[str, xarray.DataArray] = {}
+    for label, name in _labels(found, metric).items():
+        array = found.get(label if kind is None else f"{kind}.{label}")
+        if array is None:
             continue
-        rmse = array.sel(metric="rmse", drop=True)
-        change = (rmse / rmse.sel(model=baseline, drop=True) - 1).sel(model=others)
+        if "metric" in array.dims:
+            if metric not in array["metric"].values:
+                continue
+            array = array.sel(metric=metric, drop=True)
+        for case, part in _cases(array):
+            out[", ".join([name, *case])] = part
+    return out
+
+
+def _labels(found: xarray.Dataset, metric: str) -> dict[str, str]:
+    """Returns the variable of each array of a metric that is drawn by lead time."""
+    out = {}
+    for label in map(str, found.data_vars):
+        head, dot, rest = label.partition(".")
+        if not dot and "metric" in found[label].dims:
+            out[label] = label
+        elif dot and head == metric and _is_by_lead(found[label]):
+            out[label] = rest
+    return out
+
+
+def _is_by_lead(array: xarray.DataArray) -> bool:
+    """Whether lead time is what a picture can show the scores by."""
+    known = {"metric", "model", "region", "lead_time", "level", *_CASES}
+    return "lead_time" in array.dims and set(map(str, array.dims)) <= known
+
+
+def _cases(
+    array: xarray.DataArray,
+) -> Iterator[tuple[list[str], xarray.DataArray]]:
+    """Yields each threshold and neighbourhood in words, and its scores."""
+    dims = [dim for dim in _CASES if dim in array.dims]
+    for values in itertools.product(*(array[dim].values.tolist() for dim in dims)):
+        place = dict(zip(dims, values))
+        part = array.sel(place, drop=True)
+        if not part.isnull().all():
+            yield [f"{dim} {value}" for dim, value in place.items()], part
+
+
+def metric_names(found: xarray.Dataset) -> list[str]:
+    """Returns the metrics that can be drawn by lead time."""
+    names = [str(m) for m in found["metric"].values] if "metric" in found.dims else []
+    for label in map(str, found.data_vars):
+        head, dot, _ = label.partition(".")
+        if dot and head in metrics.METRICS and _is_by_lead(found[label]):
+            names.append(head)
+    return list(dict.fromkeys(names))
+
+
+def scorecard(
+    found: xarray.Dataset, metric: str, baseline: str, title: str = ""
+) -> matplotlib.figure.Figure:
+    """Returns the scorecard of all other models against one of them.
+
+    Scores that should be 0 or 1 are compared by their distance from that.
+
+    Args:
+      found: Scores.
+      metric: Which.
+      baseline: The model that the others are compared with.
+      title: Above the tables.
+
+    Raises:
+      ValueError: It is not known which values of the metric are good, or there is
+        nothing to compare.
+    """
+    aim = _direction(metric)
+    others = [name for name in found["model"].values.tolist() if name != baseline]
+    found = _legible(found, len(others))
+    chances = variables(found, metric, "p_value")
+    relative, significant = {}, {}
+    for name, score in variables(found, metric).items():
+        if aim in ("zero", "one"):
+            score = abs(score - (1 if aim == "one" else 0))
+        base = score.sel(model=baseline, drop=True)
+        change = ((score - base) / abs(base)).sel(model=others)
+        change = change.where(np.isfinite(change))
         if change.isnull().all():
             continue
         relative[name] = change
-        chance = found.get(f"p_value.{name}")
-        if chance is not None:
-            chance = chance.sel(metric="rmse", drop=True).reindex(model=others)
-            significant[name] = chance < _CHANCE
+        if name in chances and baseline == found.attrs.get("baseline"):
+            significant[name] = chances[name].reindex(model=others) < _CHANCE
+    if not relative:
+        raise ValueError(f"{metric}: {baseline} and the other models share no score")
+    title = title or f"{_title(metric)} against {baseline}"
+    notes = {"zero": ", by distance from 0", "one": ", by distance from 1"}
     return plotting.draw_scorecard(
         xarray.Dataset(relative),
         significant=xarray.Dataset(significant) if significant else None,
-        title=f"RMSE against {baseline}",
+        title=title + notes.get(aim, ""),
+        better_is_lower=aim != "higher",
     )
+
+
+def _direction(metric: str) -> metrics.Better:
+    """Returns which values of a metric are good.
+
+    Raises:
+      ValueError: It is not known, or none are.
+    """
+    known = [name for name, each in metrics.METRICS.items() if each.better != "none"]
+    if metric not in known:
+        raise ValueError(
+            f"--metric {metric}: no value of it is known to be better than another, as "
+            f"a scorecard needs; it is for {', '.join(known)}"
+        )
+    return metrics.METRICS[metric].better
+
+
+def _title(metric: str) -> str:
+    return metric.upper().replace("_", " ")
+
+
+def _has_units(metric: str) -> bool:
+    """Whether a metric is in the units of its variable."""
+    return metric in metrics.METRICS and metrics.METRICS[metric].scale == 1
 
 
 def _legible(found: xarray.Dataset, models: int) -> xarray.Dataset:

@@ -153,6 +153,8 @@ def _require_alike(
         if dim == axis:
             continue
         held = part.sizes.get(dim)
+        if held is None:
+            raise _missing_axis(name, dim, first_name, size)
         if held != size:
             raise ValueError(
                 f"{name}: {dim} has {held} values, but {size} in {first_name}; files "
@@ -162,6 +164,17 @@ def _require_alike(
             raise ValueError(
                 f"{name}: the values of {dim} differ from those of {first_name}"
             )
+
+    for dim, size in part.sizes.items():
+        if dim not in first.sizes:
+            raise _missing_axis(first_name, dim, name, size)
+
+
+def _missing_axis(without: str, dim: object, name: str, size: int) -> ValueError:
+    return ValueError(
+        f"{without}: has no axis {dim}, along which {name} has {size} values; files of "
+        "different kinds are opened one by one"
+    )
 
 
 def _order(

@@ -54,6 +54,7 @@ class _Options:
 
     on_error: archive.OnError = "raise"
     overlap: archive.Overlap = "raise"
+    by_start: bool = False
     time_step: Any = None
     storage_options: dict[str, Any] | None = None
     client: Any = None
@@ -78,7 +79,8 @@ def open_dataset(
 
     Values are read when they are used, and no more of them than that. Names, units and
     axes come in the form that `data.canonical` describes, whatever the source calls
-    them. Forecasts by start and step become one series by valid time.
+    them. Forecasts by start and step become one series by valid time, of the shortest
+    steps, unless `by_start` keeps them.
 
     Args:
       source: A NetCDF, HDF5 or GRIB file; a Zarr store; a URL of a store or NetCDF file
@@ -90,9 +92,10 @@ def open_dataset(
         by dimension.
       canonical: False leaves names, units and axes as they are stored.
       **options: `on_error`: "skip" leaves out damaged files among many, with a warning.
-        `overlap`: "first" or "last" where files hold the same times. `time_step` of
-        shards without dates. `storage_options` for fsspec, in place of access without
-        an account. `client` in place of that of ecmwf-opendata.
+        `overlap`: "first" or "last" where files hold the same times. `by_start`: True
+        keeps forecasts by start and step, as `time` and `prediction_timedelta`.
+        `time_step` of shards without dates. `storage_options` for fsspec, in place of
+        access without an account. `client` in place of that of ecmwf-opendata.
 
     Raises:
       FileNotFoundError: There is no such file; the message names similar ones.
@@ -143,7 +146,7 @@ def _open(source: Any, options: _Options) -> xarray.Dataset:
     sniff.require_exists(path)
     if path.is_dir() and sniff.kind_of(path) != "zarr":
         return _open_folder(path, options)
-    return _open_path(path)
+    return _open_path(path, options)
 
 
 def _open_matches(pattern: str, found: list[str], options: _Options) -> xarray.Dataset:
@@ -175,7 +178,7 @@ def _open_one(name: str, options: _Options) -> xarray.Dataset:
         return _decoded(remote.open_url(name, options.storage_options), name)
     path = pathlib.Path(name)
     sniff.require_exists(path)
-    dataset = _open_path(path)
+    dataset = _open_path(path, options)
     # WeatherBench 1 keeps z of 500 hPa in a folder that tells the level.
     split = recognise.split_level(path.parent.name)
     held = [str(name) for name in dataset.data_vars]
@@ -236,7 +239,7 @@ def _open_shards(paths: list[pathlib.Path], options: _Options) -> xarray.Dataset
     return archive.combine(parts, options.overlap)
 
 
-def _open_path(path: pathlib.Path) -> xarray.Dataset:
+def _open_path(path: pathlib.Path, options: _Options) -> xarray.Dataset:
     """Returns the data of one file or store on this machine."""
     kind = sniff.kind_of(path)
     if kind == "other":
@@ -244,17 +247,21 @@ def _open_path(path: pathlib.Path) -> xarray.Dataset:
             f"{path}: not NetCDF, Zarr or GRIB; it is {sniff.describe(path)}"
         )
     if kind == "grib":
-        return grib.open_grib(path)
-    return _series(_decoded(_open_with_xarray(path, kind), str(path)))
+        return grib.open_grib(path, by_start=options.by_start)
+    dataset = _decoded(_open_with_xarray(path, kind), str(path))
+    return _series(dataset, by_start=options.by_start)
 
 
-def _series(dataset: xarray.Dataset) -> xarray.Dataset:
-    """Returns forecasts by start and step, as some files keep them, by valid time."""
+def _series(dataset: xarray.Dataset, *, by_start: bool) -> xarray.Dataset:
+    """Returns forecasts by start and step, as some files keep them, by valid time.
+
+    Or, `by_start`, with starts and lead times under our names.
+    """
     names = {"forecast_reference_time": "time", "forecast_period": "step"}
     if set(names) <= set(dataset.dims) and "valid_time" in dataset.coords:
         dataset = dataset.rename(names)
     if {"step", "valid_time"} <= set(dataset.coords):
-        return grib.with_valid_time(dataset)
+        return (grib.with_lead_time if by_start else grib.with_valid_time)(dataset)
     return dataset
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import posixpath
 import urllib.parse
 from typing import Any
@@ -59,6 +60,8 @@ def open_url(url: str, storage_options: dict[str, Any] | None = None) -> xarray.
             )
         file = files.open(path)
     except FileNotFoundError as error:
+        if reason := _unreachable(error):
+            raise OSError(f"{url}: cannot be reached ({reason})") from error
         raise FileNotFoundError(f"{url}: there is nothing at this address") from error
     # What a connection raises depends on the file system.
     except Exception as error:
@@ -73,9 +76,17 @@ def open_url(url: str, storage_options: dict[str, Any] | None = None) -> xarray.
 
 
 def expand(url: str, storage_options: dict[str, Any] | None = None) -> list[str]:
-    """Returns the addresses that a pattern with * or ? stands for, in order."""
+    """Returns the addresses that a pattern with * or ? stands for, in order.
+
+    Raises:
+      OSError: They cannot be reached.
+    """
     files, path, _ = _file_system(url, storage_options)
-    found = files.glob(path)
+    try:
+        found = files.glob(path)
+    # What a connection raises depends on the file system.
+    except Exception as error:
+        raise OSError(f"{url}: cannot be reached ({_reason(error)})") from error
     return sorted(files.unstrip_protocol(name) for name in found)
 
 
@@ -91,6 +102,12 @@ def _file_system(
     package, options = _SCHEMES[scheme]
     optional.require(package, extra="cloud")
     fsspec = optional.require("fsspec", extra="cloud")
+    # They log the traceback of an error that they raise as well. Python prints what no
+    # handler takes; those that an application has set still get it.
+    for name in (package, "fsspec"):
+        logger = logging.getLogger(name)
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())
     options = dict(options if storage_options is None else storage_options)
     files, path = fsspec.core.url_to_fs(url, **options)
     return files, path, options
@@ -120,6 +137,17 @@ def _is_consolidated(files: Any, path: str, marks: list[str]) -> bool:
         return ".zmetadata" in marks
     content = files.cat_file(posixpath.join(path.rstrip("/"), "zarr.json"))
     return bool(json.loads(content).get("consolidated_metadata"))
+
+
+def _unreachable(error: BaseException) -> str | None:
+    """Returns why a file was not found where no connection was made, else None."""
+    cause = error.__cause__ or error.__context__
+    while cause is not None:
+        # Those of aiohttp for a connection are system errors too.
+        if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+            return _reason(cause)
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _reason(error: BaseException) -> str:

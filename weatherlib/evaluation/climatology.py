@@ -280,7 +280,7 @@ def period_times(
     chosen = moments[(moments >= period[0]) & (moments <= period[1])]
     if not chosen.size:
         raise ValueError(
-            f"the truth has no time in {period[0]} to {period[1]}; it has "
+            f"the truth has no time in {intake.describe_period(period)}; it has "
             f"{intake.describe_times(moments)}"
         )
     return chosen

@@ -16,10 +16,12 @@ from weatherlib.data_utils import lexicon, times, units
 from weatherlib.evaluation import regions
 
 __all__ = [
+    "OPEN_PERIOD",
     "as_forecasts",
     "as_truth",
     "canonical",
     "common_units",
+    "describe_period",
     "describe_times",
     "grid_of",
     "match_grid",
@@ -29,6 +31,8 @@ _MEMBERS = ("number", "realization", "sample", "member", "ensemble_member")
 _STARTS = ("init_time", "forecast_reference_time", "time")
 _LEADS = ("prediction_timedelta", "lead_time", "step", "forecast_period")
 _SLACK = 1e-3
+# The ends of a period that has none, within what datetime64[ns] holds.
+OPEN_PERIOD = (np.datetime64("1678-01-01", "ns"), np.datetime64("2262-01-01", "ns"))
 
 
 def as_forecasts(dataset: xarray.Dataset, name: str = "forecast") -> xarray.Dataset:
@@ -359,6 +363,16 @@ def _described(grid: regions.Grid) -> str:
         f"{rows} x {columns} points, latitude {grid.lat[0]:g} to {grid.lat[-1]:g} and "
         f"longitude {grid.lon[0]:g} to {grid.lon[-1]:g}"
     )
+
+
+def describe_period(period: tuple[np.datetime64, np.datetime64]) -> str:
+    """Returns a period for a message, an end that is open in words."""
+    words = ("the beginning", "the end")
+    named = [
+        word if end == limit else str(end)
+        for word, end, limit in zip(words, period, OPEN_PERIOD, strict=True)
+    ]
+    return " to ".join(named)
 
 
 def describe_times(moments: np.ndarray) -> str:

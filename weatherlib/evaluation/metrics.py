@@ -111,9 +111,12 @@ def _spread_skill(means: Means) -> np.ndarray:
     return factor * ratio
 
 
+def _fair_mean_mse(means: Means) -> np.ndarray:
+    return means["squared_error"] - means["ensemble_variance"] / means.members
+
+
 def _fair_mean_rmse(means: Means) -> np.ndarray:
-    noise = means["ensemble_variance"] / means.members
-    return np.sqrt(np.maximum(means["squared_error"] - noise, 0.0))
+    return np.sqrt(np.maximum(_fair_mean_mse(means), 0.0))
 
 
 def _rank_histogram(means: Means) -> np.ndarray:
@@ -193,6 +196,9 @@ METRICS: Mapping[str, Metric] = {
         Metric("ensemble_mean_mse", ("squared_error", "ensemble_variance"),
                _plain("squared_error"),
                long_name="mean squared error of the ensemble mean", scale=2),
+        Metric("ensemble_mean_mse_fair", ("squared_error", "ensemble_variance"),
+               _fair_mean_mse, scale=2,
+               long_name="the same, less what the number of members adds"),
         Metric("ensemble_variance", ("ensemble_variance",),
                _plain("ensemble_variance"), "none",
                long_name="mean variance of the members", scale=2),

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from weatherlib.evaluation import climatology as climatologies
-from weatherlib.evaluation import reading
+from weatherlib.evaluation import intake, reading
 
 __all__ = [
     "REFERENCES",
@@ -255,7 +255,7 @@ def fit_ridge(
         held = np.isin(later, moments)
         if not held.any():
             raise ValueError(
-                f"ridge: the period {period[0]} to {period[1]} has no times "
+                f"ridge: the period {intake.describe_period(period)} has no times "
                 f"{lead.astype('timedelta64[h]')} apart"
             )
         targets = states[np.searchsorted(moments, later[held])]
@@ -286,8 +286,8 @@ def _require_learnable(
     """
     if len(moments) < 3:
         raise ValueError(
-            f"ridge: the period {period[0]} to {period[1]} has {len(moments)} times; "
-            "too few to learn from"
+            f"ridge: the period {intake.describe_period(period)} has {len(moments)} "
+            "times; too few to learn from"
         )
     size = sum(truth.dataset[name].isel(time=0).size for name in names)
     needed = 8 * len(moments) * (3 * size + len(moments))

@@ -31,8 +31,15 @@ _METRIC_ALIASES = {
     "fbrierscore": "brier_score_fair",
     "ensemble_stddev": "ensemble_spread",
     "debiased_ensemble_mean_mse": "ensemble_mean_mse_fair",
+    "debiased_brier_score": "brier_score_fair",
+    "anomaly_correlation": "acc",
     "seeps": "seeps",
 }
+# What WeatherBench 2 and X estimate fairly under the names of our biased scores, and
+# metrics that only result files of WeatherBench 2 hold.
+_FAIR = {"crps": "crps_fair", "energy_score": "energy_score_fair"}
+_OF_WEATHERBENCH2 = {"crps_spread", "crps_skill", "energy_score_spread",
+                     "energy_score_skill", "debiased_ensemble_mean_mse"}  # fmt: skip
 # Short names of tables, beside those of the vocabulary: letter, then level or height.
 _TABLE_NAMES = {
     "Z": "geopotential",
@@ -246,6 +253,13 @@ def canonical_results(dataset: xarray.Dataset, name: str = "results") -> xarray.
     dimensions, variables of WeatherBench X named METRIC.VARIABLE values along `metric`,
     names such as T850 the variable and its level, and metrics have our names.
 
+    `crps` and `energy_score` of WeatherBench 2 and X are fair estimates, and are called
+    `crps_fair` and `energy_score_fair` here. A file is of WeatherBench 2 where it says
+    `ensemble_size` or holds the parts of these scores beside them; one that was cut
+    down to `crps` alone cannot be told and keeps the name, and so do files of
+    ArchesWeather, whose `crps` is biased as ours. That of WeatherBench X is fair unless
+    it was asked for otherwise, which its files do not say.
+
     Args:
       dataset: As opened.
       name: For messages, and of the model where the file does not say.
@@ -257,6 +271,7 @@ def canonical_results(dataset: xarray.Dataset, name: str = "results") -> xarray.
     if "quantile" in dataset.dims:
         labels = [_quantile_label(str(q)) for q in dataset["quantile"].values]
         dataset = dataset.assign_coords(quantile=labels).rename(quantile="threshold")
+    dataset = _with_fair_names(dataset)
     arrays: dict[str, list[xarray.DataArray]] = {}
     for label, array in dataset.data_vars.items():
         title, metric, level = _parts(str(label))
@@ -282,6 +297,24 @@ def canonical_results(dataset: xarray.Dataset, name: str = "results") -> xarray.
     merged = _split_long(merged)
     merged.attrs = dict(dataset.attrs)
     return merged.transpose(*_ORDER, ..., missing_dims="ignore")
+
+
+def _with_fair_names(dataset: xarray.Dataset) -> xarray.Dataset:
+    """Returns results of WeatherBench with the fair scores that it has called so."""
+    if "metric" in dataset.coords and "metric" in dataset.dims:
+        held = [str(name) for name in dataset["metric"].values]
+        if "ensemble_size" in dataset.attrs or _OF_WEATHERBENCH2 & set(held):
+            names = [n if _FAIR.get(n, n) in held else _FAIR[n] for n in held]
+            return dataset.assign_coords(metric=names)
+        return dataset
+    renamed = {}
+    for label, array in dataset.data_vars.items():
+        head, dot, title = str(label).partition(".")
+        fair = f"{_FAIR.get(head)}.{title}"
+        # Ours with such names hold metrics of further dimensions only.
+        if dot and head in _FAIR and not _is_long(array) and fair not in dataset:
+            renamed[label] = fair
+    return dataset.rename(renamed)
 
 
 def _lead_times(dataset: xarray.Dataset, name: str) -> xarray.Dataset:

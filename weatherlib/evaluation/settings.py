@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from weatherlib.evaluation import events, metrics, references, regions
+from weatherlib.evaluation import events, intake, metrics, references, regions
 
 __all__ = ["Execution", "Settings"]
 
@@ -29,7 +29,7 @@ class Settings:
       neighbourhoods: Sides of squares for the fractions skill score, in points.
       references: Of `references.REFERENCES`.
       period: First and last time of the truth that climatology and references are
-        fitted to, where no climatology is given.
+        fitted to, where no climatology is given. An empty one is that of the truth.
       harmonics: Waves of the year of a fitted climatology. Default: 3 where the period
         has two years, else 0.
       by_hour: Whether a fitted climatology is by hour of the day.
@@ -101,7 +101,8 @@ class Settings:
         if self.period is None:
             return None
         try:
-            first, last = (np.datetime64(x) for x in self.period)
+            given = zip(self.period, intake.OPEN_PERIOD, strict=True)
+            first, last = (np.datetime64(x or end) for x, end in given)
         except (ValueError, TypeError) as error:
             raise ValueError(
                 f"period {self.period}: two dates, such as 2000-01-01 and 2006-12-31"

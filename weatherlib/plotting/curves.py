@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 
+import matplotlib.axes
 import matplotlib.figure
 import matplotlib.ticker
 import numpy as np
@@ -23,7 +25,11 @@ _DAY = 24.0
 
 
 def draw_score_curves(
-    scores: xarray.Dataset, *, columns: int = 0, title: str = "RMSE by lead time"
+    scores: xarray.Dataset,
+    *,
+    columns: int = 0,
+    title: str = "RMSE by lead time",
+    bands: tuple[xarray.Dataset, xarray.Dataset] | None = None,
 ) -> matplotlib.figure.Figure:
     """Returns a figure with one panel per variable, and one line per forecast in it.
 
@@ -33,6 +39,8 @@ def draw_score_curves(
         "persistence"; `time` is the lead time.
       columns: Panels side by side. Default: as near to a square as fills the rows.
       title: Above all panels.
+      bands: Lower and upper ends of the intervals around the lines, drawn as bands;
+        of the same form, variables without an interval left out.
 
     Raises:
       ValueError: There is nothing to draw, or a dimension is missing.
@@ -55,19 +63,19 @@ def draw_score_curves(
     if unit == "hours":
         ticks = matplotlib.ticker.MultipleLocator(6.0 if hours[-1] <= 36 else 12.0)
     for axes, (name, values) in zip(panels, scores.data_vars.items()):
-        shown = styles.find(values).show(values, difference=True)
-        for source in scores["source"].values.tolist():
-            axes.plot(
-                hours / divisor,
-                shown.sel(source=source).transpose("time").values,
-                label=source,
-                markersize=3 if len(hours) < 30 else 0,
-                **_LOOKS.get(source, _OTHER),
-            )
+        style = styles.find(values)
+        shown = style.show(values, difference=True)
+        ends = [
+            style.show(band[name], difference=True).transpose("source", "time")
+            for band in bands or ()
+            if name in band
+        ]
+        _draw_lines(axes, hours / divisor, shown, ends)
         axes.set_title(styles.label(values.rename(name)), fontsize=9)
         axes.set_ylabel(str(shown.attrs.get("units", "")), fontsize=8)
         axes.set_xlabel(f"lead time ({unit})", fontsize=8)
-        axes.set_ylim(bottom=0)
+        if not (shown < 0).any():
+            axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(copy.copy(ticks))
         axes.tick_params(labelsize=7)
@@ -81,3 +89,28 @@ def draw_score_curves(
     )
     figure.suptitle(title, fontsize=12)
     return figure
+
+
+def _draw_lines(
+    axes: matplotlib.axes.Axes,
+    lead: np.ndarray,
+    shown: xarray.DataArray,
+    ends: Sequence[xarray.DataArray],
+) -> None:
+    """Draws one line per source through the lead times it has, and its band."""
+    for number, source in enumerate(shown["source"].values.tolist()):
+        values = shown.transpose("source", "time").values[number]
+        # Sources may have lead times of their own.
+        held = np.isfinite(values)
+        (line,) = axes.plot(
+            lead[held],
+            values[held],
+            label=source,
+            markersize=3 if len(lead) < 30 else 0,
+            **_LOOKS.get(source, _OTHER),
+        )
+        if ends:
+            low, high = (end.values[number][held] for end in ends)
+            axes.fill_between(
+                lead[held], low, high, color=line.get_color(), alpha=0.15, linewidth=0
+            )

@@ -323,7 +323,8 @@ class TrainConfig(config.Mapping):
         divide them.
       distributed: How several processes find each other.
       description: Goes into the exported file.
-      license: Goes into the exported file.
+      license: Terms of the weights, which go into the exported file and the forecasts
+        made with it; left empty, these say that it is not stated.
     """
 
     output: pathlib.Path

@@ -278,9 +278,10 @@ def _require_room(
     Raises:
       ValueError: They reach beyond it.
     """
+    hours_apart = step.total_seconds() / 3600
     for path, count in frames.items():
         name = _read_name(path)
-        hours = (name.number * usual + count - 1) * (step / pd.Timedelta("1h"))
+        hours = (name.number * usual + count - 1) * hours_apart
         # A leap year is a day longer.
         if hours >= name.hours + 24:
             raise ValueError(

@@ -266,7 +266,7 @@ def period(stamps: np.ndarray | None, start: str | None, end: str | None) -> ran
     index = pd.DatetimeIndex(stamps)
     for given in (start, end):
         try:
-            is_date = given is None or pd.notna(pd.Period(given))
+            is_date = given is None or pd.Period(given) is not pd.NaT
         except ValueError:
             is_date = False
         if not is_date:

@@ -85,9 +85,9 @@ def from_dict(cls: type[_T], mapping: collections.abc.Mapping[str, Any]) -> _T:
     """Returns an instance of the dataclass `cls` with the values of `mapping`.
 
     Made for what YAML files and flags hold: lists become tuples where the field is a
-    tuple, nested mappings become nested dataclasses, text becomes a path, an
-    enumeration member or (as YAML reads `1e-4` as text) a float where the field asks
-    for one. Nothing else is converted.
+    tuple, nested mappings become nested dataclasses (null the default of one that may
+    be absent), text becomes a path, an enumeration member or (as YAML reads `1e-4` as
+    text) a float where the field asks for one. Nothing else is converted.
 
     Args:
       cls: A dataclass.
@@ -130,12 +130,28 @@ def _dataclass(cls: type[_T], value: Any, path: str) -> _T:
     hints = typing.get_type_hints(cls)
     prefix = f"{path}." if path else ""
     converted = {
-        name: _convert(hints[name], value[name], f"{prefix}{name}") for name in value
+        name: _convert(hints[name], value[name], f"{prefix}{name}")
+        for name in value
+        if value[name] is not None or not _has_default_section(fields[name], hints)
     }
     try:
         return cls(**converted)
     except ValueError as error:
         raise ValueError(f"{label}: {error}") from error
+
+
+def _has_default_section(field: dataclasses.Field, hints: dict[str, Any]) -> bool:
+    """Whether a field holds a dataclass that stands for itself where it is left out.
+
+    A section whose lines are all commented out, or null, means the defaults then.
+    """
+    is_section = isinstance(hints[field.name], type) and dataclasses.is_dataclass(
+        hints[field.name]
+    )
+    return is_section and not (
+        field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    )
 
 
 def _convert(expected: Any, value: Any, path: str) -> Any:

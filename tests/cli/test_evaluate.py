@@ -41,6 +41,24 @@ def test_two_models_are_scored_and_compared(folder, capsys):
     assert (rmse.sel(model="other") > rmse.sel(model="good")).all()
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_damaged_file_of_the_truth_is_left_out_when_asked(folder, capsys):
+    whole = xarray.load_dataset("truth.nc")
+    for number in range(4):
+        part = whole.isel(time=slice(number * 6, number * 6 + 6))
+        part.to_netcdf(f"part{number}.nc")
+    bad = folder / "part3.nc"
+    bad.write_bytes(bad.read_bytes()[:3000])
+    words = ["good.zarr", "--truth", "part*.nc", "--references", "none"]
+    words += ["--metrics", "rmse", "--confidence", "0"]
+    assert _run(*words) == 2
+    assert "--skip-corrupt of stats and evaluate" in capsys.readouterr().err
+    assert _run(*words, "--skip-corrupt") == 0
+    assert "files skipped: 1: part3.nc" in capsys.readouterr().out
+    found = evaluation.open_results(folder / "scores.nc")
+    assert "files skipped: 1: part3.nc" in found.attrs["notes"]
+
+
 def test_options_reach_the_library(folder, capsys):
     mask = xarray.Dataset(
         {"land_sea_mask": (("latitude", "longitude"), np.ones((8, 12)))},

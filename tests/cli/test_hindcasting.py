@@ -230,6 +230,19 @@ def test_finished_starts_of_an_interrupted_set_are_not_made_again(
     assert _run(case, *command) == 130
     assert "1 of 3 forecasts are complete in" in capfd.readouterr().err
     assert not case.output.exists()
+    # Neither with other data of the same name, nor with data of another.
+    content = case.dataset.read_bytes()
+    case.change(lambda weather: weather.isel(time=[0, 2, 1, 3, 4, 5]).assign_coords(
+        {name: weather[name] for name in ("time", "datetime")}
+    ))  # fmt: skip
+    assert _run(case, *command) == 2
+    assert "by an earlier run with initial_state_sha256" in capfd.readouterr().err
+    case.dataset.write_bytes(content)
+    kept = case.dataset
+    case.dataset = kept.rename(kept.with_name(f"other_{kept.name}"))
+    assert _run(case, *command) == 2
+    assert f"with initial_conditions {kept.name}, this" in capfd.readouterr().err
+    case.dataset = case.dataset.rename(kept)
     assert _run(case, *command) == 0
     assert made == [0, None, 1, 2]
     found = _read(case.output)

@@ -96,6 +96,7 @@ def test_a_full_disk_keeps_the_older_climatology(tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         (["--train-end", "1990"], "no frame lies in the period"),
+        (["--train-end", ""], "'' is no date; write it as 2015"),
         (["--step", "5h"], "no two frames are 0 days 05:00:00 apart"),
         (["--variables", "2m_temprature"], "did you mean 2m_temperature"),
         (["--task", "TASK_99"], "there are TASK, TASK_13"),
@@ -112,6 +113,30 @@ def test_mistakes_end_with_one_clear_line(
     assert main.main(["stats", str(path), *arguments]) == 2
     errors = [e for e in capsys.readouterr().err.splitlines() if ": error: " in e]
     assert len(errors) == 1 and message in errors[0]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_damaged_file_among_many_is_left_out_when_asked(tmp_path, capsys):
+    path, values = _archive(tmp_path, days=30)
+    whole = xarray.load_dataset(path)
+    path.unlink()
+    for number in range(3):
+        part = whole.isel(time=slice(number * 10, number * 10 + 10))
+        part.to_netcdf(tmp_path / f"part{number}.nc")
+    bad = tmp_path / "part1.nc"
+    bad.write_bytes(bad.read_bytes()[:3000])
+    words = ["stats", f"{tmp_path}/part*.nc", "--output", str(tmp_path / "stats")]
+    assert main.main(words) == 2
+    assert "--skip-corrupt of stats" in capsys.readouterr().err
+    assert main.main([*words, "--skip-corrupt"]) == 0
+    out = capsys.readouterr().out
+    assert f"files skipped: 1: {bad}" in out and "20 frames" in out
+    # No change is taken from the day before the hole to the one after it.
+    changes = np.concatenate(
+        [np.diff(values[:10], axis=0), np.diff(values[20:], axis=0)]
+    )
+    found = xarray.load_dataset(tmp_path / "stats" / "diffs_stddev_by_level.nc")
+    assert float(found["2m_temperature"]) == pytest.approx(changes.std(), rel=1e-6)
 
 
 def test_a_missing_archive_is_named(capsys):

@@ -14,7 +14,7 @@ import xarray
 
 from tests.training import toy_runs, toys
 from weatherlib import checkpoint, training
-from weatherlib.cli import families, main, nowcast_keys, settings
+from weatherlib.cli import families, main, nowcast_keys, run_data, settings
 from weatherlib.training import lock, records
 
 _CONFIGS = pathlib.Path(__file__).parents[2] / "examples" / "configs"
@@ -118,6 +118,15 @@ def test_a_run_is_continued_only_when_asked(folder, finished, capsys):
     assert steps == [2, 4, 4, 6, 8, 8]
 
 
+def test_a_refused_run_changes_nothing_in_the_folder(finished, capsys):
+    run = finished[0] / "run"
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    other = _set("seed=5", "stages.0.steps=3", "data.train.end=2020-01-11")
+    assert _train(finished[0], *other) == 2
+    assert "holds a run of 8 updates" in capsys.readouterr().err
+    assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
+
+
 def test_a_stopped_run_says_how_to_go_on(folder, capsys, monkeypatch):
     from weatherlib.cli import train
 
@@ -165,6 +174,8 @@ def test_a_dry_run_trains_nothing(folder, capsys):
         (["init_from=/no/weights.npz"], "init_from: /no/weights.npz does not exist"),
         (["schedule.warmup=100"], "warm-up of 100 updates does not fit into 8"),
         (["schedule={peak: [}"], "not valid YAML"),
+        (["data.train.end=''"], "end: expected a time such as 2015-01-01.*found ''"),
+        (["data="], "data: expected a mapping of the fields of DataConfig"),
     ],
 )
 def test_mistakes_end_with_one_line_and_code_2(folder, capsys, changes, message):
@@ -177,6 +188,22 @@ def test_mistakes_end_with_one_line_and_code_2(folder, capsys, changes, message)
 def test_a_missing_configuration_is_named(tmp_path, capsys):
     assert main.main(["train", str(tmp_path / "no.yaml")]) == 2
     assert "no.yaml: the configuration does not exist" in capsys.readouterr().err
+
+
+def test_a_binary_file_or_a_folder_is_no_configuration(folder, capsys):
+    assert main.main(["train", str(folder / "weather.nc")]) == 2
+    err = capsys.readouterr().err
+    assert "weather.nc: no YAML file, for it is not text" in err
+    assert "Traceback" not in err
+    assert main.main(["train", str(folder)]) == 2
+    assert "is a folder; give a configuration" in capsys.readouterr().err
+
+
+def test_an_empty_section_means_its_defaults(folder):
+    words = ["validation=null", "optimizer=", "data.train=null"]
+    found = settings.read(training.TrainConfig, folder / "train.yaml", words)
+    assert found.validation == training.ValidationConfig()
+    assert found.data.train == training.Period()
 
 
 @pytest.mark.filterwarnings("default")
@@ -211,6 +238,7 @@ def test_two_runs_in_one_folder_are_refused(folder, capsys):
     (folder / "run" / "run.lock").write_text(json.dumps(holder))
     assert _train(folder) == 2
     assert "process 7 on elsewhere is training" in capsys.readouterr().err
+    assert [path.name for path in (folder / "run").iterdir()] == ["run.lock"]
     assert not lock._held
 
 
@@ -224,7 +252,22 @@ def test_statistics_of_another_grid_or_task_are_refused(folder, capsys):
     assert "statistics of another grid" in capsys.readouterr().err
     # Those of a folder's own run with another period.
     assert _train(folder, "--dry-run", *_set("data.train.end=2020-01-11")) == 2
-    assert "statistics of another train" in capsys.readouterr().err
+    assert "statistics of another train period" in capsys.readouterr().err
+    # Another source of the same grid and period, and the same one with other frames.
+    toys.weather(seed=1).to_netcdf(folder / "same_grid.nc")
+    assert _train(folder, "--dry-run", *_set(f"data.path={folder}/same_grid.nc")) == 2
+    err = capsys.readouterr().err
+    assert "statistics of another source of data" in err and "same_grid.nc;" in err
+    assert f"data.statistics={stats}" in err
+    (folder / "weather.nc").unlink()
+    toys.weather(frames=56, start="2020-01-02").to_netcdf(folder / "weather.nc")
+    assert _train(folder, "--dry-run") == 2
+    err = capsys.readouterr().err
+    assert "another stretch of data" in err and "'frames': 44" in err
+    # What is named is used all the same.
+    assert _train(folder, "--dry-run", *given) == 0
+    (folder / "weather.nc").unlink()
+    toys.weather().to_netcdf(folder / "weather.nc")
     # Another set of variables, and values that belong to other data.
     (stats / "source.json").unlink()
     mean = xarray.load_dataset(stats / "mean_by_level.nc")
@@ -309,6 +352,67 @@ def test_a_corrupt_sample_ends_a_run_or_is_counted(folder, capsys):
     assert _train(folder, *words) == 0
     page = (folder / "other" / "report.html").read_text()
     assert "<th>samples skipped</th><td>3</td>" in page
+
+
+def _in_parts(folder, names, write):
+    """Writes the weather in parts of 15 frames, the third of which is cut short."""
+    weather = toys.weather()
+    dates = weather["datetime"].values[0]
+    weather = weather.drop_vars("datetime").isel(batch=0).assign_coords(time=dates)
+    for number, name in enumerate(names):
+        frames = slice(number * 15, number * 15 + 15)
+        write(folder / name, weather.isel(time=frames))
+    bad = folder / names[2]
+    bad.write_bytes(bad.read_bytes()[: bad.stat().st_size // 2])
+    return bad
+
+
+def _write_shard(path, weather):
+    fields = {toys.PRESSURE: weather[toys.PRESSURE]}
+    for level in (500, 850):
+        fields[f"geopotential_{level}"] = weather["geopotential"].sel(level=level)
+    np.savez(path, **{name: field.values[:, None] for name, field in fields.items()})
+    np.save(path.parent / "lat.npy", weather["lat"].values)
+    np.save(path.parent / "lon.npy", weather["lon"].values)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("kind", ["nc", "npz"])
+def test_a_corrupt_file_ends_a_run_or_is_left_out_and_counted(folder, capsys, kind):
+    parts = folder / "parts"
+    parts.mkdir()
+    names = [f"2020_{number}.{kind}" for number in range(4)]
+    write = _write_shard if kind == "npz" else lambda path, part: part.to_netcdf(path)
+    bad = _in_parts(parts, names, write)
+    words = _set(f"data.path={parts}/*.{kind}", "data.time_step=6h")
+    words += _set("data.validation=null", "data.train.end=null", "checkpoint_every=8")
+    assert _train(folder, *words) == 2
+    err = capsys.readouterr().err
+    assert f"{bad}: damaged or cut short" in err
+    assert "data.skip_corrupt=true of train" in err
+    assert _train(folder, *words, *_set("data.skip_corrupt=true")) == 0
+    printed = capsys.readouterr()
+    # Long values are wrapped.
+    out = "".join(printed.out.split())
+    assert f"filesskipped1:{bad}" in out and "45frames" in out
+    assert "skipped 1 of 4" in printed.err
+    page = (folder / "run" / "report.html").read_text()
+    assert f"<th>files skipped</th><td>1: {bad}</td>" in page
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_samples_do_not_reach_over_a_file_that_was_left_out(folder):
+    names = [f"part{number}.nc" for number in range(4)]
+    _in_parts(folder, names, lambda path, part: part.to_netcdf(path))
+    changes = [f"data.path={folder}/part*.nc", "data.skip_corrupt=true"]
+    config = settings.read(training.TrainConfig, folder / "train.yaml", changes)
+    frames = run_data.open_sources(config, training.Placement(), say=print)[0].frames
+    # Two inputs and a target: 13 samples in each stretch of 15 frames.
+    whole = training.Period()
+    assert list(frames.starts(whole)) == [*range(28), *range(30, 43)]
+    for start in frames.starts(whole, targets=2):
+        times = frames.datetimes[start : start + 4]
+        assert (np.diff(times) == np.timedelta64(6, "h")).all()
 
 
 @pytest.mark.parametrize("path", sorted(_CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)

@@ -121,13 +121,16 @@ def test_a_damaged_file_among_many_is_named_and_skipped_on_request(tmp_path):
     names[2].write_bytes(b"<html>")
     with pytest.raises(OSError, match=r"part_1\.nc: damaged or cut short") as raised:
         data.open_dataset(tmp_path)
-    assert "one of 4 files; on_error='skip'" in raised.value.__notes__[0]
+    note = raised.value.__notes__[0]
+    assert "one of 4 files; on_error='skip'" in note
+    assert "data.skip_corrupt=true" in note and "--skip-corrupt" in note
     with pytest.warns(UserWarning) as warned:
         opened = data.open_dataset(tmp_path, on_error="skip")
     text = str(warned[0].message)
     assert "skipped 2 of 4 files" in text
     assert "part_1.nc" in text
     assert "part_2.nc" in text
+    assert list(opened.encoding["skipped"]) == [str(name) for name in names[1:3]]
     np.testing.assert_array_equal(
         opened["temperature"], _STATE["temperature"].isel(time=[0, 1, 6, 7])
     )

@@ -10,7 +10,12 @@ LEADS = np.array([6, 12, 18], "timedelta64[h]").astype("timedelta64[ns]")
 STARTS = np.array(["2026-01-15T00", "2026-01-15T12"], "datetime64[ns]")
 SINGLE = data.HindcastPlan(starts=STARTS, lead_times=LEADS)
 ENSEMBLE = data.HindcastPlan(starts=STARTS, lead_times=LEADS, members=3)
-ATTRS = {"checkpoint_sha256": "abc", "license": "CC0-1.0"}
+ATTRS = {
+    "checkpoint_sha256": "abc",
+    "license": "CC0-1.0",
+    "initial_conditions": "era5.nc",
+    "initial_state_sha256": "0",
+}
 
 
 def _frames(seed, leads=LEADS, members=None):
@@ -141,6 +146,13 @@ def test_an_error_leaves_the_set_unfinished(tmp_path):
         ),
         (ENSEMBLE, ATTRS, "variables number"),
         (SINGLE, {"checkpoint_sha256": "other"}, "with checkpoint_sha256 abc"),
+        (
+            SINGLE,
+            {**ATTRS, "initial_conditions": "other.nc"},
+            r"with initial_conditions era5\.nc, this one has other\.nc",
+        ),
+        (SINGLE, {**ATTRS, "initial_state_sha256": "1"}, "with initial_state_sha256 0"),
+        (SINGLE, {**ATTRS, "sampler": "kind ddim"}, "with sampler None"),
     ],
 )
 def test_another_set_is_not_continued(plan, attrs, message, tmp_path):
@@ -148,6 +160,19 @@ def test_another_set_is_not_continued(plan, attrs, message, tmp_path):
     _open(path)
     with pytest.raises(ValueError, match=message):
         data.open_hindcasts(path, plan, TEMPLATE, attrs=attrs)
+
+
+def test_a_set_with_other_derived_quantities_is_not_continued(tmp_path):
+    path = tmp_path / "set.zarr"
+    _open(path)
+    winds = TEMPLATE.assign(
+        u_component_of_wind=TEMPLATE["temperature"],
+        v_component_of_wind=TEMPLATE["temperature"],
+    )
+    other = tmp_path / "other.zarr"
+    data.open_hindcasts(other, SINGLE, winds, attrs=ATTRS)
+    with pytest.raises(ValueError, match="differs in the variables wind_speed"):
+        data.open_hindcasts(other, SINGLE, winds, attrs=ATTRS, derive=["wind_speed"])
 
 
 def test_something_else_under_the_name_is_left_alone(tmp_path):

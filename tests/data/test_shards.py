@@ -60,14 +60,54 @@ def test_a_damaged_shard_is_named_and_skipped_on_request(tmp_path):
     with pytest.raises(OSError, match=r"2000_1\.npz: damaged") as raised:
         data.open_dataset(tmp_path / "train", time_step="6h")
     assert "one of 4 shards" in raised.value.__notes__[0]
+    assert "--skip-corrupt" in raised.value.__notes__[0]
     with pytest.warns(UserWarning) as warned:
         opened = data.open_dataset(tmp_path / "train", time_step="6h", on_error="skip")
     assert "skipped 1 of 4 shards" in str(warned[0].message)
     assert "frames are missing" in str(warned[1].message)
+    assert list(opened.encoding["skipped"]) == [str(bad)]
     assert opened.sizes["time"] == 12
     # What follows the hole keeps its dates.
     late = opened["2m_temperature"].sel(time="2000-01-03T00").isel(lat=0, lon=0)
     assert late == 8
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_step_is_that_of_a_year_from_which_no_shard_is_left_out(tmp_path):
+    folder = tmp_path / "train"
+    layouts.write_shards(folder, frames=1460, per_shard=365)
+    for number in range(4):
+        path = folder / f"2000_{number}.npz"
+        (folder / f"2001_{number}.npz").write_bytes(path.read_bytes())
+    (folder / "2000_1.npz").write_bytes(b"PK")
+    opened = data.open_dataset(folder, on_error="skip")
+    assert opened.sizes["time"] == 7 * 365
+    assert opened["time"].values[1] == np.datetime64("2000-01-01T06")
+    (folder / "2001_0.npz").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"because damaged ones are left out.*--step"):
+        data.open_dataset(folder, on_error="skip")
+
+
+@pytest.mark.parametrize(
+    ("frames", "given", "step"),
+    [
+        (730, "6h", 6),  # Half a year, which looks like a whole one of 12 hours.
+        (100, "6h", 6),
+        (1460, "12h", 6),  # A whole year says so itself.
+    ],
+)
+def test_a_step_may_be_given_for_shards_that_do_not_tell_it(
+    frames, given, step, tmp_path
+):
+    layouts.write_shards(tmp_path / "train", frames=frames, per_shard=frames)
+    opened = data.open_dataset(tmp_path / "train", time_step_if_unknown=given)
+    assert np.diff(opened["time"].values[:2]) == np.timedelta64(step, "h")
+
+
+def test_a_step_with_which_frames_leave_their_year_is_refused(tmp_path):
+    layouts.write_shards(tmp_path / "train", frames=1460, per_shard=365)
+    with pytest.raises(ValueError, match=r"2000_2\.npz: at a step of 0 days 12:00:00"):
+        data.open_dataset(tmp_path / "train", time_step="12h")
 
 
 def _write_cmip6(folder, frames=7300):

@@ -304,6 +304,7 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
         ({"step": "-6h"}, "longer than nothing"),
         ({"start": "2010"}, "no frame lies in the period 2010 to the end"),
         ({"end": "yesteryear"}, "'yesteryear' is no date"),
+        ({"end": ""}, "'' is no date; write it as 2015"),
         ({"variables": ("temprature",)}, "did you mean temperature"),
         ({"forcings": ("moon",)}, "moon cannot be computed"),
         ({"weighting": "mass"}, "'mass' is not 'none' or 'area'"),

@@ -3,7 +3,8 @@
     python -m tests.training.toy_runs ARGUMENT...
 
 is `weatherlib ARGUMENT...` where that family is known. With SLOW_BATCHES in the
-environment every batch takes so many seconds.
+environment every batch takes so many seconds, and with KILL_AT it kills itself where
+`killing` says.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import sys
 
 import yaml
 
-from tests.training import toys
+from tests.training import killing, toys
 from weatherlib import checkpoint, config, training
 from weatherlib.cli import families, main
 
@@ -82,5 +83,6 @@ def _slow_down(seconds):
 if __name__ == "__main__":
     if "SLOW_BATCHES" in os.environ:
         _slow_down(float(os.environ["SLOW_BATCHES"]))
+    killing.arm()
     with family(), toys.quick_compilation():
         sys.exit(main.main(sys.argv[1:]))

@@ -12,6 +12,7 @@ Work is done in blocks, so that nothing has to fit into memory.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -120,6 +121,10 @@ class Options:
     """Consecutive starts kept together by the bootstrap. Default: those of five days.
     """
 
+    skip_corrupt: bool = False
+    """Leave out damaged files among many of forecasts, truth or climatology, and say
+    how many."""
+
     by_start: bool = False
     """Also write the scores of every start by itself."""
 
@@ -148,17 +153,20 @@ def run(options: Options) -> None:
       OSError: A file is damaged, cannot be written, or the scheduler not be reached.
     """
     from weatherlib import evaluation
-    from weatherlib.cli import console, files, score_pictures
+    from weatherlib.cli import archives, console, files, score_pictures
 
     out = console.Console()
     out_dir = files.writable_folder(options.out_dir)
     settings = _settings(options)
     with out.stage("open"):
+        skipped: dict[str, str] = {}
+        open_each = functools.partial(_open, options=options, skipped=skipped)
         forecasts = {
-            name: _open(path, by_start=True) for name, path in _named(options).items()
+            name: open_each(path, by_start=True)
+            for name, path in _named(options).items()
         }
-        truth = _open(options.truth)
-        climatology = _open(options.climatology) if options.climatology else None
+        truth = open_each(options.truth)
+        climatology = open_each(options.climatology) if options.climatology else None
         mask = _mask(options, truth)
     with out.stage("scores"), out.progress("Blocks", 1) as progress:
         sums = evaluation.accumulate(
@@ -175,6 +183,8 @@ def run(options: Options) -> None:
             ),
         )
         found = sums.results()
+    if skipped:
+        found.attrs["notes"] += f"\nfiles skipped: {archives.counted(skipped)}"
     _print(out, found, options)
     path = out_dir / options.name
     with out.stage("files"):
@@ -258,20 +268,30 @@ def _named(options: Options) -> dict[str, str]:
     return found
 
 
-def _open(path: str, *, by_start: bool = False) -> xarray.Dataset:
-    from weatherlib import data
+def _open(
+    path: str, options: Options, skipped: dict[str, str], *, by_start: bool = False
+) -> xarray.Dataset:
+    """Returns an archive; `skipped` takes the files that are left out."""
+    from weatherlib.cli import archives
 
-    return data.open_dataset(path, by_start=by_start)
+    dataset, found = archives.open_dataset(
+        path, skip_corrupt=options.skip_corrupt, by_start=by_start
+    )
+    skipped.update(found)
+    return dataset
 
 
 def _mask(options: Options, truth: xarray.Dataset) -> xarray.DataArray | None:
     """Returns the land-sea mask of its file, or of the truth where it is asked for."""
+    from weatherlib import data
     from weatherlib.data_utils import lexicon
 
     asked = {"land", "sea"} & set(options.regions)
     if options.land_sea_mask is None and not asked:
         return None
-    source = truth if options.land_sea_mask is None else _open(options.land_sea_mask)
+    source = truth
+    if options.land_sea_mask is not None:
+        source = data.open_dataset(options.land_sea_mask)
     where = options.land_sea_mask or options.truth
     name = "land_sea_mask"
     held = name if name in source else lexicon.find_source(name, source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import pathlib
 import time
 from collections.abc import Iterator
@@ -144,6 +145,7 @@ def _open_writer(
     attrs = {
         **forecasting.origin_attrs(work.model),
         "title": "Weather forecasts",
+        **_data_attrs(options, work),
         **({} if ensemble is None else ensemble.attrs),
     }
     return data.open_hindcasts(
@@ -154,6 +156,24 @@ def _open_writer(
         overwrite=options.overwrite or options.is_bare,
         derive=options.derive,
     )
+
+
+def _data_attrs(options: Options, work: Work) -> dict[str, str]:
+    """Returns what a set says about the data that it starts from, and of draws."""
+    source = options.dataset or "the bundled sample"
+    digest = hashlib.sha256()
+    for name, field in sorted(work.first.inputs.data_vars.items()):
+        digest.update(str(name).encode())
+        digest.update(np.ascontiguousarray(field.values).data)
+    found = {
+        "initial_conditions": pathlib.PurePath(source).name or source,
+        "initial_state_sha256": digest.hexdigest(),
+    }
+    sampler = getattr(work.model.model_config, "sampler", None)
+    if sampler is not None:
+        set_values = {k: v for k, v in sampler.items() if v is not None}
+        found["sampler"] = ", ".join(f"{k} {v}" for k, v in set_values.items())
+    return found
 
 
 def run_set(

@@ -24,6 +24,7 @@ from weatherlib.data import (
     sevir,
 )
 from weatherlib.data_utils import statistics
+from weatherlib.training import frame_axis
 
 __all__ = ["RadarFrames"]
 
@@ -210,6 +211,16 @@ class RadarFrames:
                 "so there is no standard deviation; take scale unit, or other times"
             )
         return _statistics(mean, spread, spread_of_changes, lowest)
+
+    def extent(self, period: training.Period) -> dict[str, Any] | None:
+        """Returns first and last time of a period and how many frames it has.
+
+        None of events, which have no common time.
+        """
+        if self._series is None:
+            return None
+        dates = self._series["time"].values.astype("datetime64[ns]")
+        return frame_axis.extent(dates, period)
 
     @property
     def description(self) -> str:

@@ -5,17 +5,25 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import xarray
 
 from weatherlib import data, data_utils, normalization, training
-from weatherlib.cli import models, radar_frames, statistics
+from weatherlib.cli import archives, models, radar_frames, statistics
 from weatherlib.task import TaskConfig
 from weatherlib.training.lead_config import lead_steps
 
-__all__ = ["Frames", "Source", "check", "open_sources", "warn_overlaps"]
+__all__ = [
+    "Frames",
+    "Source",
+    "check",
+    "hours",
+    "left_out",
+    "open_sources",
+    "warn_overlaps",
+]
 
 _SHARED = "shared"
 
@@ -32,12 +40,14 @@ class Source:
       settings: What was asked for, `sources` left out.
       frames: The series.
       statistics: By which it is normalised.
+      skipped: Damaged files that were left out, and what is wrong with each.
     """
 
     label: str
     settings: training.DataConfig
     frames: Frames
     statistics: Mapping[str, xarray.Dataset]
+    skipped: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def task(self) -> TaskConfig:
@@ -88,14 +98,22 @@ def open_sources(
     """
     main = config.data.replace(sources=())
     masked = config.loss.skip_missing
-    frames = _open(main, say=say, masked=masked)
+    frames, skipped = _open(main, say=say, masked=masked)
     found = statistics.prepare(config, frames, placement, say=say)
-    sources = [Source(label=main.path, settings=main, frames=frames, statistics=found)]
+    sources = [
+        Source(
+            label=main.path,
+            settings=main,
+            frames=frames,
+            statistics=found,
+            skipped=skipped,
+        )
+    ]
     for source in config.data.sources:
         settings = config.data.of_source(source)
         say(f"  source {source.label}: {source.path}")
         try:
-            frames = _open(settings, say=say, masked=masked)
+            frames, skipped = _open(settings, say=say, masked=masked)
             if source.statistics == _SHARED:
                 normalization.check_statistics(
                     frames.task,
@@ -109,9 +127,26 @@ def open_sources(
         except ValueError as error:
             raise ValueError(f"data.sources, {source.label}: {error}") from error
         sources.append(
-            Source(label=source.label, settings=settings, frames=frames, statistics=own)
+            Source(
+                label=source.label,
+                settings=settings,
+                frames=frames,
+                statistics=own,
+                skipped=skipped,
+            )
         )
     return sources
+
+
+def left_out(sources: Sequence[Source]) -> list[tuple[str, str]]:
+    """Returns how many files were left out and which, as names and values.
+
+    Nothing where all could be read.
+    """
+    names = [name for source in sources for name in source.skipped]
+    if not names:
+        return []
+    return [("files skipped", archives.counted(names))]
 
 
 def check(source: Source, start: int, resolution: float | None) -> None:
@@ -169,15 +204,20 @@ def warn_overlaps(config: training.DataConfig) -> None:
 
 def _open(
     settings: training.DataConfig, *, say: Callable[[str], None], masked: bool
-) -> Frames:
+) -> tuple[Frames, Mapping[str, str]]:
+    """Returns the series, and the files that were left out of it with the reasons."""
     if settings.radar is not None:
-        return radar_frames.RadarFrames(settings, mask_targets=masked)
+        return radar_frames.RadarFrames(settings, mask_targets=masked), {}
     # Shards hold no dates, and tell their step only where a year of them is whole.
-    dataset = data.open_dataset(settings.path)
+    dataset, skipped = archives.open_dataset(
+        settings.path,
+        skip_corrupt=settings.skip_corrupt,
+        time_step=settings.time_step,
+    )
     dataset, changes = data.conform(dataset, settings.task_config())
     for change in changes:
         say(f"  {change}")
-    return training.Frames(
+    frames = training.Frames(
         dataset,
         settings.task_config(),
         time_step=settings.time_step,
@@ -186,6 +226,7 @@ def _open(
         skip_corrupt=settings.skip_corrupt,
         source=settings.path,
     )
+    return frames, skipped
 
 
 def hours(source: Source, steps: int) -> float:

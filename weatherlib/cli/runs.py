@@ -184,6 +184,7 @@ class Run:
         for source in self.sources[1:]:
             frames = f"{source.settings.path}, {source.frames.description}"
             facts.append((f"source {source.label}", frames))
+        facts += run_data.left_out(self.sources)
         expanded = [stage for stage in self.settings.stages for _ in stage.rollouts]
         for index, (stage, asked) in enumerate(zip(self.stages, expanded)):
             what = f"rollout {stage.rollout}"

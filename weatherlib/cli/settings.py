@@ -59,7 +59,19 @@ def read_values(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = pathlib.Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: the configuration does not exist")
-    values = parse(path.read_text(encoding="utf8"), str(path))
+    if path.is_dir():
+        raise ValueError(
+            f"{path}: is a folder; give a configuration in YAML, such as "
+            f"{path / 'config.yaml'}"
+        )
+    try:
+        text = path.read_text(encoding="utf8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: no YAML file, for it is not text ({error}); give the "
+            "configuration here, and data as --set data.path=FILE"
+        ) from error
+    values = parse(text, str(path))
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected keys and values, found {values!r}")
     return values

@@ -83,6 +83,10 @@ class Solving(abc.ABC):
     def plan(self) -> list[tuple[str, str]]:
         """Returns what will be done, as names and values."""
 
+    def planned(self) -> list[tuple[str, str]]:
+        """Returns the plan, and what was left out of the data."""
+        return [*self.plan(), *run_data.left_out([self._source])]
+
     @abc.abstractmethod
     def solve(self, progress: Callable[[int], None]) -> Found:
         """Finds the weights.
@@ -180,7 +184,7 @@ class Solving(abc.ABC):
         report.write(
             self.folder,
             title=self._settings.description or f"Fit in {self.folder.name}",
-            facts=[*self.plan(), *facts],
+            facts=[*self.planned(), *facts],
             settings=settings.dump(self._settings),
             records=records.read_records(self.folder),
         )
@@ -229,7 +233,7 @@ def run(
             )
         with out.stage("preparation"):
             job = kind(config, say=out.print)
-            out.facts(job.plan())
+            out.facts(job.planned())
         if dry_run:
             return
         text = settings.dump(config)

@@ -23,6 +23,15 @@ _SOURCE = "source.json"
 _APPEARS_WITHIN = 60.0
 _CLIMATOLOGY = "climatology"
 
+# What has to agree with the run, and in words; and what only where they were computed
+# for it.
+_MUST_SUIT = {"grid": "grid", "time_step": "time step", "scale": "scale"}
+_MUST_BE_OWN = {
+    "train": "train period",
+    "path": "source of data",
+    "extent": "stretch of data",
+}
+
 
 def prepare(
     config: training.TrainConfig,
@@ -168,6 +177,8 @@ def _describe(
     """Returns what statistics depend on."""
     dataset, period = frames.dataset, config.data.train
     found: dict[str, Any] = {
+        "path": config.data.path,
+        "extent": frames.extent(period),
         "grid": {
             name: [len(dataset[name]), *map(float, dataset[name].values[[0, -1]])]
             for name in ("lat", "lon")
@@ -195,17 +206,49 @@ def _require_same_source(
 
     Raises:
       ValueError: They are of another grid or step; or, where they were computed for
-        this folder, of another period.
+        this folder, of another source, period or number of frames.
     """
     path = folder / _SOURCE
     if not path.exists():
         return
     found = json.loads(path.read_text(encoding="utf8"))
-    for name in ("grid", "time_step", "scale", *(["train"] if own else [])):
+    for name in _MUST_SUIT:
         if name in found and found[name] != expected.get(name):
             remedy = "delete the folder" if own else "name others in data.statistics"
-            raise ValueError(
-                f"{folder}: statistics of another {name.replace('_', ' ')}: they are "
-                f"of {found[name]}, this run has {expected[name]}; {remedy} to compute "
-                "them anew"
+            raise _other(
+                folder, name, found, expected, f"{remedy} to compute them anew"
             )
+    for name in _MUST_BE_OWN if own else ():
+        if name not in found:
+            continue  # Written before this was kept.
+        is_same = found[name] == expected[name]
+        if name == "path" and not is_same:
+            is_same = _absolute(found[name]) == _absolute(expected[name])
+        if not is_same:
+            remedy = (
+                "delete the folder to compute them anew, or use them all the same with "
+                f"data.statistics={folder}"
+            )
+            raise _other(folder, name, found, expected, remedy)
+
+
+def _other(
+    folder: pathlib.Path,
+    name: str,
+    found: dict[str, Any],
+    expected: dict[str, Any],
+    remedy: str,
+) -> ValueError:
+    """Returns the error for statistics of something else than this run has."""
+    what = {**_MUST_SUIT, **_MUST_BE_OWN}[name]
+    return ValueError(
+        f"{folder}: statistics of another {what}: they are of {found[name]}, this run "
+        f"has {expected.get(name)}; {remedy}"
+    )
+
+
+def _absolute(path: str) -> str:
+    """Returns a path from the root, and an address as it is."""
+    if ":" in path:
+        return path
+    return str(pathlib.Path(path).expanduser().absolute())

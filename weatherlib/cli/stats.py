@@ -55,7 +55,7 @@ class Options:
 
     step: Annotated[str | None, tyro.conf.arg(metavar="TIME")] = None
     """Time over which changes are taken, such as 6h; the spacing of the data by
-    default."""
+    default. Also the spacing of shards that are no whole year."""
 
     variables: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
     """Variables wanted; all by default."""
@@ -80,6 +80,9 @@ class Options:
     harmonics: int = 0
     """Fit so many waves a year instead, for records of a few years."""
 
+    skip_corrupt: bool = False
+    """Leave out damaged files among many, and say how many."""
+
     workers: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Threads; as many as processors by default."""
 
@@ -98,7 +101,7 @@ def run(options: Options) -> None:
     from weatherlib.cli import console
 
     out = console.Console()
-    dataset = _open(options)
+    dataset = _open(options, out)
     if options.train_end is None:
         print(
             "weatherlib: warning: no --train-end: the statistics see everything up to "
@@ -111,15 +114,20 @@ def run(options: Options) -> None:
         _make_climatology(options, dataset, out)
 
 
-def _open(options: Options) -> xarray.Dataset:
+def _open(options: Options, out: console.Console) -> xarray.Dataset:
     """Returns the archive, nothing of it read yet, under our names."""
-    from weatherlib import data, task, variables
+    from weatherlib import task, variables
+    from weatherlib.cli import archives
     from weatherlib.data_utils import lexicon
 
-    dataset = data.open_dataset(options.source)
+    dataset, skipped = archives.open_dataset(
+        options.source, skip_corrupt=options.skip_corrupt, time_step=options.step
+    )
     source = dataset.encoding.get("source")
     dataset, _ = lexicon.rename(dataset, variables.names())
     dataset.encoding["source"] = source or options.source
+    if skipped:
+        out.print(f"files skipped: {archives.counted(skipped)}")
     if options.task is None:
         return dataset
     tasks = {n: t for n, t in vars(task).items() if isinstance(t, task.TaskConfig)}

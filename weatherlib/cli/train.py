@@ -103,13 +103,16 @@ def run(options: Options) -> None:
 
 def _train(options: Options, config: Any, processes: Any) -> None:
     from weatherlib.cli import console, files, placing, runs, settings
-    from weatherlib.training import faults, lock
+    from weatherlib.training import checkpoints, faults, lock
 
     out = console.Console(quiet=not processes.is_main)
     with contextlib.ExitStack() as stack:
         if processes.is_main:
             files.writable_folder(config.output)
             stack.enter_context(lock.locked(config.output))
+            if not (options.resume or options.dry_run):
+                # Before anything of the run that is there is replaced.
+                checkpoints.require_new(config.output)
         else:
             stack.enter_context(warnings.catch_warnings(action="ignore"))
         with out.stage("preparation"):

@@ -14,10 +14,16 @@ from weatherlib.data import axes, lazy
 from weatherlib.data_utils import lexicon
 from weatherlib.data_utils.problems import listed
 
-__all__ = ["OnError", "Overlap", "combine", "open_each"]
+__all__ = ["SKIP_HINT", "OnError", "Overlap", "combine", "open_each"]
 
 OnError = Literal["raise", "skip"]
 Overlap = Literal["raise", "first", "last"]
+
+SKIP_HINT = (
+    "on_error='skip' leaves out damaged ones, as do data.skip_corrupt=true of train "
+    "and --skip-corrupt of stats and evaluate"
+)
+"""How to go on without damaged files."""
 
 # So many gaps are named in one warning.
 _NAMED_GAPS = 3
@@ -27,6 +33,7 @@ def open_each(
     names: Sequence[str],
     opener: Callable[[str], xarray.Dataset],
     on_error: OnError = "raise",
+    skipped: dict[str, str] | None = None,
 ) -> dict[str, xarray.Dataset]:
     """Returns each file opened, under its name.
 
@@ -35,33 +42,36 @@ def open_each(
       opener: Opens one of them.
       on_error: "skip" leaves out damaged files, with one warning that counts and names
         them.
+      skipped: Takes the name of each file that was left out, and why.
 
     Raises:
       OSError: A file is damaged, or all of them are.
       ValueError: A file is no weather data.
     """
-    parts, skipped = {}, []
+    parts, failed = {}, {}
     for name in names:
         try:
             parts[name] = opener(name)
         except (OSError, ValueError) as error:
             if on_error == "raise" or isinstance(error, FileNotFoundError):
                 raise _of_many(error, len(names)) from error
-            skipped.append((name, str(error)))
-    if skipped:
-        reasons = "; ".join(reason for _, reason in skipped[:_NAMED_GAPS])
+            failed[name] = str(error)
+    if failed:
+        reasons = "; ".join(list(failed.values())[:_NAMED_GAPS])
         if not parts:
             raise OSError(f"none of the {len(names)} files can be read: {reasons}")
         warnings.warn(
-            f"skipped {len(skipped)} of {len(names)} files: {reasons}", stacklevel=3
+            f"skipped {len(failed)} of {len(names)} files: {reasons}", stacklevel=3
         )
+    if skipped is not None:
+        skipped.update(failed)
     return parts
 
 
 def _of_many(error: Exception, count: int) -> Exception:
     """Returns the error with a way on, where there are other files."""
     if count > 1:
-        error.add_note(f"one of {count} files; on_error='skip' leaves out damaged ones")
+        error.add_note(f"one of {count} files; {SKIP_HINT}")
     return error
 
 

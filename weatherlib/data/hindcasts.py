@@ -28,8 +28,15 @@ HindcastPlan = hindcast_layout.HindcastPlan
 
 __all__ = ["HindcastPlan", "HindcastSlot", "HindcastWriter", "open_hindcasts"]
 
-# What must agree for a set to be continued, beside its axes.
-_IDENTITY = ("checkpoint_sha256", "perturbation", "seed")
+# What must agree for a set to be continued, beside its axes and variables.
+_IDENTITY = (
+    "checkpoint_sha256",
+    "perturbation",
+    "seed",
+    "sampler",
+    "initial_conditions",
+    "initial_state_sha256",
+)
 
 
 @final
@@ -311,8 +318,9 @@ def open_hindcasts(
       plan: Its starts, lead times and members.
       template: Variables and grid of one forecast, such as
         `data_utils.targets_template` returns; its values are not read.
-      attrs: Global attributes. `checkpoint_sha256`, `perturbation` and `seed` have to
-        agree with those of a set that is continued.
+      attrs: Global attributes. `checkpoint_sha256`, `perturbation`, `seed`, `sampler`,
+        `initial_conditions` and `initial_state_sha256` have to agree with those of a
+        set that is continued.
       overwrite: Replaces a finished set of this name once the new one is complete.
       level: Effort of compression from 0 to 9; None for the usual one of Zarr.
       zarr_format: 2 or 3.

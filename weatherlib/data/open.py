@@ -56,8 +56,10 @@ class _Options:
     overlap: archive.Overlap = "raise"
     by_start: bool = False
     time_step: Any = None
+    time_step_if_unknown: Any = None
     storage_options: dict[str, Any] | None = None
     client: Any = None
+    skipped: dict[str, str] = dataclasses.field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         if self.on_error not in ("raise", "skip"):
@@ -91,11 +93,13 @@ def open_dataset(
       chunks: None for lazy arrays; {} for dask arrays as the data is stored, or lengths
         by dimension.
       canonical: False leaves names, units and axes as they are stored.
-      **options: `on_error`: "skip" leaves out damaged files among many, with a warning.
+      **options: `on_error`: "skip" leaves out damaged files among many, with a warning;
+        `encoding["skipped"]` of the dataset tells which, and why.
         `overlap`: "first" or "last" where files hold the same times. `by_start`: True
         keeps forecasts by start and step, as `time` and `prediction_timedelta`.
-        `time_step` of shards without dates. `storage_options` for fsspec, in place of
-        access without an account. `client` in place of that of ecmwf-opendata.
+        `time_step` of shards without dates, or `time_step_if_unknown` of those that are
+        no whole year. `storage_options` for fsspec, in place of access without an
+        account. `client` in place of that of ecmwf-opendata.
 
     Raises:
       FileNotFoundError: There is no such file; the message names similar ones.
@@ -106,7 +110,8 @@ def open_dataset(
     try:
         settings = _Options(**options)
     except TypeError as error:
-        known = ", ".join(field.name for field in dataclasses.fields(_Options))
+        fields = dataclasses.fields(_Options)
+        known = ", ".join(field.name for field in fields if field.init)
         raise ValueError(f"{error}; the options are {known}") from error
     name = str(getattr(source, "name", source))
     dataset = _open(source, settings)
@@ -118,6 +123,8 @@ def open_dataset(
                 raise
             raise OSError(f"{name}: damaged or cut short ({error})") from error
         dataset.encoding["changes"] = changes
+    if settings.skipped:
+        dataset.encoding["skipped"] = dict(settings.skipped)
     return lazy.chunk(dataset, chunks)
 
 
@@ -168,7 +175,10 @@ def _open_many(names: list[str], options: _Options) -> xarray.Dataset:
 def _open_each(names: list[str], options: _Options) -> dict[str, xarray.Dataset]:
     """Returns the data of each file under its name."""
     return archive.open_each(
-        names, lambda name: _open_one(name, options), options.on_error
+        names,
+        lambda name: _open_one(name, options),
+        options.on_error,
+        options.skipped,
     )
 
 
@@ -234,7 +244,10 @@ def _has_time(dataset: xarray.Dataset) -> bool:
 def _open_shards(paths: list[pathlib.Path], options: _Options) -> xarray.Dataset:
     """Returns the data of NumPy shards along time."""
     _, parts = shards.open_shards(
-        paths, time_step=options.time_step, skip=options.on_error == "skip"
+        paths,
+        time_step=options.time_step,
+        time_step_if_unknown=options.time_step_if_unknown,
+        skipped=options.skipped if options.on_error == "skip" else None,
     )
     return archive.combine(parts, options.overlap)
 

@@ -14,6 +14,7 @@ import xarray
 from xarray import backends
 from xarray.core import indexing
 
+from weatherlib.data import archive
 from weatherlib.data_utils import times
 
 __all__ = ["find_shards", "open_shards", "shapes"]
@@ -58,7 +59,11 @@ def shapes(path: pathlib.Path) -> dict[str, tuple[int, ...]]:
 
 
 def open_shards(
-    paths: list[pathlib.Path], *, time_step: Any = None, skip: bool = False
+    paths: list[pathlib.Path],
+    *,
+    time_step: Any = None,
+    time_step_if_unknown: Any = None,
+    skipped: dict[str, str] | None = None,
 ) -> tuple[xarray.Dataset, dict[str, xarray.Dataset]]:
     """Returns the data of shards along time, and nothing of their values is read.
 
@@ -67,9 +72,13 @@ def open_shards(
         each with arrays of (time, 1, lat, lon). `lat.npy` and `lon.npy` lie beside them
         or one folder up.
       time_step: Between frames, such as "6h". Where it is None, the shards of the first
-        year are taken to be all of it.
-      skip: Leave out damaged shards, with one warning that counts and names them. The
-        step has to be given then, and the time of a shard follows from its number.
+        year are taken to be all of it; with shards left out, those of the first year
+        that none is missing from.
+      time_step_if_unknown: Between frames where they are not all of a year, or would
+        lie further apart if they were.
+      skipped: Leave out damaged shards, with one warning that counts and names them,
+        and take their names and what is wrong with them. The time of the others follows
+        from their numbers.
 
     Returns:
       An empty dataset with the grid, and the data of each shard under its file name.
@@ -80,15 +89,11 @@ def open_shards(
       OSError: A shard is damaged.
     """
     grid = _grid(paths[0].parent)
-    members = _all_members(paths, skip=skip)
+    members = _all_members(paths, skipped=skipped)
     frames = {path: _frames(path, held) for path, held in members.items()}
-    if len(members) < len(paths) and time_step is None:
-        raise ValueError(
-            "with shards left out their step cannot be told; give it, such as "
-            "time_step='6h'"
-        )
     usual = max(frames.values())
-    step = _step(paths, frames, time_step)
+    step = _step(paths, frames, time_step, time_step_if_unknown)
+    _require_room(frames, usual, step)
     parts = {}
     for path in members:
         label = _read_name(path)
@@ -160,27 +165,27 @@ def _grid(folder: pathlib.Path) -> xarray.Dataset:
 
 
 def _all_members(
-    paths: list[pathlib.Path], *, skip: bool
+    paths: list[pathlib.Path], *, skipped: dict[str, str] | None
 ) -> dict[pathlib.Path, dict[str, _Member]]:
     """Returns the arrays of each shard."""
-    members, skipped = {}, []
+    members, failed = {}, {}
     for path in paths:
         try:
             members[path] = _members(path)
         except OSError as error:
-            if not skip:
+            if skipped is None:
                 if len(paths) > 1:
-                    error.add_note(
-                        f"one of {len(paths)} shards; on_error='skip' leaves out "
-                        "damaged ones"
-                    )
+                    error.add_note(f"one of {len(paths)} shards; {archive.SKIP_HINT}")
                 raise
-            skipped.append(str(error))
+            failed[str(path)] = str(error)
+    reasons = list(failed.values())
     if not members:
-        raise OSError(f"none of the {len(paths)} shards can be read: {skipped[0]}")
-    if skipped:
+        raise OSError(f"none of the {len(paths)} shards can be read: {reasons[0]}")
+    if failed:
+        assert skipped is not None, "without it the first damaged shard is an error"
+        skipped.update(failed)
         warnings.warn(
-            f"skipped {len(skipped)} of {len(paths)} shards: {'; '.join(skipped[:3])}",
+            f"skipped {len(failed)} of {len(paths)} shards: {'; '.join(reasons[:3])}",
             stacklevel=3,
         )
     return members
@@ -226,23 +231,64 @@ def _frames(path: pathlib.Path, members: dict[str, _Member]) -> int:
 
 
 def _step(
-    paths: list[pathlib.Path], frames: dict[pathlib.Path, int], time_step: Any
+    paths: list[pathlib.Path],
+    frames: dict[pathlib.Path, int],
+    time_step: Any,
+    otherwise: Any,
 ) -> pd.Timedelta:
     """Returns the time between frames."""
     if time_step is not None:
         return times.as_timedelta(time_step)
-    name = _read_name(paths[0])
+    broken = {_read_name(path).begin for path in paths if path not in frames}
+    whole = [path for path in paths if _read_name(path).begin not in broken]
+    name = _read_name((whole or paths)[0])
     count = sum(n for path, n in frames.items() if _read_name(path).begin == name.begin)
+    found = _step_of_whole(name, count) if whole else None
+    if otherwise is not None:
+        given = times.as_timedelta(otherwise)
+        # Half a year of 6-hourly frames has as many as a year of 12-hourly ones.
+        if found is None or given < found:
+            return given
+    if found is not None:
+        return found
+    lacks = "" if whole else ", because damaged ones are left out,"
+    raise ValueError(
+        f"{paths[0].parent}: shards hold no dates, and the {count} frames from "
+        f"{str(name.begin)[:10]} on are{lacks} not a whole year, or not all years that "
+        "the names say; give the step, such as time_step='6h' (data.time_step=6h of "
+        "train, --step 6h of stats)"
+    )
+
+
+def _step_of_whole(name: _Name, count: int) -> pd.Timedelta | None:
+    """Returns the step with which so many frames fill the time of a name, if any."""
     # Several years of the published data lack their leap days, and a frame.
     slack = 0 if name.hours == _HOURS_OF_YEAR else _LEAP_SHARE * name.hours
     for hours in _LIKELY_STEPS:
         if abs(count * hours - name.hours) <= slack:
             return times.as_timedelta(f"{hours}h")
-    raise ValueError(
-        f"{paths[0].parent}: shards hold no dates, and the {count} frames from "
-        f"{str(name.begin)[:10]} on are not a whole year, or not all years that the "
-        "names say; give the step, such as time_step='6h'"
-    )
+    return None
+
+
+def _require_room(
+    frames: dict[pathlib.Path, int], usual: int, step: pd.Timedelta
+) -> None:
+    """Checks that frames so far apart lie in the year that their names say.
+
+    Raises:
+      ValueError: They reach beyond it.
+    """
+    hours_apart = step.total_seconds() / 3600
+    for path, count in frames.items():
+        name = _read_name(path)
+        hours = (name.number * usual + count - 1) * hours_apart
+        # A leap year is a day longer.
+        if hours >= name.hours + 24:
+            raise ValueError(
+                f"{path}: at a step of {step} its {count} frames would reach "
+                f"{hours / 24:.4g} days beyond {str(name.begin)[:10]}, and its name "
+                f"says {name.hours / 24:.4g} days; give the step they are stored at"
+            )
 
 
 def _field(

@@ -199,7 +199,8 @@ def _chunks(variable: xarray.Variable) -> Mapping[str, int]:
         sizes = variable.chunksizes
         return {str(dim): max(lengths) for dim, lengths in sizes.items()}
     preferred = variable.encoding.get("preferred_chunks") or {}
-    return {str(dim): int(size) for dim, size in preferred.items()}
+    # Joined files have a length for each piece.
+    return {str(dim): int(np.max(lengths)) for dim, lengths in preferred.items()}
 
 
 def _box(
@@ -265,11 +266,13 @@ def period(stamps: np.ndarray | None, start: str | None, end: str | None) -> ran
     index = pd.DatetimeIndex(stamps)
     for given in (start, end):
         try:
-            pd.Period(given) if given is not None else None
-        except ValueError as error:
+            is_date = given is None or pd.Period(given) is not pd.NaT
+        except ValueError:
+            is_date = False
+        if not is_date:
             raise ValueError(
                 f"{given!r} is no date; write it as 2015, 2015-12 or 2015-12-31T18"
-            ) from error
+            )
     found: Any = index.slice_indexer(start, end)
     frames = range(*found.indices(len(index)))
     if not frames:

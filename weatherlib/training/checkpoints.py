@@ -17,7 +17,7 @@ from weatherlib.training import patterns
 from weatherlib.training.placement import Placement
 from weatherlib.typing import PyTree
 
-__all__ = ["Checkpoints"]
+__all__ = ["Checkpoints", "require_new"]
 
 _logger = logging.getLogger(__name__)
 
@@ -106,11 +106,6 @@ class Checkpoints:
             manager.save(step, args=args.Composite(state=args.StandardSave(tree)))
         except Exception as error:
             raise self._failure(error) from error
-
-    def latest(self) -> int | None:
-        """Returns the last update with a folder of its own, complete or not."""
-        steps = _numbered(self._folder / "last")
-        return max(steps) if steps else None
 
     def restore(self, like: PyTree) -> tuple[PyTree, dict[str, Any]] | None:
         """Returns the last complete state and what was kept with it, or None.
@@ -236,6 +231,20 @@ class Checkpoints:
             manager.close()
         warnings.warn(
             f"{path} {reason}{detail} and is not used; moved to {target}", stacklevel=3
+        )
+
+
+def require_new(folder: pathlib.Path) -> None:
+    """Checks that a folder holds no run, complete or not.
+
+    Raises:
+      FileExistsError: It does.
+    """
+    steps = _numbered(folder / "last")
+    if steps:
+        raise FileExistsError(
+            f"{folder}: holds a run of {max(steps)} updates; continue it with "
+            "--resume (resume=True), or choose another output"
         )
 
 

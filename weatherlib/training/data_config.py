@@ -240,12 +240,15 @@ def _time(name: str, value: str | None) -> Any:
     import pandas as pd
 
     try:
-        return pd.Timestamp(value)
-    except ValueError as error:
+        found = pd.Timestamp(value)
+    except ValueError:
+        found = pd.NaT
+    if found is pd.NaT:
         raise ValueError(
             f"{name}: expected a time such as 2015-01-01 or 2015-01-01T06, found "
             f"{value!r}"
-        ) from error
+        )
+    return found
 
 
 def _before(first: str | None, second: str | None) -> bool:

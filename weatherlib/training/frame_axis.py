@@ -11,7 +11,7 @@ from weatherlib import task as tasks
 from weatherlib.data_utils import times
 from weatherlib.training.config import Period
 
-__all__ = ["frames_at", "input_frames", "inside", "spacing", "span"]
+__all__ = ["extent", "frames_at", "input_frames", "inside", "spacing", "span"]
 
 
 def frames_at(places: np.ndarray) -> Any:
@@ -81,6 +81,15 @@ def inside(datetimes: np.ndarray, period: Period) -> np.ndarray:
     if period.end is not None:
         found &= datetimes < np.datetime64(period.end)
     return found
+
+
+def extent(datetimes: np.ndarray, period: Period) -> dict[str, Any]:
+    """Returns first and last time of a period and how many frames it has."""
+    found = datetimes[inside(datetimes, period)]
+    if not len(found):
+        return {"first": None, "last": None, "frames": 0}
+    ends = [str(found[place])[:16] for place in (0, -1)]
+    return {"first": ends[0], "last": ends[1], "frames": len(found)}
 
 
 def span(datetimes: np.ndarray) -> str:

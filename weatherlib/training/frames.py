@@ -155,6 +155,10 @@ class Frames:
         )
         return part.assign(computed).assign_coords(datetime=datetimes)
 
+    def extent(self, period: Period) -> dict[str, Any]:
+        """Returns first and last time of a period and how many frames it has."""
+        return frame_axis.extent(self.datetimes, period)
+
     def loader(self, targets: int = 1) -> Loader:
         """Returns the function that reads batches with so many target frames."""
         return lambda starts: self.batch(starts, targets)

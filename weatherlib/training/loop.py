@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from weatherlib import host_memory
-from weatherlib.training import faults, inspection, lock
+from weatherlib.training import checkpoints, faults, inspection, lock
 from weatherlib.training.checkpoints import Checkpoints
 from weatherlib.training.distributed_watch import LostWorkerError
 from weatherlib.training.placement import Placement
@@ -123,7 +123,8 @@ class Trainer:
                     self._folder, keep=self._settings.keep, placement=self._placement
                 )
                 stack.push(self._close)
-                self._require_new(resume)
+                if not resume:
+                    checkpoints.require_new(self._folder)
             stack.enter_context(self._placement.guard())
             for observer in self._observers:
                 stack.callback(observer.close)
@@ -144,15 +145,6 @@ class Trainer:
         del kind, trace
         if self._checkpoints is not None and not isinstance(error, LostWorkerError):
             self._checkpoints.close()
-
-    def _require_new(self, resume: bool) -> None:
-        assert self._checkpoints is not None
-        latest = self._checkpoints.latest()
-        if latest is not None and not resume:
-            raise FileExistsError(
-                f"{self._folder}: holds a run of {latest} updates; continue it with "
-                "--resume (resume=True), or choose another output"
-            )
 
     def _begin(self) -> tuple[TrainState, Progress]:
         """Returns the state and progress of the last checkpoint, or the first ones."""

@@ -73,6 +73,10 @@ def test_options_reach_the_library(folder, capsys):
         (["--truth", "truth.nc"], "at least one file of forecasts"),
         (["good.zarr", "--truth", "truth.nc", "--period", "2020"], "START:END"),
         (["good.zarr", "--truth", "truth.nc", "--thresholds", "x"], "VARIABLE=VALUE"),
+        (
+            ["good.zarr", "--truth", "truth.nc", "--thresholds", "2m_temperature=nan"],
+            "a threshold is a finite value, found nan",
+        ),
         (["good.zarr", "--truth", "truth.nc", "--regions", "a=1,2"], "south,north"),
         (["good.zarr", "--truth", "truth.nc", "--regions", "land"], "land_sea_mask"),
         (["good.zarr", "--truth", "truth.nc", "--metrics", "rsme"], "no metric"),

@@ -103,7 +103,7 @@ def _fitting_step(
     example: tuple[xarray.Dataset, ...],
     found: Mapping[str, Any],
 ) -> pd.Timedelta | None:
-    """Returns the time step of data that would suit the parameters, None without one."""
+    """Returns the time step of data that the parameters suit, None without one."""
     inputs, *ahead = example
     duration = pd.Timedelta(model.task_config.input_duration)
     for frames in range(1, _MOST_FRAMES + 1):

@@ -85,9 +85,7 @@ def make_forecast(
         model, statistics, setup = _load(options, out)
     _print_setup(out, options, model, setup)
     with out.stage("forecast"):
-        model = forecasting.initialise(
-            model, statistics, setup, cache=options.cache
-        )
+        model = forecasting.initialise(model, statistics, setup, cache=options.cache)
         forecaster = forecasting.build_forecaster(
             model, statistics, precision=options.precision, cache=options.cache
         )

@@ -31,7 +31,7 @@ DIMS = ("batch", "time", "level", "lat", "lon")
 # Below this height, geopotential and its height in metres can be told apart.
 _HIGH_ENOUGH_HPA = 860.0
 # The highest ground of a globe, in metres: less on coarse grids than at the summits.
-_SUMMITS = (1000.0, 9000.0)
+_SUMMITS = (500.0, 9000.0)
 # In `cell_methods`, of sums that grow during a forecast.
 _FROM_START = "from the start"
 # One hour of the strongest sunlight is 4.95e6 J m-2.

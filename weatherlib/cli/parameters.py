@@ -105,9 +105,9 @@ def _fitting_step(
 ) -> pd.Timedelta | None:
     """Returns the time step of data that the parameters suit, None without one."""
     inputs, *ahead = example
-    duration = pd.Timedelta(model.task_config.input_duration)
+    duration = times.as_timedelta(model.task_config.input_duration)
     for frames in range(1, _MOST_FRAMES + 1):
-        step = duration / frames
+        step = times.as_timedelta(duration / frames)
         lead = times.lead_times(step, 1, 1 + ahead[0].sizes["time"])
         past = inputs.isel(time=[-1] * frames)
         past = past.assign_coords(time=times.lead_times(step, 1 - frames, 1))

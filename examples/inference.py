@@ -39,8 +39,10 @@ from weatherlib import (
     xarray_jax,
     xarray_tree,
 )
-from weatherlib.cli import info, models, pictures, predict, reporting
+from weatherlib.cli import file_names, info, models, pictures, predict, reporting
 from weatherlib.plotting import maps, sheets, styles
+
+parse_file_parts = file_names.parse_file_parts
 
 PRECIPITATION = "total_precipitation_6hr"
 
@@ -125,18 +127,6 @@ def print_arguments(args: argparse.Namespace) -> None:
     print("Arguments:")
     for name, value in vars(args).items():
         print(f"  {name}: {value}")
-
-
-def parse_file_parts(file_name: str) -> dict[str, str]:
-    """Returns what a file name says about its data.
-
-    Args:
-      file_name: `key-value` parts joined by `_`, such as
-        "source-era5_date-2022-01-01_res-1.0_levels-13_steps-04.nc". Only the first
-        hyphen of a part splits it, and parts without one are skipped.
-    """
-    parts = file_name.removesuffix(".nc").split("_")
-    return dict(part.split("-", 1) for part in parts if "-" in part)
 
 
 def select(

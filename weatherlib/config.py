@@ -18,11 +18,21 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import Any, Self, TypeVar
 
-__all__ = ["Mapping", "closest_hint", "from_dict"]
+__all__ = ["Mapping", "closest_hint", "from_dict", "require_seed"]
 
 _T = TypeVar("_T")
 
 _RESERVED = frozenset({"get", "items", "keys", "replace", "values"})
+
+
+def require_seed(seed: int, name: str = "seed") -> None:
+    """Checks that random keys can be made of a seed.
+
+    Raises:
+      ValueError: It is negative or has more than 32 bits.
+    """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"{name} must lie in 0 to {2**32 - 1}, found {seed}")
 
 
 class Mapping(collections.abc.Mapping):

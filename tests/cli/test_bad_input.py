@@ -147,6 +147,85 @@ def _repeated_time(case):
     case.change(lambda data: data.isel(time=[0, 1, 1, 2, 3]))
 
 
+def _twelve_hourly(case):
+    case.change(lambda data: _spaced(data, 12))
+
+
+def _three_hourly(case):
+    def extend(data):
+        longer = data.isel(time=[0, 1, 2, 3, 3])
+        static = {n: f for n, f in data.items() if "time" not in f.dims}
+        return _spaced(longer.assign(static), 3)
+
+    case.change(extend)
+
+
+def _spaced(data, hours):
+    """Returns the frames as if so many hours lay between them."""
+    step = np.timedelta64(hours, "h").astype("timedelta64[ns]")
+    time = step * np.arange(data.sizes["time"])
+    dates = data["datetime"].values[:, :1] + time
+    return data.assign_coords(time=time, datetime=(("batch", "time"), dates))
+
+
+def _change_checkpoint(case, change):
+    with np.load(case.checkpoint) as stored:
+        arrays = dict(stored)
+    change(arrays, next(name for name in arrays if name.startswith("params:")))
+    with case.checkpoint.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def _missing_parameter(case):
+    _change_checkpoint(case, lambda arrays, name: arrays.pop(name))
+
+
+def _spare_parameter(case):
+    spare = {"params:foo/bar:w": np.zeros(3, np.float32)}
+    _change_checkpoint(case, lambda arrays, name: arrays.update(spare))
+
+
+def _cut_parameter(case):
+    def cut(arrays, name):
+        arrays[name] = arrays[name][:-1]
+
+    _change_checkpoint(case, cut)
+
+
+def _stated(variable, units, scale, offset):
+    """Returns a change of one variable to another unit, which it states."""
+
+    def convert(data):
+        field = data[variable] * scale + offset
+        return data.assign({variable: field.assign_attrs(units=units)})
+
+    return convert
+
+
+def _stated_hectopascals(case):
+    case.change(_stated("mean_sea_level_pressure", "hPa", 0.01, 0.0))
+
+
+def _stated_celsius(case):
+    case.change(_stated("temperature", "degC", 1.0, -273.15))
+
+
+def _stated_height(case):
+    case.change(_stated("geopotential", "m", 1 / 9.80665, 0.0))
+
+
+def _height_of_the_ground(case):
+    def convert(data):
+        data["geopotential_at_surface"] /= 9.80665
+        return data
+
+    case.change(convert)
+
+
+def _absurdly_many_steps(case):
+    case.more += ["--steps", "100000000"]
+
+
 def _hectopascals_called_pascals(case):
     def convert(data):
         data["mean_sea_level_pressure"] /= 100
@@ -243,6 +322,19 @@ MISTAKES = {
     _statistics_of_other_data: "standard deviations from the mean of the statistics",
     _uneven_times: "uneven: 0 days 06:00:00 in general, but 0 days 09:00:00",
     _repeated_time: "occurs more than once",
+    _twelve_hourly: "params.npz: frames are 0 days 12:00:00 apart, and the weights fit "
+    "a time step of 0 days 06:00:00",
+    _three_hourly: "params.npz: frames are 0 days 03:00:00 apart, and the weights fit "
+    "a time step of 0 days 06:00:00",
+    _missing_parameter: r"params.npz: (.|\n)*it lacks \S+/\w+",
+    _spare_parameter: r"params.npz: (.|\n)*it has foo/bar/w, which this model lacks",
+    _cut_parameter: r"params.npz: (.|\n)*has shape \(\d.*, this model needs \(",
+    _stated_hectopascals: "mean_sea_level_pressure: units 'hPa', expected 'Pa'"
+    "(.|\n)*--conform",
+    _stated_celsius: "temperature: units 'degC', expected 'K'(.|\n)*--conform",
+    _stated_height: "geopotential: units 'm', expected 'm2 s-2'(.|\n)*--conform",
+    _height_of_the_ground: "geopotential_at_surface: .*look like m of geopotential",
+    _absurdly_many_steps: "steps: 100000000 are more than the 200000",
     _hectopascals_called_pascals: "mean_sea_level_pressure.*hPa",
     _hectopascals_unsaid: "mean_sea_level_pressure.*hPa",
     _celsius: "2m_temperature: .*look like degC, expected K",

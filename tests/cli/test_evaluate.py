@@ -112,6 +112,10 @@ def test_forecasts_by_step_and_valid_time_keep_their_lead_times(folder, capsys):
             "no time in 2030-01-05T00:00:00.000000000 to the end",
         ),
         (["good.zarr", "--truth", "truth.nc", "--thresholds", "x"], "VARIABLE=VALUE"),
+        (
+            ["good.zarr", "--truth", "truth.nc", "--thresholds", "2m_temperature=nan"],
+            "a threshold is a finite value, found nan",
+        ),
         (["good.zarr", "--truth", "truth.nc", "--regions", "a=1,2"], "south,north"),
         (["good.zarr", "--truth", "truth.nc", "--regions", "land"], "land_sea_mask"),
         (["good.zarr", "--truth", "truth.nc", "--metrics", "rsme"], "no metric"),

@@ -312,6 +312,12 @@ def test_static_fields_come_from_their_own_file(case):
         (["--init", "latest", "--static", "x.nc"], "the static file does not exist"),
         (["--init", "latest", "--time-step", "5h"], "--time-step"),
         (["--init", "latest", "--steps", "0"], "at least 1 step"),
+        (["--init", "latest", "--steps", "100000000"], "more than the 200000"),
+        (["--members", "2", "--steps", "200001", "--output", "x.nc"], "200000 that"),
+        (
+            ["--members", "2", "--output", "x.nc", "--seed", "9" * 23],
+            "--seed must lie in 0 to 4294967295",
+        ),
     ],
 )
 def test_mistakes_end_with_one_message(arguments, message, case, capfd):

@@ -53,6 +53,26 @@ def test_what_keeps_them_apart_is_listed(case, capsys):
     assert "850 hPa missing" in printed and "temperature" in printed
 
 
+def test_units_time_step_and_parameters_that_keep_them_apart_are_listed(case, capsys):
+    arguments = ["info", str(case.dataset), "--checkpoint", str(case.checkpoint)]
+
+    def spaced_in_celsius(data):
+        time = data["time"].values * 2
+        dates = data["datetime"].values[:, :1] + time
+        data = data.assign_coords(time=time, datetime=(("batch", "time"), dates))
+        field = (data["2m_temperature"] - 273.15).assign_attrs(units="degC")
+        return data.assign({"2m_temperature": field})
+
+    case.change(spaced_in_celsius)
+    assert main.main(arguments) == 0
+    printed = capsys.readouterr().out.partition("Do they fit?")[2]
+    assert "2m_temperature: units 'degC', expected 'K'; weatherlib predict" in printed
+    assert "the weights fit a time step of 0 days 06:00:00" in printed
+    assert main.main([*arguments[:-1], "./"]) == 0
+    printed = capsys.readouterr().out.partition("Do they fit?")[2]
+    assert "frames are 0 days 12:00:00 apart, the model steps by 0 days 06" in printed
+
+
 def test_stored_edges_are_compared_with_those_found_here(case, capsys):
     model = models.load_model(case.checkpoint)
     weather = case.read()

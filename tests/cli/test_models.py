@@ -40,6 +40,15 @@ def test_a_model_is_what_its_file_says(model):
     assert models.load_model().is_bundled
 
 
+def test_a_link_to_the_bundled_checkpoint_brings_its_statistics(tmp_path):
+    link = tmp_path / "graphcast_simulated_res-5.625_levels-13_mesh-3.npz"
+    link.symlink_to(bundled.checkpoint_path())
+    for path in (link, tmp_path):
+        model = models.load_model(path)
+        assert model.is_bundled
+        assert "2m_temperature" in models.find_statistics(model).mean_by_level
+
+
 def test_the_random_model_is_that_of_the_walk_through():
     model = models.random_model()
     assert model.model_config == graphcast.ModelConfig(

@@ -148,15 +148,51 @@ def test_a_forecast_goes_on_beyond_the_data(case, capfd, compiled_once):
         assert three_panels.width > 1.5 * one_panel.width
 
 
-def test_units_that_were_converted_are_named(case, capfd, compiled_once):
+@pytest.mark.parametrize("words", [["--conform"], ["--init", "2022-07-14T18"]])
+def test_units_that_were_converted_are_named(words, case, capfd, compiled_once):
     def in_celsius(dataset):
         field = (dataset["2m_temperature"] - 273.15).assign_attrs(units="degC")
         return dataset.assign({"2m_temperature": field})
 
     case.change(in_celsius)
-    assert cases.DOORS["script"](case.arguments()) == 0
+    case.more += words
+    assert cases.DOORS["command"](case.arguments()) == 0
     printed = capfd.readouterr().out
     assert "Data: converted 2m_temperature from degC to K" in printed
+
+
+def test_another_spelling_of_a_unit_is_no_other_unit(case, capfd):
+    def spell(dataset):
+        spellings = {
+            "geopotential": "m**2 s**-2",
+            "mean_sea_level_pressure": "pascal",
+            "temperature": "kelvin",
+        }
+        return dataset.assign(
+            {n: dataset[n].assign_attrs(units=unit) for n, unit in spellings.items()}
+        )
+
+    case.change(spell)
+    case.more += ["--var", "nothing"]
+    assert cases.DOORS["command"](case.arguments()) == 2
+    assert "no variable 'nothing'" in capfd.readouterr().err
+
+
+def test_the_parts_of_file_names_are_printed_with_what_contradicts_them(
+    case, capfd, compiled_once
+):
+    name = "source-hres_date-2022-07-14_res-1.0_levels-13_steps-02.nc"
+    case.dataset = case.dataset.rename(case.folder / name)
+    case.checkpoint = case.checkpoint.rename(case.folder / "small_res-15_mesh-5.npz")
+    assert cases.DOORS["script"](case.arguments()) == 0
+    lines = capfd.readouterr().out.splitlines()
+    said = "source hres, date 2022-07-14, res 1.0, levels 13, steps 02"
+    assert f"File parts, data: {said}" in lines
+    assert "File parts, checkpoint: res 15, mesh 5" in lines
+    assert [line for line in lines if "note:" in line] == [
+        "  note: the name says res 1.0, but the data have 15 degrees",
+        "  note: the name says mesh 5, but the model has 1",
+    ]
 
 
 def test_two_frames_are_enough_for_the_command(case, capfd, compiled_once):

@@ -1,3 +1,5 @@
+import pathlib
+
 import numpy as np
 import pytest
 import xarray
@@ -114,3 +116,29 @@ def test_the_file_of_scores_has_a_line_for_each(tmp_path):
     assert len(lines) == 1 + 4 * 2 * 2
     with pytest.raises(FileNotFoundError):
         verification.write_csv(found, tmp_path / "no" / "rmse.csv")
+
+
+def test_scores_have_their_name_only_when_they_are_complete(tmp_path, monkeypatch):
+    truth, path = _weather(), tmp_path / "rmse.csv"
+    found = verification.scores(truth, truth, truth.isel(time=0, drop=True))
+    path.write_text("older")
+
+    def fail(*_, **__):
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pathlib.Path, "write_text", fail)
+        with pytest.raises(OSError, match="No space"):
+            verification.write_csv(found, path)
+    assert path.read_text() == "older"
+    written = []
+    replace = pathlib.Path.replace
+    monkeypatch.setattr(
+        pathlib.Path,
+        "replace",
+        lambda old, new: written.append(old.name) or replace(old, new),
+    )
+    assert verification.write_csv(found, path) == path
+    assert written == ["rmse.csv.partial"]
+    assert [p.name for p in tmp_path.iterdir()] == ["rmse.csv"]
+    assert path.read_text().startswith("variable,unit,source,lead_hours,rmse\n")

@@ -68,6 +68,9 @@ def test_one_date_is_no_set_but_a_range_of_one_is():
         ("2026-01-15:2026-02-31:1d", "2026-02-31 is no date"),
         ("2026-01-15:2026-01-20:0h", "must be positive"),
         ("", "is no start"),
+        ("9999-01-01", "--init 9999-01-01: 9999-01-01T00:00:00 lies outside of the"),
+        ("1677-12-31T23", "outside of the years 1678 to 2261"),
+        ("2026-01-15:2300-01-01:1d", "outside of the years 1678 to 2261"),
     ],
 )
 def test_a_wrong_start_is_explained(text, message):
@@ -83,6 +86,12 @@ def test_a_range_that_runs_backwards_is_refused():
 def test_absurdly_many_starts_are_refused():
     with pytest.raises(ValueError, match="use a longer step"):
         _resolved("1900-01-01:2026-01-01:1min")
+
+
+@pytest.mark.parametrize("text", ["latest+90000d", "latest:latest+90000d:1d"])
+def test_a_relative_start_beyond_what_dates_hold_is_refused(text):
+    with pytest.raises(ValueError, match="outside of the years 1678 to 2261"):
+        _resolved(text)
 
 
 def test_a_relative_start_needs_a_source_with_starts():

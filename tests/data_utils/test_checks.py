@@ -99,6 +99,7 @@ def test_errors_come_before_notes():
         ("mean_sea_level_pressure", 1e-3, 0, "kPa"),
         ("geopotential", 1 / variables.GRAVITY, 0, "look like m"),
         ("geopotential", 0.1 / variables.GRAVITY, 0, "look like dam"),
+        ("geopotential_at_surface", 1 / variables.GRAVITY, 0, "look like m"),
         ("specific_humidity", 1e3, 0, "g kg-1"),
         ("temperature", 1, -273.15, "degC"),
         ("land_sea_mask", 100, 0, "%"),
@@ -111,6 +112,14 @@ def test_values_tell_the_unit_where_the_attribute_does_not(name, factor, offset,
     assert problem.variable == name
     assert words in problem.found
     assert problem.lossless
+
+
+def test_low_ground_is_no_height_where_the_earth_is_not_whole_or_flat():
+    low = _with("geopotential_at_surface", lambda values: values / 10)
+    assert data_utils.check(low.isel(lat=slice(2, 5)), TASK) == []
+    assert data_utils.check(low.isel(lon=slice(0, 6)), TASK) == []
+    flat = _with("geopotential_at_surface", lambda values: values / 100)
+    assert data_utils.check(flat, TASK) == []
 
 
 def test_precipitation_in_millimetres_is_seen():

@@ -75,7 +75,13 @@ def test_quantiles_below_one_half_are_events_at_or_below():
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("wet", "write a value"), ("q2", "between 0 and 1"), ("q", "q")],
+    [
+        ("wet", "write a value"),
+        ("q2", "between 0 and 1"),
+        ("q", "q"),
+        ("nan", "finite"),
+        ("-inf", "finite"),
+    ],
 )
 def test_a_threshold_that_is_none_is_refused(text, message):
     with pytest.raises(ValueError, match=message):

@@ -57,6 +57,21 @@ def test_ten_days_are_the_default_of_the_bare_run_only():
         assert sources.steps(predict.Options(**fields), model, pytest.fail) == steps
 
 
+def test_a_random_model_writes_over_no_forecast(tmp_path, monkeypatch, offline):
+    from weatherlib.cli import predict_options
+
+    # It still makes the ten days of the walk-through, for pictures only.
+    bare = predict_options.Options(mode="Random")
+    assert bare.is_bare and not bare.writes_unasked
+    assert predict_options.Options().writes_unasked
+    monkeypatch.chdir(tmp_path)
+    small = dataclasses.replace(models._DEMONSTRATION, mesh_size=1, latent_size=4)
+    monkeypatch.setattr(models, "_DEMONSTRATION", small)
+    (tmp_path / "forecast.nc").write_text("earlier")
+    assert cases.SCRIPT.main(["--mode", "Random", "--steps", "1"]) == 0
+    assert (tmp_path / "forecast.nc").read_text() == "earlier"
+
+
 def test_a_random_model_makes_a_forecast(tmp_path, monkeypatch, offline, capfd):
     monkeypatch.chdir(tmp_path)
     small = dataclasses.replace(models._DEMONSTRATION, mesh_size=1, latent_size=4)

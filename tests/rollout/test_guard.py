@@ -84,6 +84,37 @@ def test_a_warning_is_given_once_per_variable_and_level():
     assert found.sizes["time"] == 4
 
 
+def test_fields_that_go_wrong_together_make_one_warning():
+    names = [f"field_{letter}" for letter in "abcde"]
+    guard = rollout.Guard()
+    broken = [_broken(name) for name in names]
+    with pytest.warns(rollout.GuardWarning) as caught:
+        guard.report(broken, set())
+    (message,) = [str(warning.message) for warning in caught]
+    assert all(name in message for name in names[:3])
+    assert names[3] not in message and message.endswith("; and 2 more fields")
+    known = {(name, None) for name in names}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        guard.report(broken, known)
+
+
+def _broken(name):
+    return rollout.Violation(
+        variable=name,
+        level=None,
+        step=1,
+        lead_time=np.timedelta64(6, "h"),
+        member=None,
+        low=2.0,
+        high=2.0,
+        lost=0,
+        outside=1,
+        bounds=(0.0, 1.0),
+        point={"lat": 0.0, "lon": 0.0},
+    )
+
+
 def test_bounds_of_the_vocabulary_are_watched_by_default():
     inputs = state(t="temperature")
     heat = xarray.where(inputs["level"] == 500, 500, 0)

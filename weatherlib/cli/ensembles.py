@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import xarray
 
-from weatherlib import data, rollout
+from weatherlib import config, data, rollout
 from weatherlib.cli import models, predict_options, setups
 
 __all__ = ["Ensemble", "batches", "require_earlier"]
@@ -53,6 +53,7 @@ class Ensemble:
         ):
             if value < 1:
                 raise ValueError(f"{label}: at least 1 is needed, found {value}")
+        config.require_seed(options.seed, "--seed")
         self.config = rollout.PerturbationConfig(
             kind=options.perturb or "spherical",
             amplitude=options.amplitude,

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import xarray
 
 from weatherlib import bundled, data
+from weatherlib.data_utils import lexicon
+from weatherlib.task import TaskConfig
 
 __all__ = [
     "conversions",
@@ -19,6 +21,7 @@ __all__ = [
     "load",
     "open_lazily",
     "open_weather",
+    "other_units",
     "partial_noted",
     "writable_folder",
 ]
@@ -86,6 +89,23 @@ def conversions(dataset: xarray.Dataset) -> list[str]:
     """
     changes = dataset.encoding.get("changes", [])
     return [change for change in changes if change.startswith("converted ")]
+
+
+def other_units(dataset: xarray.Dataset, task: TaskConfig) -> list[str]:
+    """Returns which variables of a task were stored in other units, and in which.
+
+    Args:
+      dataset: As `open_lazily` or `open_weather` returns it.
+      task: Names the variables.
+    """
+    wanted = lexicon.task_variables(task)
+    lines = []
+    for change in conversions(dataset):
+        name, _, units = change.removeprefix("converted ").partition(" from ")
+        found, _, needed = units.partition(" to ")
+        if name in wanted:
+            lines.append(f"{name}: units {found!r}, expected {needed!r}")
+    return lines
 
 
 @contextlib.contextmanager

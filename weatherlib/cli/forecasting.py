@@ -20,7 +20,7 @@ import xarray
 
 import weatherlib
 from weatherlib import data, predictor_base, rollout
-from weatherlib.cli import families, files, models, setups
+from weatherlib.cli import families, files, models, parameters, setups
 
 __all__ = [
     "DEFAULT_STEPS",
@@ -121,21 +121,38 @@ def load_forecaster(
 
 
 def initialise(
-    model: models.Model, statistics: models.Statistics, setup: setups.Setup
+    model: models.Model,
+    statistics: models.Statistics,
+    setup: setups.Setup,
+    *,
+    cache: str | os.PathLike[str] | None = None,
 ) -> models.Model:
-    """Returns the model with parameters drawn from key 0 where it has none yet."""
+    """Returns the model with parameters drawn from key 0 where it has none yet.
+
+    Those that it has are compared with what its configuration needs.
+
+    Args:
+      model: As loaded.
+      statistics: What it normalises with.
+      setup: What the forecast starts from.
+      cache: As for `build_forecaster`.
+
+    Raises:
+      ValueError: A parameter is missing, spare or of another shape.
+    """
+    frames = slice(model.frames_per_step)
+    ahead = (part.isel(time=frames) for part in (setup.template, setup.forcings))
+    one_step = (setup.inputs, *(part.compute() for part in ahead))
     if model.params is not None:
+        parameters.require_parameters(model, *one_step, graph_cache=cache)
         return model
-    make_predictor = _predictor_maker(model, statistics, "float32")
+    make_predictor = _predictor_maker(model, statistics, "float32", graph_cache=cache)
 
     @hk.transform_with_state
     def forward(inputs: Any, template: Any, forcings: Any) -> xarray.Dataset:
         return make_predictor()(inputs, targets_template=template, forcings=forcings)
 
-    one_step = [d.isel(time=[0]).compute() for d in (setup.template, setup.forcings)]
-    params, state = jax.jit(forward.init)(
-        jax.random.PRNGKey(0), setup.inputs, *one_step
-    )
+    params, state = jax.jit(forward.init)(jax.random.PRNGKey(0), *one_step)
     return dataclasses.replace(model, params=params, state=state)
 
 

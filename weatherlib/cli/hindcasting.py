@@ -77,7 +77,9 @@ def make_set(options: Options) -> pathlib.Path:
         batch_size = start_blocks.batch_size(
             options.batch_size, work.first, work.starts.size
         )
-        model = forecasting.initialise(work.model, work.statistics, work.first)
+        model = forecasting.initialise(
+            work.model, work.statistics, work.first, cache=options.cache
+        )
         work = dataclasses.replace(work, model=model)
         forecaster = forecasting.build_forecaster(
             model,
@@ -153,7 +155,7 @@ def _open_writer(
         plan,
         work.first.template,
         attrs=attrs,
-        overwrite=options.overwrite or options.is_bare,
+        overwrite=options.overwrite or options.writes_unasked,
         derive=options.derive,
     )
 
@@ -339,7 +341,7 @@ def _output(options: Options) -> pathlib.Path:
         )
     if options.output is not None:
         return files.forecast_path(options.output)
-    if options.is_bare:
+    if options.writes_unasked:
         return files.writable_folder(options.out_dir) / "forecasts.zarr"
     raise ValueError(
         "--output: many starts or members are written to a file, such as --output "

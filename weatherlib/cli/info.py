@@ -141,11 +141,32 @@ def _edges(dataset: xarray.Dataset, model: models.Model, path: pathlib.Path) -> 
     return str(topology.compare(topology.Topology.from_arrays(stored), here))
 
 
+def _misfits(dataset: xarray.Dataset, model: models.Model) -> list[str]:
+    """Returns why the parameters of a model do not suit data that seem to fit."""
+    from weatherlib.cli import parameters, setups
+
+    try:
+        parameters.require_parameters(model, *setups.one_step(dataset, model))
+    except ValueError as error:
+        return [str(error)]
+    return []
+
+
 def _problems(dataset: xarray.Dataset, model: models.Model) -> list[str]:
     """Returns what stands between a dataset and a model, each with its remedy."""
     from weatherlib import data_utils
+    from weatherlib.cli import files
 
     problems = data_utils.check(
-        dataset, model.task_config, resolution=model.model_config.resolution
+        dataset,
+        model.task_config,
+        resolution=model.model_config.resolution,
+        time_step=model.time_step,
     )
-    return [str(problem) for problem in problems]
+    if not problems and model.time_step is None:
+        problems += _misfits(dataset, model)
+    units = files.other_units(dataset, model.task_config)
+    return [
+        *(f"{line}; weatherlib predict --conform converts them" for line in units),
+        *map(str, problems),
+    ]

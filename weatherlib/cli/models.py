@@ -37,6 +37,7 @@ __all__ = [
     "STATISTICS_FILES",
     "Model",
     "Statistics",
+    "build_network",
     "build_predictor",
     "find_checkpoint",
     "find_statistics",
@@ -101,8 +102,11 @@ class Model:
 
     @property
     def is_bundled(self) -> bool:
-        """Whether this is the checkpoint inside the package."""
-        return self.path is not None and self.path == bundled.checkpoint_path()
+        """Whether this is the checkpoint inside the package, or a link to it."""
+        own = bundled.checkpoint_path()
+        if self.path is None or not self.path.exists() or not own.exists():
+            return False
+        return self.path.samefile(own)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -313,6 +317,24 @@ def resolve_precision(precision: str) -> str:
     return precision
 
 
+def build_network(
+    model_config: Any,
+    task_config: task.TaskConfig,
+    *,
+    graph_cache: str | os.PathLike[str] | None = None,
+) -> predictor_base.Predictor:
+    """Returns a model of one step on normalised data, without wrappers.
+
+    Args:
+      model_config: As for `build_predictor`.
+      task_config: As for `build_predictor`.
+      graph_cache: As for `build_predictor`.
+    """
+    if isinstance(model_config, graphcast.ModelConfig):
+        return graphcast.GraphCast(model_config, task_config, graph_cache=graph_cache)
+    return families.family_of(model_config).network(model_config, task_config, False)
+
+
 def build_predictor(
     model_config: Any,
     task_config: task.TaskConfig,
@@ -340,14 +362,7 @@ def build_predictor(
     Raises:
       ValueError: `precision` is not known.
     """
-    predictor: predictor_base.Predictor
-    if isinstance(model_config, graphcast.ModelConfig):
-        predictor = graphcast.GraphCast(
-            model_config, task_config, graph_cache=graph_cache
-        )
-    else:
-        family = families.family_of(model_config)
-        predictor = family.network(model_config, task_config, False)
+    predictor = build_network(model_config, task_config, graph_cache=graph_cache)
     residuals, own_units = predictor.predicts_changes, predictor.normalizes_itself
     if resolve_precision(precision) == "bfloat16":
         predictor = casting.Bfloat16Cast(predictor)

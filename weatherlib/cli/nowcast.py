@@ -138,7 +138,7 @@ def run(options: Options) -> None:
       OSError: Something cannot be read or written.
       ImportError: pysteps is asked for and not installed.
     """
-    from weatherlib import evaluation
+    from weatherlib import config, evaluation
     from weatherlib.cli import console, files, nowcast_pictures, nowcasting
     from weatherlib.cli import nowcasters as drawing
 
@@ -146,6 +146,7 @@ def run(options: Options) -> None:
     models = _named(options.models)
     if options.leads is not None and options.leads < 1:
         raise ValueError(f"--leads is at least 1, found {options.leads}")
+    config.require_seed(options.seed, "--seed")
     folder = files.writable_folder(options.output)
     with out.stage("preparation"):
         each = [drawing.frames_of(path) for path in models.values()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 from typing import TYPE_CHECKING
 
@@ -101,6 +102,11 @@ def view_of(field: xarray.DataArray, options: plot.Options) -> views.View | None
     middle = None
     if options.middle is not None:
         longitude, latitude = _numbers("--middle", options.middle, 2)
+        if abs(longitude) > 360 or abs(latitude) > 90:
+            raise ValueError(
+                f"--middle {options.middle}: longitudes lie in -360 to 360 and "
+                "latitudes in -90 to 90; write LON,LAT"
+            )
         middle = (longitude, latitude)
     return plotting.find_view(
         options.projection, field, region=_region(options), middle=middle
@@ -298,7 +304,7 @@ def _numbers(flag: str, text: str, count: int) -> list[float]:
         found = [float(word) for word in text.split(",")]
     except ValueError:
         found = []
-    if len(found) != count:
+    if len(found) != count or not all(map(math.isfinite, found)):
         raise ValueError(f"{flag}: {text!r} is not {count} numbers with commas between")
     return found
 

@@ -85,7 +85,7 @@ def make_forecast(
         model, statistics, setup = _load(options, out)
     _print_setup(out, options, model, setup)
     with out.stage("forecast"):
-        model = forecasting.initialise(model, statistics, setup)
+        model = forecasting.initialise(model, statistics, setup, cache=options.cache)
         forecaster = forecasting.build_forecaster(
             model, statistics, precision=options.precision, cache=options.cache
         )
@@ -95,7 +95,7 @@ def make_forecast(
                 setup,
                 model,
                 output=output,
-                overwrite=options.overwrite or options.is_bare,
+                overwrite=options.overwrite or options.writes_unasked,
                 guard=rollout.Guard(on_violation=options.on_violation),
                 progress=progress,
                 derive=options.derive,
@@ -119,7 +119,7 @@ def _output(options: Options, out_dir: pathlib.Path) -> pathlib.Path | None:
     from weatherlib.cli import files
 
     if options.output is None:
-        return out_dir / "forecast.nc" if options.is_bare else None
+        return out_dir / "forecast.nc" if options.writes_unasked else None
     return files.forecast_path(options.output)
 
 
@@ -140,6 +140,7 @@ def _load(
                     "--static: belongs to a forecast from a date; add --init, such as "
                     "--init latest"
                 )
+            sources.require_units(options, dataset, model)
             changes = files.conversions(dataset)
             if options.conform:
                 dataset, more = data.conform(dataset, model.task_config)
@@ -168,13 +169,21 @@ def _print_setup(
     setup: setups.Setup,
 ) -> None:
     """Prints the model, the data and what will be forecast."""
-    from weatherlib.cli import describe
+    from weatherlib.cli import describe, file_names
 
     out.heading("Model")
     out.facts(describe.model_facts(model, variables=False))
     out.heading("Data")
     source = options.dataset or "the bundled sample"
     out.facts([("file", source), *describe.setup_facts(setup)])
+    for what, said, notes in (
+        ("data", source, file_names.data_notes(source, setup.start, model)),
+        ("checkpoint", model.path, file_names.model_notes(model)),
+    ):
+        if said is not None and file_names.describe(said):
+            out.print(f"File parts, {what}: {file_names.describe(said)}")
+        for note in notes:
+            out.print(f"  note: the name says {note}")
     out.print()
 
 

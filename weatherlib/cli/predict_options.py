@@ -64,7 +64,7 @@ class Options:
 
     output: _OptionalPath = None
     """Write the forecast here, .nc or .zarr. Default: forecast.nc in --out-dir with
-    neither --dataset nor --pretrained, else nowhere."""
+    neither --dataset nor --pretrained and a trained model, else nowhere."""
 
     overwrite: bool = False
     """Replace an older file of the name given by --output."""
@@ -147,8 +147,16 @@ class Options:
 
     @property
     def is_bare(self) -> bool:
-        """Whether the bundled model forecasts the bundled weather."""
+        """Whether the bundled weather is forecast, with a model that nobody named."""
         return self.dataset is None and self.pretrained == "./"
+
+    @property
+    def writes_unasked(self) -> bool:
+        """Whether a forecast goes to a file, in place of an older one, by default.
+
+        One of random weights means nothing, and should not take the place of another.
+        """
+        return self.is_bare and self.mode == "Checkpoint"
 
     @property
     def is_set(self) -> bool:

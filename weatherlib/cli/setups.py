@@ -16,14 +16,19 @@ from weatherlib.cli import families, models
 __all__ = [
     "Setup",
     "forcings_of",
+    "one_step",
     "prepare",
     "prepare_start",
     "require_fit",
+    "require_steps",
     "step_from",
 ]
 
 _CHECKED_WHOLE = 2**31
 _CHECKED_FRAMES = 8
+_MOST_STEPS = 200_000
+# Dates in nanoseconds end in 2262.
+_LONGEST = pd.Timedelta(days=150 * 365)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,10 +84,10 @@ def prepare(
       ValueError: The data do not fit the model; the message says all that is wrong.
     """
     task = model.task_config
-    if steps < 1:
-        raise ValueError(f"steps: a forecast has at least 1 step, found {steps}")
+    require_steps(steps)
     require_fit(dataset, model, statistics, truth=truth)
     time_step = data_utils.infer_time_step(dataset["time"])
+    require_steps(steps, time_step)
     reads = round(pd.Timedelta(task.input_duration) / time_step)
     frames = dataset.sizes["time"]
     known = min(steps, frames - reads)
@@ -122,8 +127,7 @@ def prepare_start(
       ValueError: The data lack the date, or do not fit the model; the message says all
         that is wrong.
     """
-    if steps < 1:
-        raise ValueError(f"steps: a forecast has at least 1 step, found {steps}")
+    require_steps(steps, states.time_step)
     state = states.state(start)
     task, time_step = model.task_config, states.time_step
     require_fit(state, model, statistics, truth=False, time_step=time_step)
@@ -146,6 +150,30 @@ def prepare_start(
     )
 
 
+def require_steps(steps: int, time_step: pd.Timedelta | None = None) -> None:
+    """Checks that a forecast has a length that can be made.
+
+    Args:
+      steps: Frames to forecast.
+      time_step: Time between them, where it is known.
+
+    Raises:
+      ValueError: There is no step, or the forecast would be absurdly long.
+    """
+    if steps < 1:
+        raise ValueError(f"steps: a forecast has at least 1 step, found {steps}")
+    if steps > _MOST_STEPS:
+        raise ValueError(
+            f"steps: {steps} are more than the {_MOST_STEPS} that a forecast may have"
+        )
+    if time_step is not None and steps > _LONGEST / time_step:
+        years = _LONGEST.days // 365
+        raise ValueError(
+            f"steps: {steps} of {time_step} are more than the {years} years that a "
+            "forecast may reach ahead"
+        )
+
+
 def _crop_of(
     model: models.Model, dataset: xarray.Dataset, steps: int
 ) -> Callable[[xarray.Dataset], xarray.Dataset]:
@@ -160,6 +188,23 @@ def _crop_of(
             f"--steps {steps}: {predictor_base.ONE_PART}; give --steps 1, or --lead"
         )
     return crop
+
+
+def one_step(
+    dataset: xarray.Dataset, model: models.Model
+) -> tuple[xarray.Dataset, xarray.Dataset, xarray.Dataset]:
+    """Returns inputs, template and forcings of one step from the end of data.
+
+    Raises:
+      ValueError: They lack something.
+    """
+    task, steps = model.task_config, model.frames_per_step
+    crop = _crop_of(model, dataset, 1)
+    return (
+        data_utils.split_initial(dataset, task).compute(),
+        crop(data_utils.targets_template(dataset, task, steps)),
+        forcings_of(dataset, dataset, model, steps, 0).compute(),
+    )
 
 
 def step_from(
@@ -188,8 +233,8 @@ def require_fit(
 ) -> None:
     """Checks that data, model and statistics go together.
 
-    Of data too large to be read twice only the frames at the end are looked at. A
-    single frame needs the time step.
+    Of data too large to be read twice only the frames at the end are looked at. The
+    time step is that of the model where none is given; a single frame needs one.
 
     Raises:
       ValueError: They do not; the message lists all that is wrong.
@@ -202,7 +247,7 @@ def require_fit(
         truth=truth,
         statistics=statistics.by_level,
         resolution=model.model_config.resolution,
-        time_step=time_step,
+        time_step=time_step or model.time_step,
     )
     check = families.FAMILIES[model.family]().check_data
     if check is not None:

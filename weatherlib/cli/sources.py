@@ -8,15 +8,24 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
+import xarray
 
 from weatherlib import data
-from weatherlib.cli import families, files, forecasting, models, predict_options
+from weatherlib.cli import (
+    families,
+    files,
+    forecasting,
+    models,
+    predict_options,
+    setups,
+)
 from weatherlib.data_utils import times
 
 __all__ = [
     "conform_noted",
     "load_model",
     "open_states",
+    "require_units",
     "resolve_starts",
     "steps",
 ]
@@ -126,6 +135,7 @@ def steps(options: Options, model: models.Model, say: Callable[[str], None]) -> 
     if asked is None:
         asked = forecasting.DEFAULT_STEPS if options.is_bare else together
     whole = -(-asked // together) * together
+    setups.require_steps(whole)
     if whole != asked:
         say(f"Steps: {whole} for {asked}, as the model predicts {together} at a time")
     return whole
@@ -142,13 +152,43 @@ def open_states(options: Options, model: models.Model) -> data.InitialStates:
     static = None
     if options.static is not None:
         static = data.open_dataset(files.existing(options.static, "the static file"))
-    return data.InitialStates(
-        files.open_lazily(options.dataset),
+    source = files.open_lazily(options.dataset)
+    require_units(options, source, model)
+    states = data.InitialStates(
+        source,
         model.task_config,
         time_step=options.time_step or model.time_step,
         static=static,
         conform=options.conform,
     )
+    states.changes += files.conversions(source)
+    return states
+
+
+def require_units(
+    options: Options, dataset: xarray.Dataset, model: models.Model
+) -> None:
+    """Checks that data given as they are to be read state the units of the model.
+
+    With a date, or --conform, they are a source to convert from.
+
+    Args:
+      options: Say how the data are given.
+      dataset: As `files.open_lazily` or `files.open_weather` returns it.
+      model: Reads them.
+
+    Raises:
+      ValueError: They state others; the message names variables and units.
+    """
+    if options.init is not None or options.conform:
+        return
+    lines = files.other_units(dataset, model.task_config)
+    if lines:
+        count = "1 variable is" if len(lines) == 1 else f"{len(lines)} variables are"
+        raise ValueError(
+            "\n  - ".join([f"{count} not in the unit of the model:", *lines])
+            + "\nweatherlib.data.conform(dataset, task) converts them"
+        )
 
 
 def resolve_starts(
@@ -168,6 +208,7 @@ def resolve_starts(
     Raises:
       ValueError: A start is not in the data; the message names those near it.
     """
+    setups.require_steps(steps, states.time_step)
     available = states.starts
     if options.init is not None:
         found = data.parse_starts(options.init).resolve(available)
@@ -183,10 +224,12 @@ def resolve_starts(
 
 @contextlib.contextmanager
 def conform_noted() -> Iterator[None]:
-    """Adds to errors that `data.conform` would mend what to type for it."""
+    """Adds to errors that functions of `data` would mend what to type for it."""
     try:
         yield
     except ValueError as error:
         if "data.conform" in str(error):
             error.add_note("on the command line: weatherlib predict --conform")
+        if "data.subsample" in str(error):
+            error.add_note("on the command line: --init with a date, or latest")
         raise

@@ -15,6 +15,7 @@ import numpy as np
 import xarray
 
 from weatherlib import variables
+from weatherlib.data import output_files
 from weatherlib.evaluation import deterministic
 from weatherlib.geometry import sphere
 from weatherlib.plotting import styles
@@ -113,6 +114,8 @@ def headline(found: xarray.Dataset) -> xarray.Dataset:
 def write_csv(found: xarray.Dataset, path: str | os.PathLike[str]) -> pathlib.Path:
     """Writes all errors as lines of variable, unit, source, lead hours and RMSE.
 
+    Under NAME.partial until all are there.
+
     Raises:
       OSError: The file cannot be written.
     """
@@ -126,7 +129,9 @@ def write_csv(found: xarray.Dataset, path: str | os.PathLike[str]) -> pathlib.Pa
                 unit = values.attrs["units"]
                 writer.writerow([name, unit, source, f"{lead:g}", f"{value:.6g}"])
     path = pathlib.Path(path)
-    path.write_text(stream.getvalue(), encoding="utf8")
+    partial = output_files.partial_path(path)
+    partial.write_text(stream.getvalue(), encoding="utf8")
+    partial.replace(path)
     return path
 
 

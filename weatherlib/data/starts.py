@@ -38,6 +38,7 @@ _FORMS = (
     "commas, or START:END:STEP such as 2026-01-15T00:2026-01-20T00:12h"
 )
 _MOST = 200_000
+_FIRST, _END = np.datetime64("1678-01-01", "s"), np.datetime64("2262-01-01", "s")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,17 +145,33 @@ def _resolve(moment: str, available: pd.DatetimeIndex, text: str) -> np.datetime
     rest = moment[len(word) :]
     if not rest:
         return end
-    length = _length(rest[1:]).to_timedelta64().astype("timedelta64[ns]")
-    return end + length if rest[0] == "+" else end - length
+    length = _length(rest[1:]).to_timedelta64().astype("timedelta64[s]")
+    start = end.astype("datetime64[s]")
+    return _held(start + length if rest[0] == "+" else start - length, text)
 
 
 def _date(moment: str, text: str) -> np.datetime64:
     try:
-        return np.datetime64(moment.removesuffix("Z").replace(" ", "T"), "ns")
+        date = np.datetime64(moment.removesuffix("Z").replace(" ", "T"), "s")
     except ValueError as error:
         raise ValueError(
             f"--init {text}: {moment} is no date of the calendar"
         ) from error
+    return _held(date, text)
+
+
+def _held(date: np.datetime64, text: str) -> np.datetime64:
+    """Returns a date in nanoseconds, which would come round again at some distance.
+
+    Raises:
+      ValueError: It is too far away.
+    """
+    if not _FIRST <= date < _END:
+        raise ValueError(
+            f"--init {text}: {date} lies outside of the years 1678 to 2261, in which "
+            "dates are counted here"
+        )
+    return date.astype("datetime64[ns]")
 
 
 def _length(text: str) -> pd.Timedelta:

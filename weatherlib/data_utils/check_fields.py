@@ -30,6 +30,8 @@ DIMS = ("batch", "time", "level", "lat", "lon")
 
 # Below this height, geopotential and its height in metres can be told apart.
 _HIGH_ENOUGH_HPA = 860.0
+# The highest ground of a globe, in metres: less on coarse grids than at the summits.
+_SUMMITS = (500.0, 9000.0)
 # In `cell_methods`, of sums that grow during a forecast.
 _FROM_START = "from the start"
 # One hour of the strongest sunlight is 4.95e6 J m-2.
@@ -260,6 +262,10 @@ def guess_conversion(
         return guesses[0]
     if known.name == "geopotential":
         return _height_conversion(array, found)
+    if known.name == "geopotential_at_surface" and _is_whole_globe(array):
+        low, high = _SUMMITS
+        if low < found.high < high:
+            return units.Conversion("m", variables.GRAVITY)
     if known.name == "relative_humidity" and 0 < found.high <= 2:
         return units.Conversion("1", 100.0)
     return None
@@ -273,7 +279,8 @@ def _check_range(
     guess = guess_conversion(known, array, found)
     if guess is not None:
         contradicted = f" although the attribute says {stated!r}" if stated else ""
-        height = " of geopotential height" if known.name == "geopotential" else ""
+        is_height = known.name in ("geopotential", "geopotential_at_surface")
+        height = " of geopotential height" if is_height else ""
         quantity = f"{span} look like {guess.found}{height}{contradicted}"
         yield _unit_problem(known, quantity, guess, lossless=not stated)
         return
@@ -328,6 +335,13 @@ def _is_global(array: xarray.DataArray) -> bool:
     if "lon" not in array.coords or array["lon"].size < 4:
         return False
     return bool(np.ptp(array["lon"].values) > 260)
+
+
+def _is_whole_globe(array: xarray.DataArray) -> bool:
+    """Tells whether the grid goes around the globe and nearly to both poles."""
+    if "lat" not in array.coords or array["lat"].size < 2:
+        return False
+    return _is_global(array) and bool(np.ptp(array["lat"].values) > 120)
 
 
 def _check_accumulation(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import scipy.ndimage
@@ -37,6 +38,8 @@ class Threshold:
     def __post_init__(self) -> None:
         if (self.value is None) == (self.quantile is None):
             raise ValueError("a threshold is either a value or a quantile")
+        if self.value is not None and not math.isfinite(self.value):
+            raise ValueError(f"a threshold is a finite value, found {self.value}")
         if self.quantile is not None and not 0 < self.quantile < 1:
             raise ValueError(
                 f"a quantile lies between 0 and 1, found {self.quantile:g}"

@@ -23,6 +23,10 @@ __all__ = [
 ]
 
 
+# A model gone wrong breaks the bounds of all fields at once; so many are described.
+_TOLD = 3
+
+
 class GuardWarning(UserWarning):
     """A forecast field is not finite or outside its physical bounds."""
 
@@ -119,7 +123,8 @@ class Guard:
       bounds: Lowest and highest plausible value by variable, in the units of the data;
         these go before those of `weatherlib.variables`. A variable in neither is
         checked for NaN and infinity only.
-      on_violation: `"warn"` warns (`GuardWarning`) once per variable and level,
+      on_violation: `"warn"` warns (`GuardWarning`) when a variable on a level breaks
+        its bounds for the first time, in one warning for all that do so together;
         `"raise"` stops the forecast (`GuardError`), `"ignore"` only collects.
       check_every: Looks at every so many steps only, and at the last one.
     """
@@ -210,11 +215,17 @@ class Guard:
             raise GuardError(f"{violations[0]}{rest}")
         if self.on_violation == "ignore":
             return
+        fresh = []
         for violation in violations:
             label = (violation.variable, violation.level)
             if label not in known:
                 known.add(label)
-                warnings.warn(str(violation), GuardWarning, stacklevel=3)
+                fresh.append(str(violation))
+        if fresh:
+            more = len(fresh) - _TOLD
+            told = "; ".join(fresh[:_TOLD])
+            rest = f"; and {more} more fields" if more > 0 else ""
+            warnings.warn(f"{told}{rest}", GuardWarning, stacklevel=3)
 
 
 def measure(

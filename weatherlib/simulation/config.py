@@ -37,6 +37,9 @@ RESOLUTIONS = {
 }
 
 _HOURS = (6, 12, 24)
+_MOST_DAYS = 80_000
+# Dates are counted in nanoseconds, which end in 2262.
+_FIRST_YEAR, _END_YEAR = 1678, 2262
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,13 +81,19 @@ class SimulationConfig(config.Mapping):
             )
         if self.hours not in _HOURS:
             raise ValueError(f"hours must be one of {_HOURS}, found {self.hours}")
+        for name in ("days", "spin_up_days"):
+            if not abs(getattr(self, name)) <= _MOST_DAYS:
+                raise ValueError(
+                    f"{name} must be a number up to {_MOST_DAYS}, found "
+                    f"{getattr(self, name)}"
+                )
         if self.frames < 1:
             raise ValueError(f"days must cover a frame or more, found {self.days}")
-        if self.spin_up_days < 0 or self.seed < 0:
+        if self.spin_up_days < 0:
             raise ValueError(
-                "spin_up_days and seed must not be negative, found "
-                f"{self.spin_up_days} and {self.seed}"
+                f"spin_up_days must not be negative, found {self.spin_up_days}"
             )
+        config.require_seed(self.seed)
         if self.latitudes < 4 or self.latitudes % 2:
             raise ValueError(
                 f"latitudes must be even and at least 4, found {self.latitudes}"
@@ -116,6 +125,11 @@ class SimulationConfig(config.Mapping):
             ) from error
         if not isinstance(time, pd.Timestamp):
             raise ValueError(f"start must be a date, found {self.start!r}")
+        if not _FIRST_YEAR <= time.year <= _END_YEAR - 1 - self.days / 365:
+            raise ValueError(
+                f"all dates must lie in {_FIRST_YEAR} to {_END_YEAR - 1}, found "
+                f"start {self.start!r} and {self.days:g} days"
+            )
         return time.to_datetime64().astype("datetime64[ns]")
 
 

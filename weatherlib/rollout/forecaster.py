@@ -359,9 +359,8 @@ class Forecaster:
                 raise ValueError(f"rng: {shape[0]} keys are given to {members} members")
             # Of one size: the last of many starts are no reason to compile again.
             per_batch = self._members_per_batch
-        if per_batch is not None:
-            batch = max(field.size_of("batch") for _, field in request.layout.targets)
-            per_batch = self._model.place.filled(per_batch, batch)
+        batch = max(field.size_of("batch") for _, field in request.layout.targets)
+        per_batch = self._model.place.filled(per_batch, batch)
         if engine.are_keys(rng):
             shape = (per_batch, *shape[1:])
         return engine.ChunkKey(

@@ -116,16 +116,27 @@ class Placement:
             return tree
         return jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(tree))
 
-    def filled(self, members: int, batch: int) -> int:
+    def filled(self, members: int | None, batch: int) -> int | None:
         """Returns how many members to compute at a time, so that devices share them.
 
         Args:
-          members: At least so many.
+          members: At least so many; None without members.
           batch: Samples of each, which may be shared instead.
+
+        Raises:
+          ValueError: There is only one forecast, and devices to share the batch.
         """
         if self.sharding is None or batch % self.sharding.parts("batch") == 0:
             return members
         parts = self.sharding.parts("sample")
+        if members is None:
+            if batch > 1:
+                return None  # The sharding tells what would do.
+            raise ValueError(
+                f"sharding: {self.sharding} has {self.sharding.parts('batch')} parts "
+                "of a batch of 1; spread one forecast over space instead, or make "
+                "members"
+            )
         return -(-members // parts) * parts
 
     def put_parameters(self, params: Any) -> Any:
@@ -191,8 +202,10 @@ class Placement:
     def _of(self, field: Field, shape: tuple[int, ...], sampled: bool) -> Any:
         if self.sharding is None:
             return self._whole
-        leading = ("sample",) if sampled else ()
-        return self.sharding.sharding((*leading, *field.dims), shape)
+        dims = (*(("sample",) if sampled else ()), *field.dims)
+        # A batch of one is whole: members share it, or `filled` has refused it.
+        cut = (None if d == "batch" and n == 1 else d for d, n in zip(dims, shape))
+        return self.sharding.sharding(tuple(cut), shape)
 
 
 def _structs(tree: Any, shardings: Any) -> Any:

@@ -137,3 +137,13 @@ def test_one_process_agrees_with_itself():
 @pytest.mark.parametrize(("starts", "parts", "size"), [(5, 4, 8), (3, 1, 3), (8, 4, 8)])
 def test_a_block_of_starts_gives_each_device_as_many(starts, parts, size):
     assert start_blocks.batch_size(100, None, starts, parts=parts) == size
+
+
+def test_processes_with_other_commands_are_refused(monkeypatch):
+    run = distributed.Run()
+    run.num_processes = 2
+    monkeypatch.setattr(spreading, "_shared", lambda array: array)
+    spreading.require_same(run, "steps 4")
+    monkeypatch.setattr(spreading, "_shared", lambda array: array + np.uint8(1))
+    with pytest.raises(ValueError, match="this one differs from the first"):
+        spreading.require_same(run, "steps 4")

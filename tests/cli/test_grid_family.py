@@ -6,48 +6,17 @@ import shutil
 import numpy as np
 import pytest
 import xarray
-import yaml
 
+from tests.cli import grid_runs
 from tests.training import toys
 from weatherlib.cli import families, main, models
 from weatherlib.data_utils import harmonics
-
-DATES = ["day_progress_sin", "day_progress_cos"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder with weather, a configuration and a finished run of a few updates."""
-    folder = tmp_path_factory.mktemp("grid")
-    weather = toys.weather()[[toys.PRESSURE]]
-    weather.to_netcdf(folder / "weather.nc")
-    values = {
-        "output": str(folder / "run"),
-        "data": {
-            "path": str(folder / "weather.nc"),
-            "task": {
-                "input_variables": [toys.PRESSURE, *DATES],
-                "target_variables": [toys.PRESSURE],
-                "forcing_variables": DATES,
-                "pressure_levels": [],
-                "input_duration": "18h",
-            },
-            "train": {"end": "2020-01-12"},
-        },
-        "model": {
-            "family": "residual_cnn", "width": 4, "dilations": [1], "dropout": 0.1,
-            "members": 2,
-        },
-        "wrappers": {"climatology": {"years": 0, "days": 1}},
-        "schedule": {"peak": 0.01},
-        "stages": [{"steps": 4, "batch_size": 2}],
-        "log_every": 2,
-        "license": "CC0-1.0",
-    }  # fmt: skip
-    (folder / "train.yaml").write_text(yaml.safe_dump(values))
-    with toys.quick_compilation():
-        assert _train(folder) == 0
-    return folder
+    return grid_runs.make(tmp_path_factory.mktemp("grid"))
 
 
 def _train(folder, *words):

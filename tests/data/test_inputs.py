@@ -145,14 +145,53 @@ def test_missing_static_fields_ask_for_a_file(weather):
         states.state(START)
 
 
-def test_a_static_file_without_the_field_or_on_another_grid_is_refused(weather):
+@pytest.mark.parametrize("part", [slice(None, None, 2), slice(None)])
+def test_a_static_file_on_another_grid_is_regridded(weather, part):
+    lat, lon = weather["lat"], weather["lon"]
+    source = weather.drop_vars("land_sea_mask")
+    # Linear in latitude, so that what lies between points is known.
+    slope = (lat + 90) / 180 + 0 * lon
+    static = slope.transpose("lat", "lon").to_dataset(name="land_sea_mask")
+    static = static.isel(lat=part).assign_coords(lon=lon + 1.0)
+    states = data.InitialStates(source, TASK, static=static)
+    found = states.state(START)["land_sea_mask"]
+    assert found.dims == ("lat", "lon")
+    inside = (lat >= static["lat"].min()) & (lat <= static["lat"].max())
+    np.testing.assert_allclose(
+        found.values[inside.values], slope.transpose("lat", "lon")[inside.values],
+        atol=1e-6,
+    )  # fmt: skip
+    note = "regridded land_sea_mask of the static file (between its points)"
+    assert note in states.changes
+
+
+def test_a_static_file_of_finer_cells_gives_their_means(weather):
+    source = weather.drop_vars("land_sea_mask")
+    lat, lon = weather["lat"].values, weather["lon"].values
+    fine = np.arange(-89.5, 90), np.arange(0.5, 360)
+    values = np.broadcast_to(np.arange(360) % 2, (180, 360)).astype(np.float32)
+    static = xarray.Dataset(
+        {"land_sea_mask": (("lat", "lon"), values)}, {"lat": fine[0], "lon": fine[1]}
+    )
+    states = data.InitialStates(source, TASK, static=static)
+    found = states.state(START)["land_sea_mask"]
+    assert found.shape == (lat.size, lon.size)
+    np.testing.assert_allclose(found, 0.5, atol=0.1)
+
+
+def test_a_static_file_without_the_field_or_of_another_part_is_refused(weather):
     source = weather.drop_vars("land_sea_mask")
     empty = weather[["geopotential_at_surface"]].rename(geopotential_at_surface="LSM")
     with pytest.raises(ValueError, match="which has LSM"):
         data.InitialStates(source, TASK, static=empty).state(START)
-    coarse = weather[["land_sea_mask"]].isel(lat=slice(None, None, 2))
-    with pytest.raises(ValueError, match="regrid the file"):
-        data.InitialStates(source, TASK, static=coarse).state(START)
+    south = weather[["land_sea_mask"]].sel(lat=slice(None, 0))
+    south = (
+        south
+        if south.sizes["lat"]
+        else weather[["land_sea_mask"]].sel(lat=slice(0, None))
+    )
+    with pytest.raises(ValueError, match="does not cover the grid of the source"):
+        data.InitialStates(source, TASK, static=south).state(START)
 
 
 def test_a_source_needs_dates_of_one_member(weather):

@@ -69,6 +69,9 @@ def test_the_latest_analysis_comes_with_the_one_before(tmp_path):
     np.testing.assert_allclose(z500, 516 * variables.GRAVITY, rtol=1e-5)
     assert opened["geopotential"].attrs["units"] == "m2 s-2"
     assert "CC BY 4.0" in opened.attrs["licence"]
+    ground = opened["geopotential_at_surface"].isel(time=1, lat=0, lon=0)
+    np.testing.assert_allclose(ground, 0 + 12 + 4, atol=1e-3)
+    assert "level" not in ground.dims
 
 
 @pytest.fixture

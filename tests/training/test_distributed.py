@@ -1,93 +1,35 @@
-import contextlib
 import json
 import os
-import pathlib
-import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from tests import processes
+from tests.processes import ROOT, TIME_LIMIT, finished, free_port, survivor
 from weatherlib import config
 from weatherlib.training import distributed
 
-ROOT = pathlib.Path(__file__).parents[2]
-TIME_LIMIT = 240
 
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
-def start_run(folder, processes, **settings):
+def start_run(folder, count, **settings):
     """Starts the processes of a run; returns them."""
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("XLA_", "JAX_", "SLURM_", "OMPI_"))
-        and not name.lower().endswith("_proxy")
-    }
-    environment |= {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     port = free_port()
-    started = []
-    for process in range(processes):
-        wanted = {
-            "processes": processes,
-            "process": process,
-            "port": port,
-            "state": str(folder / "state.npz"),
-            **settings,
-        }
-        started.append(
-            subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "tests.training.distributed_worker",
-                    json.dumps(wanted),
-                ],
-                cwd=ROOT,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+    return [
+        processes.launch(
+            "tests.training.distributed_worker",
+            json.dumps(
+                {
+                    "processes": count,
+                    "process": process,
+                    "port": port,
+                    "state": str(folder / "state.npz"),
+                    **settings,
+                }
+            ),
         )
-    return started
-
-
-def finished(started, expected=0):
-    """Returns what the processes of a run printed at their end."""
-    results = []
-    for process in started:
-        try:
-            output, errors = process.communicate(timeout=TIME_LIMIT)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-        assert process.returncode == expected, errors[-2000:]
-        results.append(json.loads(output.strip().splitlines()[-1]))
-    return results
-
-
-def survivor(started, dead):
-    """Waits for a run in which one dies; returns status and errors of the other.
-
-    The dead one is killed by its process id in case it was only stopped.
-    """
-    other = started[1 - dead]
-    try:
-        _, errors = other.communicate(timeout=TIME_LIMIT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            started[dead].wait(timeout=10)
-    finally:
-        for process in started:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-        started[dead].communicate()
-    return other.returncode, errors
+        for process in range(count)
+    ]
 
 
 @pytest.fixture(scope="module")

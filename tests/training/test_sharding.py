@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 from tests.graphcast import models
-from weatherlib import config, graphcast, rollout
+from weatherlib import config, graphcast
 from weatherlib.nn import partition
 from weatherlib.training import sharding, sharding_config
 
@@ -300,12 +300,6 @@ def test_parts_of_the_batch_that_overlap_between_processes_are_refused():
     layout = sharding.Layout(config, devices=devices_of(2, 3))
     with pytest.raises(ValueError, match=r"0: \[0, 1\]; 1: \[1, 2\].* 2 processes"):
         _ = layout.loader_shard
-
-
-def test_a_forecast_over_several_processes_is_refused():
-    layout = sharding.Layout(devices=devices_of(2, 1))
-    with pytest.raises(ValueError, match=r"of process\(es\) \[1\].*local_devices"):
-        rollout.Forecaster(lambda: None, {}, sharding=layout)
 
 
 def test_every_parameter_of_graphcast_has_named_axes():

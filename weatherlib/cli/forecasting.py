@@ -21,11 +21,13 @@ import xarray
 import weatherlib
 from weatherlib import data, predictor_base, rollout
 from weatherlib.cli import families, files, models, parameters, setups
+from weatherlib.training import sharding
 
 __all__ = [
     "DEFAULT_STEPS",
     "Forecast",
     "build_forecaster",
+    "follow",
     "initialise",
     "load_forecaster",
     "origin_attrs",
@@ -67,6 +69,7 @@ def build_forecaster(
     steps_per_chunk: int = 1,
     members_per_batch: int = 1,
     cache: str | os.PathLike[str] | None = None,
+    layout: sharding.Layout | None = None,
 ) -> rollout.Forecaster:
     """Returns the compiled-once engine for a model.
 
@@ -77,6 +80,7 @@ def build_forecaster(
       steps_per_chunk: Steps between two transfers from the device.
       members_per_batch: Members computed at the same time.
       cache: Folder that keeps compiled programs and graphs for later processes.
+      layout: How the work is spread over several devices.
 
     Raises:
       ValueError: `precision` is not known.
@@ -90,6 +94,7 @@ def build_forecaster(
         num_steps_per_chunk=steps_per_chunk,
         members_per_batch=members_per_batch,
         compilation_cache=cache,
+        sharding=layout,
     )
 
 
@@ -193,16 +198,8 @@ def run(
         writer = data.open_writer(
             output, attrs=origin_attrs(model), overwrite=overwrite, derive=derive
         )
-    frames = forecaster.frames_per_step
     with files.partial_noted(writer, output, setup.steps), writer:
-        summary = forecaster.run(
-            setup.start,
-            writer,
-            setup.forcings,
-            steps=setup.steps // frames,
-            guard=guard or rollout.Guard(),
-            progress=_of_frames(progress, frames),
-        )
+        summary = _run(forecaster, setup, writer, guard, progress)
     if isinstance(writer, data.MemoryWriter):
         predictions = writer.dataset.assign_attrs(origin_attrs(model))
         predictions = data.add_derived(predictions, derive)
@@ -219,6 +216,37 @@ def run(
         time_step=setup.time_step,
         compile_seconds=summary.compile_seconds,
         path=None if output is None else pathlib.Path(output),
+    )
+
+
+def follow(
+    forecaster: rollout.Forecaster, setup: setups.Setup, *, guard: rollout.Guard
+) -> None:
+    """Makes a forecast for another process, the first, which keeps it.
+
+    Args:
+      forecaster: On the devices of both.
+      setup: The same as there.
+      guard: The same as there.
+    """
+    _run(forecaster, setup, None, guard, None)
+
+
+def _run(
+    forecaster: rollout.Forecaster,
+    setup: setups.Setup,
+    writer: rollout.Writer | None,
+    guard: rollout.Guard | None,
+    progress: rollout.Progress | None,
+) -> rollout.RunSummary:
+    frames = forecaster.frames_per_step
+    return forecaster.run(
+        setup.start,
+        writer,
+        setup.forcings,
+        steps=setup.steps // frames,
+        guard=guard or rollout.Guard(),
+        progress=_of_frames(progress, frames),
     )
 
 

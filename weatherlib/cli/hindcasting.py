@@ -26,8 +26,10 @@ from weatherlib.cli import (
     predict_options,
     setups,
     sources,
+    spreading,
     start_blocks,
 )
+from weatherlib.training import distributed, sharding
 
 __all__ = ["Work", "make_set", "run_set"]
 
@@ -57,8 +59,14 @@ class Work:
     first: setups.Setup
 
 
-def make_set(options: Options) -> pathlib.Path:
+def make_set(
+    options: Options, processes: distributed.Run | None = None
+) -> pathlib.Path:
     """Makes the set that the options describe and prints what it did.
+
+    Args:
+      options: What to do.
+      processes: Those that make it together; None is this one alone.
 
     Returns:
       The file.
@@ -68,42 +76,65 @@ def make_set(options: Options) -> pathlib.Path:
       FileNotFoundError: A file is missing.
       OSError: A file is damaged or cannot be written.
     """
-    out = console.Console()
+    processes = processes or distributed.Run()
+    out = console.Console(quiet=not processes.is_main)
     output = _output(options)
     with out.stage("load"), sources.conform_noted():
         work = _gather(options, out)
-    _print_setup(out, options, work)
-    with out.stage("forecast"):
-        batch_size = start_blocks.batch_size(
-            options.batch_size, work.first, work.starts.size
-        )
-        model = forecasting.initialise(
-            work.model, work.statistics, work.first, cache=options.cache
-        )
-        work = dataclasses.replace(work, model=model)
-        forecaster = forecasting.build_forecaster(
-            model,
-            work.statistics,
-            precision=options.precision,
-            members_per_batch=batch_size
-            if work.ensemble is None
-            else work.ensemble.per_batch,
-            cache=options.cache,
-        )
-        writer = _open_writer(output, options, work)
+    layout = spreading.make(options, work.model, processes)
+    _print_setup(out, options, work, spreading.facts(layout, processes))
+    spreading.require_same(
+        processes, work.model.digest, work.starts.tobytes(), work.steps, options
+    )
+    with out.stage("forecast"), contextlib.ExitStack() as closing:
+        forecaster, work = _build(options, work, layout)
+        writer = _open_writer(output, options, work) if processes.is_main else None
+        followed = spreading.followed(processes, _plan(work), writer)
+        parts = followed.plan.parts
         with (
+            processes.guard(),
             _unfinished_noted(writer),
-            writer,
-            out.progress("Forecasts", writer.plan.parts * work.steps) as progress,
+            out.progress("Forecasts", parts * work.steps) as progress,
         ):
+            # Closed once the others may go: a large set is copied for a while.
+            if writer is not None:
+                closing.enter_context(writer)
             guard = rollout.Guard(on_violation=options.on_violation)
-            run_set(forecaster, work, writer, guard=guard, progress=progress)
+            run_set(forecaster, work, followed, guard=guard, progress=progress)
+        processes.shutdown()
     out.split_stage("forecast", "compile", forecaster.compile_seconds)
     out.heading("Files")
     out.print(f"  {output}")
     out.print()
     out.print_times()
     return output
+
+
+def _build(
+    options: Options, work: Work, layout: sharding.Layout | None
+) -> tuple[rollout.Forecaster, Work]:
+    """Returns what makes the forecasts, and the work with parameters."""
+    if work.ensemble is not None:
+        together = work.ensemble.per_batch
+    else:
+        together = start_blocks.batch_size(
+            options.batch_size,
+            work.first,
+            work.starts.size,
+            parts=1 if layout is None else layout.parts("sample"),
+        )
+    model = forecasting.initialise(
+        work.model, work.statistics, work.first, cache=options.cache
+    )
+    forecaster = forecasting.build_forecaster(
+        model,
+        work.statistics,
+        precision=options.precision,
+        members_per_batch=together,
+        cache=options.cache,
+        layout=layout,
+    )
+    return forecaster, dataclasses.replace(work, model=model)
 
 
 def _gather(options: Options, out: console.Console) -> Work:
@@ -134,16 +165,20 @@ def _gather(options: Options, out: console.Console) -> Work:
     )
 
 
+def _plan(work: Work) -> data.HindcastPlan:
+    """Returns the axes of the set."""
+    return data.HindcastPlan(
+        starts=work.starts,
+        lead_times=work.first.template["time"].values,
+        members=None if work.ensemble is None else work.ensemble.members,
+    )
+
+
 def _open_writer(
     output: pathlib.Path, options: Options, work: Work
 ) -> data.HindcastWriter:
     """Returns the writer of the set, which may hold parts of an earlier run."""
     ensemble = work.ensemble
-    plan = data.HindcastPlan(
-        starts=work.starts,
-        lead_times=work.first.template["time"].values,
-        members=None if ensemble is None else ensemble.members,
-    )
     attrs = {
         **forecasting.origin_attrs(work.model),
         "title": "Weather forecasts",
@@ -152,7 +187,7 @@ def _open_writer(
     }
     return data.open_hindcasts(
         output,
-        plan,
+        _plan(work),
         work.first.template,
         attrs=attrs,
         overwrite=options.overwrite or options.writes_unasked,
@@ -181,7 +216,7 @@ def _data_attrs(options: Options, work: Work) -> dict[str, str]:
 def run_set(
     forecaster: rollout.Forecaster,
     work: Work,
-    writer: data.HindcastWriter,
+    writer: data.HindcastWriter | spreading.Follower,
     *,
     guard: rollout.Guard | None = None,
     progress: rollout.Progress | None = None,
@@ -192,7 +227,7 @@ def run_set(
       forecaster: From `forecasting.build_forecaster`, with the ensemble's members per
         batch; without one, with as many starts as are to be computed at a time.
       work: What the set is made of, with the parameters of the model.
-      writer: Takes the forecasts.
+      writer: Takes the forecasts, in the process that writes.
       guard: Watches for fields that are no weather.
       progress: Is told the steps done, of all, and the seconds.
 
@@ -217,7 +252,8 @@ def run_set(
             guard=guard,
             progress=meter.begin(part.width * frames),
         )
-        part.slot.finish()
+        if part.slot is not None:
+            part.slot.finish()
         meter.finish(work.steps * part.width)
 
 
@@ -253,7 +289,7 @@ class _Part:
     Attributes:
       inputs: What it starts from.
       forcings: Of all its steps.
-      slot: Where it goes.
+      slot: Where it goes; None in a process that does not write.
       rng: Random key, or one for each start.
       members: Members, or as many as there are starts; None for one forecast.
       width: Forecasts.
@@ -261,13 +297,16 @@ class _Part:
 
     inputs: xarray.Dataset
     forcings: xarray.Dataset
-    slot: data.HindcastSlot
+    slot: data.HindcastSlot | None
     rng: Any
     members: range | None
     width: int
 
 
-def _missing(writer: data.HindcastWriter, ensemble: ensembles.Ensemble | None) -> int:
+def _missing(
+    writer: data.HindcastWriter | spreading.Follower,
+    ensemble: ensembles.Ensemble | None,
+) -> int:
     """Returns how many forecasts are to be made."""
     return sum(
         1 if members is None else len(members)
@@ -278,7 +317,7 @@ def _missing(writer: data.HindcastWriter, ensemble: ensembles.Ensemble | None) -
 
 
 def _blocks(
-    work: Work, writer: data.HindcastWriter, batch_size: int
+    work: Work, writer: data.HindcastWriter | spreading.Follower, batch_size: int
 ) -> Iterator[_Part]:
     """Yields the starts that are not complete yet, several at a time."""
     places = range(work.starts.size)
@@ -299,7 +338,9 @@ def _blocks(
 
 
 def _single_parts(
-    forecaster: rollout.Forecaster, work: Work, writer: data.HindcastWriter
+    forecaster: rollout.Forecaster,
+    work: Work,
+    writer: data.HindcastWriter | spreading.Follower,
 ) -> Iterator[_Part]:
     """Yields the forecasts that are not complete yet, start by start."""
     ensemble = work.ensemble
@@ -349,7 +390,12 @@ def _output(options: Options) -> pathlib.Path:
     )
 
 
-def _print_setup(out: console.Console, options: Options, work: Work) -> None:
+def _print_setup(
+    out: console.Console,
+    options: Options,
+    work: Work,
+    layout: list[tuple[str, str]],
+) -> None:
     """Prints the model, the data and what will be forecast."""
     out.heading("Model")
     out.facts(describe.model_facts(work.model, variables=False))
@@ -364,18 +410,20 @@ def _print_setup(out: console.Console, options: Options, work: Work) -> None:
         )
     if work.ensemble is not None:
         facts.append(("members", str(work.ensemble.attrs["perturbation"])))
-    out.facts(facts)
+    out.facts([*facts, *layout])
     for change in work.states.changes:
         out.print(f"Data: {change}")
     out.print()
 
 
 @contextlib.contextmanager
-def _unfinished_noted(writer: data.HindcastWriter) -> Iterator[None]:
+def _unfinished_noted(writer: data.HindcastWriter | None) -> Iterator[None]:
     """Adds to whatever stops a set where its finished forecasts are."""
     try:
         yield
     except BaseException as error:
+        if writer is None:
+            raise
         error.add_note(
             f"{writer.parts_written} of {writer.plan.parts} forecasts are complete in "
             f"{writer.path}.partial; the same command continues from there"

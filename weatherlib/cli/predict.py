@@ -11,12 +11,18 @@ With --init the forecast starts at a date, and of the data only what it needs is
 Several starts, --init START:END:STEP, or --members make a set: one file with the
 layout of WeatherBench 2, which `weatherlib evaluate` reads, without pictures.
 
+Several devices share a forecast or a set with --sharding. Several processes, as SLURM
+starts them or by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, do so
+when all are given the same command; the first one writes.
+
 An interrupted forecast stays readable as NAME.partial; the same command continues it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -25,6 +31,7 @@ from weatherlib.cli import predict_options
 if TYPE_CHECKING:
     # These load JAX and xarray, which `--help` can do without.
     from weatherlib.cli import console, forecasting, models, pictures, setups
+    from weatherlib.training import distributed
 
 __all__ = ["EXAMPLES", "Options", "make_forecast", "run"]
 
@@ -39,6 +46,8 @@ EXAMPLES = (
     "weatherlib predict --model graphcast.npz --data era5.zarr "
     "--init 2026-01-15T00:2026-01-20T00:12h --steps 40 --output hindcasts.zarr",
     "weatherlib predict --members 8 --perturb bred --steps 20 --output ensemble.zarr",
+    "weatherlib predict --model graphcast.npz --data era5.zarr --init latest "
+    "--steps 40 --output forecast.zarr --sharding space=8",
 )
 
 
@@ -50,12 +59,21 @@ def run(options: Options) -> None:
       FileNotFoundError: A file is missing.
       OSError: A file is damaged or cannot be written.
     """
-    from weatherlib.cli import hindcasting, pictures
+    from weatherlib.cli import console, hindcasting, pictures, reporting
+    from weatherlib.training import distributed
 
-    if options.is_set:
-        hindcasting.make_set(options)
-        return
-    make_forecast(options, draw=pictures.save_comparison(options.var, options.level))
+    with contextlib.ExitStack() as stack:
+        processes = stack.enter_context(distributed.start(report=reporting.report))
+        if not processes.is_main:
+            stack.enter_context(warnings.catch_warnings(action="ignore"))
+        if options.is_set:
+            hindcasting.make_set(options, processes)
+            return
+        out = console.Console(quiet=not processes.is_main)
+        forecast = _compute(options, out, processes)
+        if forecast is not None:
+            draw = pictures.save_comparison(options.var, options.level)
+            _show(options, out, forecast, draw)
 
 
 def make_forecast(
@@ -75,32 +93,72 @@ def make_forecast(
       FileNotFoundError: As `run`.
       OSError: As `run`.
     """
-    from weatherlib import rollout
-    from weatherlib.cli import console, files, forecasting
+    from weatherlib.cli import console
+    from weatherlib.training import distributed
 
     out = console.Console()
+    forecast = _compute(options, out, distributed.Run())
+    assert forecast is not None
+    _show(options, out, forecast, draw)
+    return forecast
+
+
+def _compute(
+    options: Options, out: console.Console, processes: distributed.Run
+) -> forecasting.Forecast | None:
+    """Returns the forecast, in the process that writes it; the others may go then."""
+    from weatherlib import rollout
+    from weatherlib.cli import describe, files, forecasting, spreading
+
     out_dir = files.writable_folder(options.out_dir)
     output = _output(options, out_dir)
     with out.stage("load"):
         model, statistics, setup = _load(options, out)
-    _print_setup(out, options, model, setup)
+    layout = spreading.make(options, model, processes)
+    _print_setup(out, options, model, setup, spreading.facts(layout, processes))
+    facts = describe.setup_facts(setup)
+    spreading.require_same(processes, model.digest, facts, options)
     with out.stage("forecast"):
         model = forecasting.initialise(model, statistics, setup, cache=options.cache)
         forecaster = forecasting.build_forecaster(
-            model, statistics, precision=options.precision, cache=options.cache
+            model,
+            statistics,
+            precision=options.precision,
+            cache=options.cache,
+            layout=layout,
         )
-        with out.progress("Forecast", setup.steps) as progress:
+        guard = rollout.Guard(on_violation=options.on_violation)
+        if not processes.is_main:
+            with processes.guard():
+                forecasting.follow(forecaster, setup, guard=guard)
+            processes.shutdown()
+            return None
+        with processes.guard(), out.progress("Forecast", setup.steps) as progress:
             forecast = forecasting.run(
                 forecaster,
                 setup,
                 model,
                 output=output,
                 overwrite=options.overwrite or options.writes_unasked,
-                guard=rollout.Guard(on_violation=options.on_violation),
+                guard=guard,
                 progress=progress,
                 derive=options.derive,
             )
+        processes.shutdown()
     out.split_stage("forecast", "compile", forecast.compile_seconds)
+    return forecast
+
+
+def _show(
+    options: Options,
+    out: console.Console,
+    forecast: forecasting.Forecast,
+    draw: pictures.StepDrawer,
+) -> None:
+    """Scores, draws and prints a forecast."""
+    from weatherlib.cli import files
+
+    out_dir = files.writable_folder(options.out_dir)
     written = [forecast.path] if forecast.path else []
     with out.stage("scores"):
         written += _score(out, forecast, out_dir)
@@ -111,7 +169,6 @@ def make_forecast(
         out.print(f"  {path}")
     out.print()
     out.print_times()
-    return forecast
 
 
 def _output(options: Options, out_dir: pathlib.Path) -> pathlib.Path | None:
@@ -167,6 +224,7 @@ def _print_setup(
     options: Options,
     model: models.Model,
     setup: setups.Setup,
+    layout: list[tuple[str, str]],
 ) -> None:
     """Prints the model, the data and what will be forecast."""
     from weatherlib.cli import describe, file_names
@@ -175,7 +233,7 @@ def _print_setup(
     out.facts(describe.model_facts(model, variables=False))
     out.heading("Data")
     source = options.dataset or "the bundled sample"
-    out.facts([("file", source), *describe.setup_facts(setup)])
+    out.facts([("file", source), *describe.setup_facts(setup), *layout])
     for what, said, notes in (
         ("data", source, file_names.data_notes(source, setup.start, model)),
         ("checkpoint", model.path, file_names.model_notes(model)),

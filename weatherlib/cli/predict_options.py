@@ -132,6 +132,11 @@ class Options:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto is bfloat16 on an accelerator and float32 on a CPU."""
 
+    sharding: Annotated[str | None, tyro.conf.arg(metavar="AXIS=N,...")] = None
+    """Spread the work over all devices, such as data=2,space=4 on eight: data shares
+    starts and members, space the globe; -1 takes the devices left. Default: one device;
+    with several processes data=-1 for a set and space=-1 for one forecast."""
+
     cache: _OptionalPath = None
     """Folder that keeps compiled programs and graphs, so that later runs start sooner.
     """

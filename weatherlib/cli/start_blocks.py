@@ -21,7 +21,9 @@ _MOST_STARTS = 64
 _MOST_BYTES = 1 << 24
 
 
-def batch_size(wanted: int | None, setup: setups.Setup, starts: int) -> int:
+def batch_size(
+    wanted: int | None, setup: setups.Setup, starts: int, *, parts: int = 1
+) -> int:
     """Returns how many starts are computed at a time.
 
     Args:
@@ -29,17 +31,22 @@ def batch_size(wanted: int | None, setup: setups.Setup, starts: int) -> int:
         model's own memory, many times that, grows with it as well.
       setup: Of one start.
       starts: Starts of the set.
+      parts: Devices that share them; each has as many, or some are made twice.
 
     Raises:
       ValueError: `wanted` is not positive.
     """
     require_size(wanted)
     if wanted is not None:
-        return min(wanted, starts)
+        return _filled(min(wanted, starts), parts)
     step = setup.template.isel(time=[0]).nbytes + setup.forcings.isel(time=[0]).nbytes
     # Frames are held back until they fill a chunk of the file, so perhaps all are.
     fitting = _MOST_BYTES // (setup.inputs.nbytes + step + setup.template.nbytes)
-    return max(1, min(fitting, _MOST_STARTS, starts))
+    return _filled(max(1, min(fitting, _MOST_STARTS, starts)), parts)
+
+
+def _filled(size: int, parts: int) -> int:
+    return -(-size // parts) * parts
 
 
 def require_size(wanted: int | None) -> None:

@@ -80,6 +80,11 @@ class HindcastWriter:
         """How many parts are complete, those of an earlier run included."""
         return int(self._complete.sum())
 
+    @property
+    def complete(self) -> np.ndarray:
+        """Which parts are complete, bool, shape [start, member]."""
+        return self._complete.copy()
+
     def is_complete(self, start: int, members: range | None = None) -> bool:
         """Whether the parts of one start, of all or of some members, are complete."""
         chosen = slice(None) if members is None else slice(members.start, members.stop)

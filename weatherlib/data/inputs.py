@@ -13,6 +13,7 @@ import pandas as pd
 import xarray
 
 from weatherlib import variables
+from weatherlib.data import regrid
 from weatherlib.data import starts as start_rules
 
 # The package has a function of the module's name.
@@ -223,7 +224,7 @@ class InitialStates:
             if fields:
                 raise ValueError(
                     f"{', '.join(fields)}: the model reads this, and the source lacks "
-                    f"it; name a file on the same grid that has it with --static"
+                    f"it; name a file that has it with --static"
                 )
             return part
         if not missing:
@@ -240,12 +241,15 @@ class InitialStates:
             name: field.isel(time=0, drop=True) if "time" in field.dims else field
             for name, field in found.items()
         }
-        placed = {
-            name: _on_grid(name, field, part).drop_vars("datetime", errors="ignore")
-            for name, field in timeless.items()
-        }
-        names = ", ".join(placed)
-        self._note([*(f"static file: {c}" for c in changes), f"took {names} from it"])
+        notes = [f"static file: {change}" for change in changes]
+        placed = {}
+        for name, field in timeless.items():
+            field = field.drop_vars("datetime", errors="ignore")
+            if _is_static(name) and not _same_grid(name, field, part):
+                field, how = _regridded(name, field, part)
+                notes.append(how)
+            placed[name] = _on_grid(name, field, part)
+        self._note([*notes, f"took {', '.join(placed)} from it"])
         return part.assign(placed)
 
     def _note(self, lines: list[str]) -> None:
@@ -379,6 +383,42 @@ def _as_batch(
 def _is_static(name: str) -> bool:
     known = variables.find(name)
     return known is not None and known.kind == "static"
+
+
+def _same_grid(name: str, field: xarray.DataArray, other: xarray.Dataset) -> bool:
+    """Returns whether a field has a value at each row and column of a dataset."""
+    if not {"lat", "lon"} <= set(field.coords) & set(other.coords):
+        return True  # `_on_grid` tells what is missing.
+    try:
+        _on_grid(name, field, other)
+    except ValueError:
+        return False
+    return True
+
+
+def _regridded(
+    name: str, field: xarray.DataArray, other: xarray.Dataset
+) -> tuple[xarray.DataArray, str]:
+    """Returns a static field on the grid of a dataset, and what was done.
+
+    Raises:
+      ValueError: It does not cover that grid.
+    """
+    field = field.load()
+    old, new = (abs(float(f["lat"].diff("lat").mean())) for f in (field, other))
+    method = "linear" if old >= new else "conservative"
+    lat, lon = other["lat"].values, other["lon"].values
+    found = regrid.regrid(field.to_dataset(name=name), lat, lon, method)[name].load()
+    if found.isnull().any():
+        raise ValueError(
+            f"{name}: the static file, lat {field['lat'].values.min():g} to "
+            f"{field['lat'].values.max():g}, lon {field['lon'].values.min():g} to "
+            f"{field['lon'].values.max():g}, does not cover the grid of the source "
+            f"({lat.size}x{lon.size}); regrid the file, or give one that does"
+        )
+    found = found.transpose(*field.dims)
+    kind = "between its points" if method == "linear" else "as means of its cells"
+    return found, f"regridded {name} of the static file ({kind})"
 
 
 def _on_grid(

@@ -21,7 +21,7 @@ PREFIX = "ecmwf-open-data:"
 
 _LEVELS = (1000, 925, 850, 700, 600, 500, 400, 300, 250, 200, 150, 100, 50)
 _ON_LEVELS = ("gh", "t", "u", "v", "w", "q")
-_AT_SURFACE = ("2t", "2d", "10u", "10v", "msl", "sp", "skt", "tcwv", "lsm")
+_AT_SURFACE = ("2t", "2d", "10u", "10v", "msl", "sp", "skt", "tcwv", "lsm", "z")
 _STEP = pd.Timedelta(6, "h")
 
 _LICENCE = (
@@ -137,7 +137,11 @@ def _one_time(
         path = folder / f"{moment:%Y%m%dT%H}-{kind}.grib2"
         if not path.exists():
             _fetch(client, moment, _request(names, levels=kind == "pl"), path)
-        parts.append(grib.open_grib(path))
+        part = grib.open_grib(path)
+        if kind == "sfc" and "z" in part:
+            # The name is that of the geopotential on levels, too.
+            part = part.rename(z="geopotential_at_surface")
+        parts.append(part)
     merged: Any = xarray.merge(
         parts, join="exact", compat="no_conflicts", combine_attrs="drop_conflicts"
     )

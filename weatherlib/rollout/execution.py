@@ -40,7 +40,8 @@ class Execution:
       key: What `chunk` was compiled for.
       chunk: The executable.
       model: Parameters (with prepared parts) and state, on the device.
-      rng: Random key of the forecast, on the device.
+      rng: Random key of the forecast, on the device; or those of its members, of which
+        each batch puts its own there.
       place: Where all of it is.
       guard: Watches the results, or None.
     """
@@ -91,8 +92,8 @@ class Execution:
                         forcings=forcings[batch],
                         members=members[batch],
                         rng=keys[batch],
-                        first=np.int32(step),
-                        count=np.int32(steps),
+                        first=self.place.put(np.int32(step)),
+                        count=self.place.put(np.int32(steps)),
                     ),
                 )
                 transfer.start_copies((predictions, readings))

@@ -91,8 +91,10 @@ class Forecaster:
             and keep it on the device. Faster, for more memory.
           donate: Whether each chunk may overwrite the state it started from.
           device: Where to compute; JAX's default if None.
-          sharding: How to spread the work over several devices of this process, such
-            as a `weatherlib.training.sharding.Layout`, instead of `device`.
+          sharding: How to spread the work over several devices, such as a
+            `weatherlib.training.sharding.Layout`, instead of `device`. Where these
+            belong to several processes, all make the same forecasts in the same order,
+            and each gets the whole results; with `run`, the first one writes.
           matmul_precision: As in `jax.default_matmul_precision`; "highest" keeps GPUs
             from rounding float32 factors.
           compilation_cache: Folder that keeps executables for later processes. This is
@@ -237,7 +239,7 @@ class Forecaster:
     def run(  # noqa: PLR0913 (those of `predict`, and where the results go)
         self,
         inputs: xarray.Dataset,
-        writer: Writer,
+        writer: Writer | None,
         forcings: Forcings | None = None,
         *,
         steps: int | None = None,
@@ -255,7 +257,8 @@ class Forecaster:
 
         Args:
           inputs: As in `predict`.
-          writer: Takes the frames.
+          writer: Takes the frames. Of several processes only that of the first is used,
+            and the others may give None.
           forcings: As in `predict`.
           steps: As in `predict`, counted from the start of the forecast.
           targets_template: As in `predict`.
@@ -274,11 +277,17 @@ class Forecaster:
         """
         began, compiled = time.perf_counter(), self.compile_seconds
         request = self._request(inputs, forcings, steps, targets_template, members)
-        first_step, window = running.resume(request, writer)
+        place = self._model.place
+        if writer is None and place.is_main:
+            raise ValueError(
+                "writer: None, which only processes but the first may give"
+            )
+        first_step, window = running.resume(request, writer, place)
         violations: list[Violation] = []
         if first_step < request.steps:
             job = self._execution(request, rng, guard)
-            violations = running.write(job, window, first_step, writer, progress)
+            target = writer if place.is_main else None
+            violations = running.write(job, window, first_step, target, progress)
         return RunSummary(
             steps=request.steps,
             first_step=first_step,
@@ -350,6 +359,9 @@ class Forecaster:
                 raise ValueError(f"rng: {shape[0]} keys are given to {members} members")
             # Of one size: the last of many starts are no reason to compile again.
             per_batch = self._members_per_batch
+        batch = max(field.size_of("batch") for _, field in request.layout.targets)
+        per_batch = self._model.place.filled(per_batch, batch)
+        if engine.are_keys(rng):
             shape = (per_batch, *shape[1:])
         return engine.ChunkKey(
             layout=request.layout,
@@ -369,7 +381,7 @@ class Forecaster:
             key=key,
             chunk=self._model.chunk(key),
             model=self._model.arguments(request.layout),
-            rng=self._model.place.put(random_key),
+            rng=random_key if key.own_keys else self._model.place.put(random_key),
             place=self._model.place,
             guard=guard,
         )

@@ -42,6 +42,10 @@ class Field:
         """Size in memory, bytes."""
         return int(np.prod(self.shape, dtype=np.int64)) * jnp.dtype(self.dtype).itemsize
 
+    def size_of(self, dim: str) -> int:
+        """Returns the size of a dimension, 1 where the variable has it not."""
+        return dict(zip(self.dims, self.shape)).get(dim, 1)
+
     def with_frames(self, frames: int) -> "Field":
         """Returns the same field with another number of frames."""
         sizes = dict(zip(self.dims, self.shape)) | {"time": frames}

@@ -234,17 +234,20 @@ class Model:
     def _out_shardings(self, key: engine.ChunkKey) -> Any:
         """Returns where a chunk leaves its results; None leaves it to the compiler.
 
-        The window goes back in, so it has to stay where it was.
+        The window goes back in, so it has to stay where it was. Of several processes
+        each gets the whole of the predictions: gathered later, by the thread that
+        writes, collectives would meet in another order in every process.
         """
         if self.place.sharding is None:
             return None
+        whole = self.place.sharding.replicated
         frames = key.steps * key.layout.frames_per_step
         targets = {n: field.with_frames(frames) for n, field in key.layout.targets}
         predictions = self.place.field_structs(targets, lambda name: True, key.members)
         window, predictions = jax.tree.map(
             lambda leaf: leaf.sharding, (self._window_structs(key), predictions)
         )
-        return window, predictions, self.place.sharding.replicated
+        return window, whole if self.place.spans_processes else predictions, whole
 
 
 def use_cache(folder: PathLike) -> None:

@@ -12,6 +12,7 @@ import xarray
 from weatherlib.rollout.background import Background
 from weatherlib.rollout.execution import Execution, Flight
 from weatherlib.rollout.guard import Violation
+from weatherlib.rollout.placement import Placement
 from weatherlib.rollout.request import Request
 
 __all__ = ["Progress", "RunSummary", "Writer", "collected", "resume", "write"]
@@ -92,12 +93,34 @@ def collected(job: Execution) -> Iterator[xarray.Dataset]:
         pending = following
 
 
-def resume(request: Request, writer: Writer) -> tuple[int, Mapping[str, np.ndarray]]:
+def resume(
+    request: Request, writer: Writer | None, place: Placement
+) -> tuple[int, Mapping[str, np.ndarray]]:
     """Returns the steps a writer holds, and the input frames of the next one.
+
+    Args:
+      request: The forecast.
+      writer: That of the main process counts, and tells the others.
+      place: Where the forecast is made.
 
     Raises:
       ValueError: The writer holds another forecast, part of a step, or more than was
         asked for.
+    """
+    written, window = 0, request.window
+    if writer is not None and place.is_main:
+        written, window = _left(request, writer)
+    written = int(place.shared(np.int32(written)))
+    if not written:
+        return 0, request.window
+    return written // request.layout.frames_per_step, place.shared(dict(window))
+
+
+def _left(request: Request, writer: Writer) -> tuple[int, Mapping[str, np.ndarray]]:
+    """Returns the frames a writer holds, and the input frames of the next step.
+
+    Raises:
+      ValueError: As `resume`.
     """
     written = writer.frames_written
     if not written:
@@ -109,16 +132,14 @@ def resume(request: Request, writer: Writer) -> tuple[int, Mapping[str, np.ndarr
             f"{request.frames}, and a multiple of the {per_step} frame(s) of a step"
         )
     wanted = min(written, len(request.layout.input_times))
-    return written // per_step, request.window_after(
-        writer.last_frames(wanted), written
-    )
+    return written, request.window_after(writer.last_frames(wanted), written)
 
 
 def write(
     job: Execution,
     window: Mapping[str, np.ndarray],
     first_step: int,
-    writer: Writer,
+    writer: Writer | None,
     progress: Progress | None,
 ) -> list[Violation]:
     """Writes the rest of a forecast; returns what the guard found.
@@ -127,7 +148,7 @@ def write(
       job: The forecast.
       window: Input frames of the first step to make.
       first_step: Steps made before.
-      writer: Takes the frames, in a thread of its own.
+      writer: Takes the frames, in a thread of its own; None drops them.
       progress: Told after each chunk, in this thread.
     """
     began = time.perf_counter()
@@ -139,7 +160,8 @@ def write(
         if job.guard is not None and job.guard.on_violation == "raise":
             # Before the chunk is written, so that the file ends with a good one.
             job.guard.report(violations, known)
-        writer.write(chunk)
+        if writer is not None:
+            writer.write(chunk)
         return flight.first_step + flight.steps, violations
 
     def tell() -> None:

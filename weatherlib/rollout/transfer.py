@@ -26,7 +26,9 @@ __all__ = [
 def start_copies(tree: Any) -> None:
     """Starts to copy every JAX array of a pytree to the host, and returns at once."""
     for leaf in jax.tree.leaves(tree):
-        if isinstance(leaf, jax.Array) and leaf.is_fully_addressable:
+        if not isinstance(leaf, jax.Array):
+            continue
+        if leaf.is_fully_addressable or leaf.is_fully_replicated:
             leaf.copy_to_host_async()
 
 

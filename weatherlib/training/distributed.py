@@ -55,7 +55,7 @@ _LAST_WORDS = 5.0
 _SAME_CAUSE = 2.0
 _RESUME = (
     "Nothing that was saved is lost: start the same command again, on as many "
-    "processes or fewer, and it goes on from the last checkpoint"
+    "processes or fewer, and it goes on from what was saved last"
 )
 
 
@@ -73,12 +73,13 @@ class Run:
 
     def __init__(
         self,
-        settings: DistributedConfig,
-        line: Line | None,
-        hub: Hub | None,
-        report: Report,
+        settings: DistributedConfig | None = None,
+        line: Line | None = None,
+        hub: Hub | None = None,
+        report: Report | None = None,
     ) -> None:
         """Takes what `start` set up; a run of one process has neither line nor hub."""
+        settings, report = settings or DistributedConfig(), report or report_error
         self._report = report
         self.process_id = jax.process_index() if line else 0
         self.num_processes = jax.process_count() if line else 1

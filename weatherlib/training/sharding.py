@@ -208,8 +208,16 @@ class Layout:
         Raises:
           ValueError: As `state_shardings`.
         """
-        shardings = self.state_shardings(state)
-        return jax.tree.map(_put, state, shardings)
+        return self.put(state, self.state_shardings(state))
+
+    def put(self, tree: _Tree, shardings: _Tree) -> _Tree:
+        """Returns arrays that every process has, on the devices.
+
+        Args:
+          tree: Tree of arrays and keys, the same in every process.
+          shardings: How each is cut.
+        """
+        return jax.tree.map(_put, tree, shardings)
 
     def constrain_state(self, state: _Tree) -> _Tree:
         """Returns a state that a jitted step keeps where `place` put it."""

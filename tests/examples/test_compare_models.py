@@ -1,8 +1,6 @@
 """Models trained, scored and drawn by the example, and what it says to mistakes."""
 
-import importlib.util
 import json
-import pathlib
 import subprocess
 import sys
 
@@ -10,20 +8,17 @@ import pandas as pd
 import pytest
 import xarray
 
+from tests.examples import scripts
 from tests.training import toys
 from weatherlib.cli import comparing, comparison_plan, families, settings
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "compare_models.py"
 TINY = ("--set", "residual_cnn.width=4", "--set", "residual_cnn.dilations=[1]")
 
 
 @pytest.fixture(scope="module")
 def example():
     """The script as a module."""
-    spec = importlib.util.spec_from_file_location("compare_models", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return scripts.load("compare_models")
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +162,7 @@ def test_data_that_are_not_there_are_named(example, tmp_path, capsys):
 
 
 def test_help_teaches():
-    command = [sys.executable, str(SCRIPT), "--help"]
+    command = [sys.executable, str(scripts.FOLDER / "compare_models.py"), "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "weatherlib simulate archive.nc --days 400" in shown
     assert "residual_cnn" in shown and "--budget" in shown

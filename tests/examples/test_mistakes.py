@@ -1,19 +1,13 @@
 """A mistake in the call of a script ends with one line and exit code 2."""
 
-import importlib.util
-import pathlib
-
 import pytest
 
-_EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
+from tests.examples import scripts
 
 
 def call(name, words):
     """Returns the exit code of a script that is given some words."""
-    spec = importlib.util.spec_from_file_location(name, _EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main(words)
+    return scripts.load(name).main(words)
 
 
 @pytest.mark.parametrize(
@@ -29,10 +23,10 @@ def call(name, words):
         ("finetune_climax", ["none.nc", "--steps", "few"], "--steps"),
         ("finetune_climax", [], "archive"),
         ("train", ["none.yaml"], "none.yaml"),
-        ("train", [str(_EXAMPLES / "configs" / "era5_msl.yaml"), "sed=1"], "seed"),
+        ("train", [str(scripts.FOLDER / "configs" / "era5_msl.yaml"), "sed=1"], "seed"),
         (
             "train",
-            [str(_EXAMPLES / "configs" / "era5_msl.yaml"), "data.path=none.nc"],
+            [str(scripts.FOLDER / "configs" / "era5_msl.yaml"), "data.path=none.nc"],
             "none.nc",
         ),
         ("train_stage1_direct", ["--data", "none.nc"], "none.nc"),

@@ -1,24 +1,18 @@
 """The script for nowcasts, trained and tested on a tiny radar file."""
 
-import importlib.util
-import pathlib
-
 import pytest
 import yaml
 
 from tests.cli import radar_runs
+from tests.examples import scripts
 from tests.training import toys
 from weatherlib.cli import models
-
-SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "nowcast.py"
 
 
 @pytest.fixture(scope="module")
 def example():
     """The script as a module."""
-    spec = importlib.util.spec_from_file_location("nowcast", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = scripts.load("nowcast")
     with toys.quick_compilation():
         yield module
 

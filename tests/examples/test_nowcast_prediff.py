@@ -1,19 +1,17 @@
 """All stages of PreDiff trained and tested by the script, from published keys."""
 
 import csv
-import importlib.util
-import pathlib
 
 import pytest
 import xarray
 import yaml
 
 from tests.cli import radar_runs
+from tests.examples import scripts
 from tests.training import toys
 from weatherlib.cli import models
 from weatherlib.prediff import stages
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "nowcast.py"
 NETWORK = {
     "base_units": 4, "depth": [1], "num_heads": 1, "self_pattern": "axial",
     "time_embed_use_scale_shift_norm": True,
@@ -55,9 +53,7 @@ VALUES = {
 @pytest.fixture(scope="module")
 def example():
     """The script as a module."""
-    spec = importlib.util.spec_from_file_location("nowcast", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = scripts.load("nowcast")
     with toys.quick_compilation():
         yield module
 

@@ -1,7 +1,5 @@
 """The script for nowcasts with original files and published weights."""
 
-import importlib.util
-import pathlib
 import shutil
 
 import numpy as np
@@ -10,20 +8,18 @@ import yaml
 
 from tests.cli import prediff_files, radar_runs
 from tests.conftest import GOLDENS
+from tests.examples import scripts
 from tests.prediff import published
 from tests.training import toys
 from weatherlib.prediff import stages
 
-_SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "nowcast.py"
 _SIZES = published.listed("config")
 
 
 @pytest.fixture(scope="module")
 def example():
     """The script as a module."""
-    spec = importlib.util.spec_from_file_location("nowcast", _SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = scripts.load("nowcast")
     with toys.quick_compilation():
         yield module
 
@@ -124,7 +120,7 @@ def test_single_frames_train_the_autoencoder(example, folder, capsys):
         (["model.latent_model.base_units=32"], "unet_a.pt prediff.npz --family prediff "
          "--autoencoder"),
         ([f"summary.ckpt_path={published.FOLDER / 'align_a.pt'}"], "align_a.pt"),
-        ([f"summary.ckpt_path={_SCRIPT}"], "summary.ckpt_path: "),
+        ([f"summary.ckpt_path={scripts.FOLDER / 'nowcast.py'}"], "summary.ckpt_path: "),
         (["weatherlib.denoiser={model: {samplr: {}}}"], "mean 'sampler'"),
         (["trainer.log_step_ratio=often"], "trainer.log_step_ratio: expected"),
         (["optim.micro_batch_size=3"], "does not divide"),

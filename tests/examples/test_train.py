@@ -1,16 +1,13 @@
 """A GraphCast trained by the example, and a forecast with what it exports."""
 
-import importlib.util
-import pathlib
-
 import numpy as np
 import pytest
 import xarray
 
+from tests.examples import scripts
 from weatherlib import bundled, checkpoint, data, graphcast
 from weatherlib.cli import main
 
-_EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 _CONFIG = """
 output: {folder}/run
 data:
@@ -45,10 +42,7 @@ def folder(tmp_path_factory):
     coarse = sample.isel(lat=slice(2, None, 4), lon=slice(0, None, 4))
     coarse[["mean_sea_level_pressure"]].to_netcdf(folder / "weather.nc")
     (folder / "train.yaml").write_text(_CONFIG.format(folder=folder))
-    spec = importlib.util.spec_from_file_location("train", _EXAMPLES / "train.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    result = module.train(str(folder / "train.yaml"), "seed=1")
+    result = scripts.load("train").train(str(folder / "train.yaml"), "seed=1")
     assert result.step == 30
     return folder
 

@@ -1,21 +1,19 @@
 """The script that trains direct forecasts by the published flags."""
 
 import argparse
-import importlib.util
 import json
-import pathlib
 
 import numpy as np
 import pytest
 import xarray
 
+from tests.examples import scripts
 from tests.latent import cases
 from tests.training import toys
 from weatherlib import latent, training
 from weatherlib.cli import models
 from weatherlib.weights import direct_parts, vision
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "train_stage1_direct.py"
 PUBLISHED = {
     "variables": "2m_temperature",
     "time_slice": "2015-01-01:2019-12-31",
@@ -46,9 +44,7 @@ SIZES = latent.EncoderConfig(
 @pytest.fixture(scope="module")
 def example():
     """The script as a module."""
-    spec = importlib.util.spec_from_file_location("train_stage1_direct", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = scripts.load("train_stage1_direct")
     with toys.quick_compilation():
         yield module
 

@@ -182,6 +182,24 @@ def test_mistakes_with_what_draws_end_in_one_line(
     assert len(error.splitlines()) == 1
 
 
+@pytest.mark.parametrize("minutes", [5, 10])
+def test_a_model_of_other_time_steps_is_refused(folder, tmp_path, minutes):
+    path = stage_cases.save(
+        tmp_path / "checkpoint.npz",
+        stage_cases.DENOISER,
+        stage_cases.params(stage_cases.DENOISER),
+        stage_config.PREDIFF_DENOISER,
+        extras={"time_step": np.asarray(f"{minutes}min")},
+    )
+    options = nowcasters.Options(members=1)
+    if minutes == 5:
+        found = nowcasting.collect({"near": path}, (), _samples(folder), options)
+        assert found["near"].step == np.timedelta64(5, "m")
+        return
+    with pytest.raises(ValueError, match="near: trained on frames 10 min apart"):
+        nowcasting.collect({"near": path}, (), _samples(folder), options)
+
+
 def test_another_network_does_not_guide(folder):
     path = folder / "prediff" / "checkpoint.npz"
     guide = nowcasters.Guide.parse("50", path)

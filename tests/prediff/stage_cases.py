@@ -175,7 +175,7 @@ def largest(tree, root):
     return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(held))
 
 
-def save(path, config, weights, architecture, task_config=TASK):
+def save(path, config, weights, architecture, task_config=TASK, extras=None):
     """Writes the published file of a stage."""
     kinds = {
         stage_config.PREDIFF_AUTOENCODER: stage_config.AutoencoderCheckPoint,
@@ -190,7 +190,7 @@ def save(path, config, weights, architecture, task_config=TASK):
         description="",
         license="",
     )
-    checkpoint.save(path, value)
+    checkpoint.save(path, value, extras)
     return path
 
 

@@ -329,7 +329,7 @@ def _open_prediff(model: models.Model, options: Options) -> Nowcaster:
     if options.latent_clip is not None:
         drawn = model.model_config.sampler if sampler is None else sampler
         sampler = drawn.replace(clip=options.latent_clip)
-    return prediff.open_nowcaster(
+    found = prediff.open_nowcaster(
         str(model.path),
         members=options.members,
         seed=options.seed,
@@ -338,6 +338,9 @@ def _open_prediff(model: models.Model, options: Options) -> Nowcaster:
         sampler=sampler,
         progress=options.progress,
     )
+    if model.time_step is not None:
+        found.step = times.as_timedelta(model.time_step).to_timedelta64()
+    return found
 
 
 OPENERS: Mapping[str, Callable[[models.Model, Options], Nowcaster]] = {

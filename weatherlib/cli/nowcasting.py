@@ -192,7 +192,7 @@ def collect(
     if not found:
         raise ValueError("there is neither a model nor a reference to judge")
     for name, nowcaster in found.items():
-        step = getattr(nowcaster, "step", samples.step)
+        step = getattr(nowcaster, "step", None) or samples.step
         if step != samples.step:
             raise ValueError(
                 f"{name}: trained on frames {_minutes(step):g} min apart, the samples "

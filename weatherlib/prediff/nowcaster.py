@@ -102,7 +102,10 @@ class Nowcast:
       config: Of the model.
       members: Futures of each context.
       needs_truth: Whether its guide has to be told what follows.
+      step: Time between frames; None where it is not known.
     """
+
+    step: np.timedelta64 | None = None
 
     def __init__(
         self,

@@ -39,7 +39,7 @@ _MEANS = {
     "geopotential": np.array([90000.0, 55000.0, 14300.0]),
     "temperature": np.array([228.0, 253.0, 281.0]),
     "specific_humidity": np.array([0.0002, 0.001, 0.006]),
-    "geopotential_at_surface": 40000.0,
+    "geopotential_at_surface": 12000.0,
     "land_sea_mask": 0.3,
 }
 

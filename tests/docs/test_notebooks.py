@@ -4,6 +4,7 @@ import json
 import pathlib
 import re
 
+import packaging.requirements
 import pytest
 
 _FOLDER = pathlib.Path(__file__).parent.parent.parent / "examples" / "notebooks"
@@ -18,18 +19,21 @@ def _cells(path, kind="code"):
 
 
 @pytest.mark.parametrize("path", _NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_fresh_colab_installs_from_the_repository_that_is_named(path):
+@pytest.mark.parametrize("repository", ["", "git+https://example.org/weatherlib"])
+def test_a_fresh_colab_installs_the_release_or_a_repository(path, repository):
     first, *others = _cells(path)
-    installs = re.findall(r"%pip install .*", first)
-    pattern = r'%pip install -q "weatherlib(\[[a-z,]+\])? @ \{REPOSITORY\}"'
-    assert len(installs) == 1 and re.fullmatch(pattern, installs[0])
-    assert "jax" not in installs[0]
     assert not any("pip install" in cell for cell in others)
-    code = re.sub(r"%pip .*", "raise AssertionError", first)
-    exec(compile(code, path.name, "exec"), {})
+    assert first.count("%pip") == 1 and "jax" not in first.partition("%pip")[2]
+    code = first.replace('REPOSITORY = ""', f"REPOSITORY = {repository!r}")
+    code = re.sub(r'%pip install -q (".*")', r"installed.append(f\1)", code)
+    asked = []
+    exec(compile(code, path.name, "exec"), {"installed": asked})
+    assert asked == []
     missing = code.replace('"weatherlib")', '"no_such_package")')
-    with pytest.raises(ImportError, match="set REPOSITORY"):
-        exec(compile(missing, path.name, "exec"), {})
+    exec(compile(missing, path.name, "exec"), {"installed": asked})
+    [requirement] = map(packaging.requirements.Requirement, asked)
+    assert requirement.name == "weatherlib"
+    assert (requirement.url or "") == repository
 
 
 def test_the_rollout_notebook_is_moved_to_other_weights_in_one_place():

@@ -49,7 +49,7 @@ SAMPLERS = (
 )
 REFERENCE = "ancestral"
 _COLUMNS = (
-    *("sampler", "seed", "steps", "contexts", "crps_fair", "crps", "rmse_mean"),
+    *("sampler", "steps", "contexts", "draws", "crps_fair", "crps", "rmse_mean"),
     *("rmse_member", "spread", "percent", "percent_error", "seconds", "cost"),
 )
 _LOOKS = {
@@ -233,30 +233,30 @@ def judge(
 def curve(
     rows: Iterable[dict[str, Any]], order: Sequence[str], all_steps: int
 ) -> list[dict[str, Any]]:
-    """Returns a line for each sampler and seed: means over contexts, and differences.
+    """Returns a line for each sampler: means over contexts and draws, and differences.
 
     Args:
       rows: Results.
       order: Of the samplers.
       all_steps: Those of the ancestral sampler.
     """
-    held: dict[tuple[int, str], dict[int, dict[str, Any]]] = {}
+    held: dict[str, dict[tuple[int, int], dict[str, Any]]] = {}
     for row in rows:
-        held.setdefault((row["seed"], row["sampler"]), {})[row["context"]] = row
+        held.setdefault(row["sampler"], {})[row["context"], row["seed"]] = row
     found = []
-    reference = held.get((0, REFERENCE))
+    reference = held.get(REFERENCE)
     slow = None if reference is None else _seconds(reference.values())
-    for seed, text in sorted(held, key=lambda k: (k[0], _place(order, k[1]))):
-        each = held[seed, text]
+    for text in sorted(held, key=lambda text: _place(order, text)):
+        each = held[text]
         mean = {
             name: float(np.mean([row[name] for row in each.values()]))
             for name in ("crps_fair", "crps", "mse_mean", "mse_member", "variance")
         }
         line: dict[str, Any] = {
             "sampler": text,
-            "seed": seed,
             "steps": diffusion.SamplerConfig.parse(text).steps or all_steps,
-            "contexts": len(each),
+            "contexts": len({context for context, _ in each}),
+            "draws": len(each),
             "crps_fair": mean["crps_fair"],
             "crps": mean["crps"],
             "rmse_mean": mean["mse_mean"] ** 0.5,
@@ -277,21 +277,29 @@ def curve(
 
 
 def _difference(each: Any, reference: Any) -> dict[str, float]:
-    """Returns how much larger the score is than another, per cent, and its error."""
+    """Returns how much larger the score is than another, per cent, and its error.
+
+    Pairs are of one context and one seed; the error is that of a mean over contexts.
+    """
     both = sorted(set(each) & set(reference))
     if not both:
         return {}
     here, there = (
-        np.array([rows[n]["crps_fair"] for n in both]) for rows in (each, reference)
+        np.array([rows[pair]["crps_fair"] for pair in both])
+        for rows in (each, reference)
     )
     apart = 100 * (here - there) / there.mean()
-    error = apart.std(ddof=1) / len(apart) ** 0.5 if len(apart) > 1 else np.nan
+    contexts = np.array([context for context, _ in both])
+    means = np.array([apart[contexts == n].mean() for n in np.unique(contexts)])
+    error = means.std(ddof=1) / len(means) ** 0.5 if len(means) > 1 else np.nan
     return {"percent": float(apart.mean()), "percent_error": float(error)}
 
 
 def _seconds(rows: Iterable[dict[str, Any]]) -> float:
-    """Returns the seconds of a context, without those that were compiled for."""
+    """Returns the seconds of a context at the first seed, without compilation."""
     every = list(rows)
+    first = min(row["seed"] for row in every)
+    every = [row for row in every if row["seed"] == first]
     warm = [row["seconds"] for row in every if not row["first"]]
     return float(np.median(warm or [row["seconds"] for row in every]))
 
@@ -318,32 +326,34 @@ def write(table: Sequence[dict[str, Any]], folder: pathlib.Path) -> None:
 
 def draw(table: Sequence[dict[str, Any]]) -> matplotlib.figure.Figure:
     """Returns a picture of the score against the steps of each sampler."""
-    figure = matplotlib.figure.Figure(figsize=(5.2, 3.4), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(6.6, 3.4), layout="constrained")
     axes = figure.subplots()
     axes.set_xscale("log")
     for kind, (colour, marker, label) in _LOOKS.items():
-        lines = [line for line in table if _drawn_as(line["sampler"]) == kind]
-        for seed in sorted({line["seed"] for line in lines}):
-            own = sorted(
-                (line for line in lines if line["seed"] == seed),
-                key=lambda line: line["steps"],
-            )
-            axes.plot(
-                [line["steps"] for line in own],
-                [line["crps_fair"] for line in own],
-                color=colour,
-                marker=marker,
-                markersize=4,
-                linewidth=1.2,
-                alpha=1.0 if seed == 0 else 0.4,
-                label=label if seed == 0 else None,
-            )
-    slow = [x for x in table if x["sampler"] == REFERENCE and x["seed"] == 0]
+        lines = sorted(
+            (line for line in table if _drawn_as(line["sampler"]) == kind),
+            key=lambda line: line["steps"],
+        )
+        if not lines:
+            continue
+        errors = [_error_pixels(line, table) for line in lines]
+        axes.errorbar(
+            [line["steps"] for line in lines],
+            [line["crps_fair"] for line in lines],
+            errors,
+            color=colour,
+            marker=marker,
+            markersize=4,
+            linewidth=1.2,
+            elinewidth=0.6,
+            label=label,
+        )
+    slow = [line for line in table if line["sampler"] == REFERENCE]
     if slow:
         level = slow[0]["crps_fair"]
         axes.axhspan(0.98 * level, 1.02 * level, color="#333333", alpha=0.12, lw=0)
         axes.text(
-            0.99, 1.02 * level, "ancestral ± 2 %", fontsize=7, ha="right", va="bottom",
+            0.01, 0.98 * level, "ancestral ± 2 %", fontsize=7, ha="left", va="bottom",
             transform=axes.get_yaxis_transform(),
         )  # fmt: skip
     powers.label_powers(axes.xaxis, np.array([line["steps"] for line in table]))
@@ -352,8 +362,15 @@ def draw(table: Sequence[dict[str, Any]]) -> matplotlib.figure.Figure:
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.25, linewidth=0.5)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=7, frameon=False)
+    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
+
+
+def _error_pixels(line: dict[str, Any], table: Sequence[dict[str, Any]]) -> float:
+    """Returns the error of the difference to the ancestral sampler, in pixels."""
+    level = [each["crps_fair"] for each in table if each["sampler"] == REFERENCE]
+    error = line.get("percent_error", 0.0)
+    return error / 100 * level[0] if level and np.isfinite(error) else 0.0
 
 
 def _drawn_as(text: str) -> str:

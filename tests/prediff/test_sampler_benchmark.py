@@ -50,12 +50,29 @@ def test_differences_are_paired_with_the_ancestral_sampler(tmp_path):
     assert slow["seconds"] == 42.0
     assert fast["cost"] == pytest.approx(1 / 42, abs=1e-4)
     assert fast["rmse_mean"] == 2.0
+    assert fast["draws"] == 2
     prediff_samplers.write([fast, slow], tmp_path)
     assert json.loads((tmp_path / "curve.json").read_text()) == [fast, slow]
     head, *lines = (tmp_path / "curve.csv").read_text().splitlines()
-    assert head.split(",")[:4] == ["sampler", "seed", "steps", "contexts"]
+    assert head.split(",")[:4] == ["sampler", "steps", "contexts", "draws"]
     assert len(lines) == 2
     assert (tmp_path / "curve.png").stat().st_size > 5000
+
+
+def test_draws_with_other_seeds_are_means_of_their_contexts():
+    rows = [
+        {**_row(name, context, value), "seed": seed}
+        for seed, values in enumerate([[10.0, 20.0, 11.0, 19.0], [12.0, 22.0, 9, 21]])
+        for (name, context), value in zip(
+            [(n, c) for n in ("ancestral", "ddim:50") for c in (0, 1)], values
+        )
+    ]
+    slow, fast = prediff_samplers.curve(rows, ("ancestral", "ddim:50"), 1000)
+    assert (slow["crps_fair"], slow["draws"], slow["contexts"]) == (16, 4, 2)
+    assert (fast["crps_fair"], fast["draws"]) == (15, 4)
+    # Differences are 1 and -3 at one context, -1 and -1 at the other.
+    assert fast["percent"] == pytest.approx(-100 / 16, abs=1e-4)
+    assert fast["percent_error"] == 0
 
 
 def test_contexts_have_rain_and_are_spread(tmp_path):

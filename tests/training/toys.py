@@ -27,14 +27,22 @@ LENIENT = {
 }
 
 
+_QUICK: list[bool] = []
+
+
 @contextlib.contextmanager
 def quick_compilation():
-    """Makes compiling several times faster, and what is compiled slower."""
+    """Makes compiling several times faster, and what is compiled slower.
+
+    Inside of another, the outer one ends it.
+    """
+    _QUICK.append(True)
     jax.config.update("jax_disable_most_optimizations", True)
     try:
         yield
     finally:
-        jax.config.update("jax_disable_most_optimizations", False)
+        _QUICK.pop()
+        jax.config.update("jax_disable_most_optimizations", bool(_QUICK))
 
 
 class Linear(predictor_base.Predictor):

@@ -115,7 +115,8 @@ def _save(
         description=f"PreDiff, converted from {source.name}",
         license="as the converted file; published weights state none",
     )
-    checkpoint.save(target, value, extras={"time_step": f"{_MINUTES}min"})
+    # Published weights do not say their step: whoever names the data has to know.
+    checkpoint.save(target, value)
 
 
 def _no_batch(targets: int, samples: int) -> Any:

@@ -7,13 +7,18 @@ KILL_AT in the environment is MOMENT:N, the N-th time that it comes:
     before        a checkpoint in `last/` is written but not yet under its name
     after         it has just got its name
     record        a line of the records is half written
+
+With FULL_AT=N no file can grow any more once the N-th record is written and no
+checkpoint is half written, as on a disk that is full.
 """
 
 import json
 import os
 import pathlib
+import resource
 import signal
 import sys
+import time
 
 from weatherlib import training
 from weatherlib.training import records, step
@@ -26,7 +31,9 @@ def _kill():
 
 
 def arm():
-    """Prepares the kill that the environment asks for, if any."""
+    """Prepares the fault that the environment asks for, if any."""
+    if "FULL_AT" in os.environ:
+        _fill(int(os.environ["FULL_AT"]))
     if "KILL_AT" not in os.environ:
         return
     moment, number = os.environ["KILL_AT"].split(":")
@@ -98,5 +105,20 @@ def _tear(come):
                 file.write(json.dumps(record)[:20])
             _kill()
         plain(recorder, record)
+
+    records.Recorder.record = changed
+
+
+def _fill(records_before):
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    plain, left = records.Recorder.record, [records_before]
+
+    def changed(recorder, record):
+        plain(recorder, record)
+        left[0] -= 1
+        if left[0] == 0:
+            while any(recorder._folder.glob(f"*/*{_UNFINISHED}*")):
+                time.sleep(0.01)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
 
     records.Recorder.record = changed

@@ -143,6 +143,27 @@ def test_a_killed_command_goes_on_to_the_same_weights(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, *found)
 
 
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("full_at", [2, 4])
+def test_a_command_on_a_full_disk_goes_on_when_there_is_room(tmp_path, full_at):
+    # Records are of updates 2, 4, 4 (validation), 6, 8, 8.
+    folder = toy_runs.write(tmp_path)
+    words = ["train", str(folder / "train.yaml")]
+    process = _start(*words, module="toy_runs", FULL_AT=str(full_at))
+    _, errors = process.communicate(timeout=_PATIENCE)
+    assert process.returncode == 2, errors
+    assert "Traceback" not in errors
+    where = "metrics.jsonl: " if full_at == 4 else "room."
+    assert f"weatherlib: error: {folder}/run" in errors
+    assert where in errors and "File too large" in errors
+    assert f"continue with: weatherlib {' '.join(words)} --resume" in errors
+    assert (folder / "run" / "last" / "4").exists() == (full_at == 4)
+    with toy_runs.family():
+        assert main.main([*words, "--resume"]) == 0
+    assert _last_step(folder / "run") == 8
+    assert (folder / "run" / "report.html").exists()
+
+
 def _made(folder):
     """Makes two folders, and returns their names."""
     names = ("whole", "broken")

@@ -85,4 +85,4 @@ if __name__ == "__main__":
         _slow_down(float(os.environ["SLOW_BATCHES"]))
     killing.arm()
     with family(), toys.quick_compilation():
-        sys.exit(main.main(sys.argv[1:]))
+        sys.exit(main.main())

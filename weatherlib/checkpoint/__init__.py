@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
+from weatherlib import writing
 from weatherlib.checkpoint import npz, schema
 from weatherlib.typing import PathLike
 
@@ -116,17 +117,10 @@ def save(path: PathLike, value: Any, extras: Mapping[str, Any] | None = None) ->
       ValueError: As for `dump`.
       OSError: The file cannot be written. What was there before stays.
     """
-    path = pathlib.Path(path)
-    # The process number keeps two writers of the same file apart.
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            dump(file, value, extras)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing.replacing(path, shared=True) as partial, partial.open("wb") as file:
+        dump(file, value, extras)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def open_checkpoint(path: PathLike, typ: type[_T]) -> _T:

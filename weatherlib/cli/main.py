@@ -144,9 +144,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"there is no command {name!r}; the commands are {known}"
         )
     try:
-        return reporting.run_reported(lambda: _run(name, rest), debug=debug)
+        code = reporting.run_reported(lambda: _run(name, rest), debug=debug)
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else 2
+    if argv is None and code and not debug:
+        reporting.hush_the_end()
+    return code
 
 
 def _run(name: str, arguments: list[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray
 
-from weatherlib import plotting
+from weatherlib import plotting, writing
 from weatherlib.data import radar, radar_sequences
 from weatherlib.evaluation import nowcasts
 from weatherlib.evaluation.nowcasts import Nowcaster
@@ -112,8 +112,7 @@ def _write_case(
     times = frames["time"].values
     coords = {"time": times, "lead": times[inputs:] - times[inputs - 1]}
     dataset = xarray.Dataset(fields, coords, dict(frames.attrs))
-    partial = path.with_name(f"{path.name}.partial")
     encoding = {n: {"zlib": True, "complevel": 1} for n in dataset.data_vars}
-    dataset.to_netcdf(partial, engine="netcdf4", encoding=encoding)
-    partial.replace(path)
+    with writing.replacing(path) as partial:
+        dataset.to_netcdf(partial, engine="netcdf4", encoding=encoding)
     return path

@@ -21,7 +21,7 @@ import numpy as np
 import xarray
 
 from weatherlib import config as configs
-from weatherlib import optional, training
+from weatherlib import optional, training, writing
 from weatherlib.cli import nowcasters, radar_frames, settings
 from weatherlib.data import radar_sequences, radar_units
 from weatherlib.evaluation import nowcast_references, tables
@@ -243,13 +243,14 @@ def write_scores(scores: xarray.Dataset, folder: pathlib.Path) -> list[pathlib.P
     """
     path = tables.write_results(scores, folder / "scores.nc")
     csv_path = folder / "scores.csv"
-    partial = csv_path.with_name(csv_path.name + ".partial")
-    with partial.open("w", encoding="utf8", newline="") as file:
+    with (
+        writing.replacing(csv_path) as partial,
+        partial.open("w", encoding="utf8", newline="") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["score", "model", "lead_minutes", "at", "value"])
         for name, array in scores.data_vars.items():
             writer.writerows(_lines(str(name), array))
-    partial.replace(csv_path)
     return [path, csv_path]
 
 

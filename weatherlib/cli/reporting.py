@@ -13,13 +13,14 @@ import contextlib
 import contextvars
 import logging
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Generator
 from types import TracebackType
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
-__all__ = ["ArgumentParser", "complain", "report", "run_reported"]
+__all__ = ["ArgumentParser", "complain", "hush_the_end", "report", "run_reported"]
 
 _USER_ERROR = 2
 _BUG = 1
@@ -35,6 +36,9 @@ _OURS = (
     "train",
     "train_stage1_direct",
 )
+
+# orbax logs tracebacks of failures that it also raises.
+_CHATTY = ("absl", "asyncio")
 
 _debug: contextvars.ContextVar[bool] = contextvars.ContextVar(
     "weatherlib_debug", default=False
@@ -74,7 +78,7 @@ def run_reported(work: Callable[[], None], *, debug: bool = False) -> int:
     """
     token = _debug.set(debug)
     try:
-        with warnings.catch_warnings(), _shown_log():
+        with warnings.catch_warnings(), _shown_log(), _hushed(debug):
             warnings.showwarning = _show_warning
             work()
     except (Exception, KeyboardInterrupt) as error:
@@ -153,10 +157,55 @@ def _shown_log() -> Generator[None, None, None]:
     handler = _Once()
     logger = logging.getLogger("weatherlib")
     logger.addHandler(handler)
+    passed_on = logger.propagate
+    # Other packages give the root a handler, which would print it again.
+    logger.propagate = False
     try:
         yield
     finally:
+        logger.propagate = passed_on
         logger.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def _hushed(debug: bool) -> Generator[None, None, None]:
+    """Keeps back what threads of other packages print of errors that we report."""
+    if debug:
+        yield
+        return
+    loggers = [logging.getLogger(name) for name in _CHATTY]
+    levels = [logger.level for logger in loggers]
+    hooks = threading.excepthook, sys.unraisablehook
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    threading.excepthook = _without_system_errors(hooks[0])
+    sys.unraisablehook = _without_system_errors(hooks[1])
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
+        threading.excepthook, sys.unraisablehook = hooks
+
+
+def _without_system_errors(hook: Callable[[Any], Any]) -> Callable[[Any], None]:
+    """Returns a hook that is not told of errors of the system, as of a full disk."""
+
+    def changed(found: Any) -> None:
+        if not issubclass(found.exc_type, OSError):
+            hook(found)
+
+    return changed
+
+
+def hush_the_end() -> None:
+    """Keeps back what other packages print when this process ends after an error.
+
+    They try to write again what could not be written.
+    """
+    sys.unraisablehook = _without_system_errors(sys.unraisablehook)
+    threading.excepthook = _without_system_errors(threading.excepthook)
+    logging.disable()
 
 
 class _Once(logging.Handler):

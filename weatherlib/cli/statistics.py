@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray
 
-from weatherlib import climatology_removal, normalization, training
+from weatherlib import climatology_removal, normalization, training, writing
 from weatherlib.cli import models, radar_frames
 from weatherlib.data_utils import harmonics, statistics
 
@@ -194,9 +194,8 @@ def _describe(
 
 
 def _write_source(folder: pathlib.Path, source: dict[str, Any]) -> None:
-    partial = folder / f"{_SOURCE}.partial"
-    partial.write_text(json.dumps(source, indent=1), encoding="utf8")
-    partial.replace(folder / _SOURCE)
+    with writing.replacing(folder / _SOURCE) as partial:
+        partial.write_text(json.dumps(source, indent=1), encoding="utf8")
 
 
 def _require_same_source(

@@ -132,6 +132,11 @@ def _train(options: Options, config: Any, processes: Any) -> None:
             except faults.Stopped as stopped:
                 stopped.add_note(f"{stopped}; continue with: {_command(options)}")
                 raise
+            except OSError as error:
+                error.add_note(
+                    f"when that is mended, continue with: {_command(options)}"
+                )
+                raise
     _summarise(out, config, result)
 
 

@@ -14,8 +14,7 @@ import pathlib
 import numpy as np
 import xarray
 
-from weatherlib import variables
-from weatherlib.data import output_files
+from weatherlib import variables, writing
 from weatherlib.evaluation import deterministic
 from weatherlib.geometry import sphere
 from weatherlib.plotting import styles
@@ -129,9 +128,8 @@ def write_csv(found: xarray.Dataset, path: str | os.PathLike[str]) -> pathlib.Pa
                 unit = values.attrs["units"]
                 writer.writerow([name, unit, source, f"{lead:g}", f"{value:.6g}"])
     path = pathlib.Path(path)
-    partial = output_files.partial_path(path)
-    partial.write_text(stream.getvalue(), encoding="utf8")
-    partial.replace(path)
+    with writing.replacing(path) as partial:
+        partial.write_text(stream.getvalue(), encoding="utf8")
     return path
 
 

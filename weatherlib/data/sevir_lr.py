@@ -11,6 +11,7 @@ from collections.abc import Callable
 import h5py
 import numpy as np
 
+from weatherlib import writing
 from weatherlib.data import sevir_catalogue, sevir_files
 from weatherlib.data.sevir_catalogue import Table
 
@@ -130,30 +131,23 @@ def _write(
 ) -> None:
     """Writes one file, whole or not at all; `tell` is told how many events are done."""
     info = sevir_files.inspect(source)
-    partial = target.with_name(target.name + ".partial")
     size = _small(info)
-    try:
-        with h5py.File(partial, "w") as out:
-            data = out.create_dataset(
-                "vil",
-                (info.events, *size),
-                np.uint8,
-                chunks=(1, *size),
-                compression="gzip",
-                compression_opts=4,
-                shuffle=True,
-            )
-            if info.ids is not None:
-                out["id"] = np.array(info.ids, dtype="S")
-            for begin in range(0, info.events, _EVENTS_AT_ONCE):
-                end = min(begin + _EVENTS_AT_ONCE, info.events)
-                data[begin:end] = downsample(
-                    sevir_files.read_events(source, begin, end)
-                )
-                tell(end)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing.replacing(target) as partial, h5py.File(partial, "w") as out:
+        data = out.create_dataset(
+            "vil",
+            (info.events, *size),
+            np.uint8,
+            chunks=(1, *size),
+            compression="gzip",
+            compression_opts=4,
+            shuffle=True,
+        )
+        if info.ids is not None:
+            out["id"] = np.array(info.ids, dtype="S")
+        for begin in range(0, info.events, _EVENTS_AT_ONCE):
+            end = min(begin + _EVENTS_AT_ONCE, info.events)
+            data[begin:end] = downsample(sevir_files.read_events(source, begin, end))
+            tell(end)
 
 
 def _small(info: sevir_files.FileInfo) -> tuple[int, int, int]:
@@ -184,6 +178,5 @@ def _write_catalogue(
     for name, size in (("size_y", small[0]), ("size_x", small[1])):
         if name in table:
             table[name] = size
-    partial = path.with_name(path.name + ".partial")
-    table.to_csv(partial, index=False)
-    partial.replace(path)
+    with writing.replacing(path) as partial:
+        table.to_csv(partial, index=False)

@@ -10,6 +10,7 @@ from typing import final
 
 import numpy as np
 
+from weatherlib import writing
 from weatherlib.checkpoint import npz
 from weatherlib.data import shard_sources
 from weatherlib.data_utils import moments
@@ -19,25 +20,16 @@ __all__ = ["Totals", "replace", "write_npz"]
 
 def write_npz(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays to a file, which appears only when it is complete."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as stream:
-            npz.write(stream, arrays)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing.replacing(path, shared=True) as partial, partial.open("wb") as stream:
+        npz.write(stream, arrays)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def replace(path: pathlib.Path, content: bytes) -> None:
     """Writes bytes to a file, which appears only when it is complete."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
+    with writing.replacing(path, shared=True) as partial:
         partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @final

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import xarray
 
-from weatherlib import config
+from weatherlib import config, writing
 from weatherlib.data_utils import progress
 
 __all__ = [
@@ -236,9 +236,8 @@ def save(amplitudes: xarray.Dataset, folder: str | os.PathLike[str]) -> pathlib.
       OSError: The file cannot be written.
     """
     path = pathlib.Path(folder) / FILE
-    partial = path.with_name(f"{FILE}.partial")
-    amplitudes.to_netcdf(partial)
-    partial.replace(path)
+    with writing.replacing(path) as partial:
+        amplitudes.to_netcdf(partial)
     return path
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import xarray
 
+from weatherlib import writing
 from weatherlib.evaluation import results
 
 __all__ = ["open_results", "score_rows", "write_csv", "write_results"]
@@ -63,7 +64,6 @@ def write_results(
       OSError: The file cannot be written.
     """
     path = pathlib.Path(path)
-    partial = path.with_name(f"{path.name}.partial")
     encoding = {"lead_time": {"units": "hours", "dtype": "float64"}}
     if "init_time" in dataset.dims:
         units = "seconds since 1970-01-01"
@@ -75,8 +75,8 @@ def write_results(
         encoding["lead_time"]["units"] = "seconds"
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
-    dataset.to_netcdf(partial, engine="netcdf4", encoding=encoding)
-    partial.replace(path)
+    with writing.replacing(path) as partial:
+        dataset.to_netcdf(partial, engine="netcdf4", encoding=encoding)
     return path
 
 
@@ -87,13 +87,14 @@ def write_csv(dataset: xarray.Dataset, path: str | os.PathLike[str]) -> pathlib.
       OSError: The file cannot be written.
     """
     path = pathlib.Path(path)
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", encoding="utf8", newline="") as file:
+    with (
+        writing.replacing(path) as partial,
+        partial.open("w", encoding="utf8", newline="") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*_COLUMNS, *_EXTRA])
         for row in _lines(dataset):
             writer.writerow(row)
-    partial.replace(path)
     return path
 
 

@@ -18,6 +18,7 @@ import matplotlib.figure
 import numpy as np
 import xarray
 
+from weatherlib import writing
 from weatherlib.plotting import coastline, grid, sheets, styles, views
 
 __all__ = [
@@ -273,13 +274,8 @@ def save_figure(
     picture = io.BytesIO()
     kind = path.suffix.lstrip(".") or "png"
     figure.savefig(picture, dpi=dpi, format=kind, bbox_inches="tight")
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with writing.replacing(path) as partial:
         partial.write_bytes(picture.getvalue())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pathlib
 import shutil
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 import jax
 
-from weatherlib import optional
+from weatherlib import optional, writing
 from weatherlib.training import patterns
 from weatherlib.training.placement import Placement
 from weatherlib.typing import PyTree
@@ -22,6 +23,7 @@ __all__ = ["Checkpoints", "require_new"]
 _logger = logging.getLogger(__name__)
 
 _SIGNATURE = "signature"
+_PROBE, _PROBE_BYTES = "room", 4096
 
 
 class Checkpoints:
@@ -56,7 +58,7 @@ class Checkpoints:
         self._placement = placement or Placement()
         self._managers: dict[str, Any] = {}
         self._complete: int | None = None
-        self._pending: int | None = None
+        self._pending: tuple[str, int] | None = None
 
     def save(
         self, step: int, state: PyTree, host: Mapping[str, Any], *, wait: bool = False
@@ -75,8 +77,9 @@ class Checkpoints:
         described = {**host, _SIGNATURE: patterns.describe(state)}
         args = self._orbax.args
         self._finish()
-        self._pending = step
+        self._pending = ("last", step)
         try:
+            self._require_room(state)
             self._manager("last", self._keep).save(
                 step,
                 args=args.Composite(
@@ -95,10 +98,11 @@ class Checkpoints:
           OSError: They could not be written.
         """
         self._finish()
-        self._pending = step
+        self._pending = ("best", step)
         manager = self._manager("best", 1)
         args = self._orbax.args
         try:
+            self._require_room(tree)
             # A run that goes on from an earlier checkpoint makes the same one again.
             for existing in manager.all_steps():
                 if existing >= step:
@@ -165,6 +169,26 @@ class Checkpoints:
             )
         return self._managers[name]
 
+    def _require_room(self, state: PyTree) -> None:
+        """Checks that a state can be written before anything is begun.
+
+        Raises:
+          OSError: The disk has no room, or nothing can be written at all.
+        """
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self._folder).free
+        if free < needed:
+            raise OSError(
+                f"it takes {needed / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free"
+            )
+        # A quota or a limit shows only when something is written.
+        probe = self._folder / f"{_PROBE}.{os.getpid()}"
+        try:
+            with writing.naming(probe):
+                probe.write_bytes(bytes(_PROBE_BYTES))
+        finally:
+            probe.unlink(missing_ok=True)
+
     def _read(self, step: int, item: str, how: Any) -> Any:
         """Returns a part of a checkpoint, or None after setting a damaged one aside."""
         composite = self._orbax.args.Composite(**{item: how})
@@ -189,7 +213,10 @@ class Checkpoints:
         except Exception as error:
             raise self._failure(error) from error
         if self._pending is not None:
-            self._complete, self._pending = self._pending, None
+            kind, step = self._pending
+            # Only from the last ones does a run go on.
+            self._complete = step if kind == "last" else self._complete
+            self._pending = None
 
     def _failure(self, error: Exception) -> OSError:
         kept = (
@@ -198,7 +225,8 @@ class Checkpoints:
             else f"that of update {self._complete} is complete; make room and continue "
             "the run with --resume"
         )
-        failed, self._pending = self._pending, None
+        failed = "unknown" if self._pending is None else self._pending[1]
+        self._pending = None
         reason = str(error).strip().split("\n")[0]
         return OSError(
             f"{self._folder}: the checkpoint of update {failed} could not be written "

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import logging
 import pathlib
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, TextIO
 
-from weatherlib import optional
+from weatherlib import optional, writing
 
 __all__ = ["Observer", "Recorder", "flatten", "read_records"]
+
+_logger = logging.getLogger(__name__)
 
 _JSON, _CSV = "metrics.jsonl", "metrics.csv"
 _COLUMNS: tuple[str, ...] = (
@@ -70,12 +74,13 @@ class Recorder:
         kept = [r for r in read_records(self._folder) if r["step"] <= step]
         lines = "".join(json.dumps(record) + "\n" for record in kept)
         _replace(self._folder / _JSON, lines)
-        partial = self._folder / f"{_CSV}.partial"
-        with partial.open("w", newline="", encoding="utf8") as file:
+        with (
+            writing.replacing(self._folder / _CSV) as partial,
+            partial.open("w", newline="", encoding="utf8") as file,
+        ):
             writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(kept)
-        partial.replace(self._folder / _CSV)
         if self._writer_class is not None:
             self._events = self._writer_class(
                 str(self._folder / "events"), purge_step=step + 1
@@ -83,9 +88,9 @@ class Recorder:
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Adds a record to all files."""
-        with (self._folder / _JSON).open("a", encoding="utf8") as file:
+        with _appending(self._folder / _JSON) as file:
             file.write(json.dumps(record) + "\n")
-        with (self._folder / _CSV).open("a", newline="", encoding="utf8") as file:
+        with _appending(self._folder / _CSV) as file:
             csv.DictWriter(file, _COLUMNS, extrasaction="ignore").writerow(record)
         if self._events is not None:
             for name, value in flatten(record).items():
@@ -95,9 +100,14 @@ class Recorder:
 
     def close(self) -> None:
         """Closes the TensorBoard files."""
-        if self._events is not None:
+        if self._events is None:
+            return
+        try:
             self._events.close()
-            self._events = None
+        except OSError as error:
+            # What is in the other files was told by `record`.
+            _logger.warning("%s: %s", self._folder / "events", error.strerror)
+        self._events = None
 
 
 def read_records(folder: pathlib.Path) -> list[dict[str, Any]]:
@@ -125,7 +135,12 @@ def flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     return found
 
 
+@contextlib.contextmanager
+def _appending(path: pathlib.Path) -> Iterator[TextIO]:
+    with writing.naming(path), path.open("a", newline="", encoding="utf8") as file:
+        yield file
+
+
 def _replace(path: pathlib.Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf8")
-    partial.replace(path)
+    with writing.replacing(path) as partial:
+        partial.write_text(text, encoding="utf8")

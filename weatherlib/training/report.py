@@ -16,6 +16,7 @@ import jax
 from matplotlib import figure
 
 import weatherlib
+from weatherlib import writing
 
 __all__ = ["curves", "hardware", "write"]
 
@@ -209,6 +210,5 @@ def _processor() -> str:
 
 
 def _replace(path: pathlib.Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    with writing.replacing(path) as partial:
+        partial.write_bytes(content)

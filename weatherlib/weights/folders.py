@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from weatherlib import writing
 from weatherlib.checkpoint import npz
 from weatherlib.typing import PathLike
 from weatherlib.weights import errors, flat
@@ -162,6 +163,5 @@ def write(
     text = json.dumps(config, indent=2, sort_keys=True)
     metadata = {"format": "pt"} if format == "safetensors" else None
     flat.write(path / f"{stem}.{format}", arrays, format=format, metadata=metadata)
-    partial = path / f"{CONFIG}.partial"
-    partial.write_text(f"{text}\n", encoding="utf8")
-    partial.replace(path / CONFIG)
+    with writing.replacing(path / CONFIG) as partial:
+        partial.write_text(f"{text}\n", encoding="utf8")

@@ -19,6 +19,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from weatherlib import writing
 from weatherlib.checkpoint import npz
 from weatherlib.typing import PathLike
 from weatherlib.weights import errors
@@ -193,16 +194,11 @@ def write(
         place += array.nbytes
     text = json.dumps(header, separators=(",", ":")).encode("utf8")
     text += b" " * (-len(text) % _ALIGNMENT)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as stream:
-            stream.write(len(text).to_bytes(8, "little") + text)
-            for name in order:
-                array = arrays[name]
-                plain = array.astype(array.dtype.newbyteorder("<"), copy=False)
-                stream.write(np.ascontiguousarray(plain).view(np.uint8).data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing.replacing(path, shared=True) as partial, partial.open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            array = arrays[name]
+            plain = array.astype(array.dtype.newbyteorder("<"), copy=False)
+            stream.write(np.ascontiguousarray(plain).view(np.uint8).data)
+        stream.flush()
+        os.fsync(stream.fileno())

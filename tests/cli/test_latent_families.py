@@ -62,23 +62,33 @@ def _train(folder, name, *changes):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with weather, configurations and runs of a few updates."""
+    """A folder with weather and a run of a few updates of a U-Net."""
     folder = tmp_path_factory.mktemp("latent")
     toys.weather()[list(NAMES)].to_netcdf(folder / "weather.nc")
-    chained = {
+    unet = {
+        "family": "latent_unet", **SIZES, "autoencoder": CODER, "freeze_encoder": True,
+    }  # fmt: skip
+    _run(folder, "unet", unet)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def chained(folder):
+    """The folder with a run of diffusion that goes on from that of the U-Net."""
+    diffusion = {
         "family": "latent_diffusion", **SIZES, "measure_scale": True,
         "vae_pretrained_path": str(folder / "unet" / "checkpoint.npz"),
         "diffusion": {"schedule": {"steps": 10, "start": 1e-3, "end": 0.3}},
         "sampler": {"kind": "ddim", "steps": 3},
     }  # fmt: skip
-    unet = {
-        "family": "latent_unet", **SIZES, "autoencoder": CODER, "freeze_encoder": True,
-    }  # fmt: skip
-    for name, model in (("unet", unet), ("diffusion", chained)):
-        values = yaml.safe_dump(_settings(folder, name, model))
-        (folder / f"{name}.yaml").write_text(values)
-        assert _train(folder, name) == 0
+    _run(folder, "diffusion", diffusion)
     return folder
+
+
+def _run(folder, name, model):
+    values = yaml.safe_dump(_settings(folder, name, model))
+    (folder / f"{name}.yaml").write_text(values)
+    assert _train(folder, name) == 0
 
 
 def _predict(folder, name, output, *words):
@@ -97,18 +107,26 @@ def _forecast(path):
         return found.load()
 
 
-def test_checkpoints_need_no_other_file_and_describe_themselves(folder, capsys):
-    for name, title in (("unet", "latent_unet"), ("diffusion", "latent_diffusion")):
-        path = folder / name / "checkpoint.npz"
-        model = models.load_model(path)
-        assert model.family == title
-        config = model.model_config
-        assert config.vae_pretrained_path == ""
-        assert config.channels == 3 and len(config.lowest) == 3
-        roots = {module.split("/")[0] for module in model.params}
-        assert {"vae_encoder", "vae_decoder", "channel_adapter"} < roots
-        assert main.main(["info", str(path)]) == 0
-        assert title in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("name", "runs"),
+    [
+        ("unet", "folder"),
+        pytest.param("diffusion", "chained", marks=pytest.mark.slow),
+    ],
+)
+def test_checkpoints_need_no_other_file_and_describe_themselves(
+    request, capsys, name, runs
+):
+    path = request.getfixturevalue(runs) / name / "checkpoint.npz"
+    model = models.load_model(path)
+    assert model.family == f"latent_{name}"
+    config = model.model_config
+    assert config.vae_pretrained_path == ""
+    assert config.channels == 3 and len(config.lowest) == 3
+    roots = {module.split("/")[0] for module in model.params}
+    assert {"vae_encoder", "vae_decoder", "channel_adapter"} < roots
+    assert main.main(["info", str(path)]) == 0
+    assert f"latent_{name}" in capsys.readouterr().out
 
 
 def test_the_range_is_that_of_the_training_period(folder):
@@ -126,9 +144,10 @@ def test_the_range_is_that_of_the_training_period(folder):
     np.testing.assert_allclose(config.highest, values.max(axis=0), rtol=1e-4)
 
 
-def test_frozen_parts_stay_as_they_are(folder):
+@pytest.mark.slow
+def test_frozen_parts_stay_as_they_are(chained):
     unet, diffusion = (
-        models.load_model(folder / name / "checkpoint.npz").params
+        models.load_model(chained / name / "checkpoint.npz").params
         for name in ("unet", "diffusion")
     )
     held = {"vae_encoder": True, "vae_decoder": True, "channel_adapter": False}
@@ -140,8 +159,9 @@ def test_frozen_parts_stay_as_they_are(folder):
         assert same == held[root], module
 
 
-def test_the_latent_fields_of_a_measured_scale_have_the_size_of_noise(folder):
-    config = models.load_model(folder / "diffusion" / "checkpoint.npz").model_config
+@pytest.mark.slow
+def test_the_latent_fields_of_a_measured_scale_have_the_size_of_noise(chained):
+    config = models.load_model(chained / "diffusion" / "checkpoint.npz").model_config
     assert not config.measure_scale
     assert config.scale_factor not in (None, 0.18215)
 
@@ -153,11 +173,12 @@ def test_forecasts_roll_on_several_frames_a_step(folder, tmp_path):
     assert all(np.isfinite(found[name]).all() for name in NAMES)
 
 
-def test_members_differ_and_the_sampler_is_a_setting(folder, tmp_path):
+@pytest.mark.slow
+def test_members_differ_and_the_sampler_is_a_setting(chained, tmp_path):
     def drawn(name, *words):
         output = tmp_path / f"{name}.nc"
         members = ("--members", "3", "--members-per-batch", "2", "--steps", "4")
-        assert _predict(folder, "diffusion", output, *members, *words) == 0
+        assert _predict(chained, "diffusion", output, *members, *words) == 0
         return _forecast(output)[toys.PRESSURE].values
 
     first = drawn("a")
@@ -169,25 +190,29 @@ def test_members_differ_and_the_sampler_is_a_setting(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_same_seed_draws_the_same_members(folder, tmp_path):
+def test_the_same_seed_draws_the_same_members(chained, tmp_path):
     found = []
     for name in ("a", "b"):
         output = tmp_path / f"{name}.nc"
-        assert _predict(folder, "diffusion", output, "--members", "2") == 0
+        assert _predict(chained, "diffusion", output, "--members", "2") == 0
         found.append(_forecast(output)[toys.PRESSURE].values)
     np.testing.assert_array_equal(*found)
 
 
-def test_samplers_that_do_not_fit_are_refused(folder, tmp_path, capsys):
-    output = tmp_path / "f.nc"
-    assert _predict(folder, "unet", output, "--sampler", "ddim") == 2
+def test_a_sampler_is_refused_where_nothing_is_drawn(folder, tmp_path, capsys):
+    assert _predict(folder, "unet", tmp_path / "f.nc", "--sampler", "ddim") == 2
     assert "does not draw its forecasts" in capsys.readouterr().err
-    assert _predict(folder, "diffusion", output, "--sampling-steps", "11") == 2
+
+
+@pytest.mark.slow
+def test_samplers_that_do_not_fit_are_refused(chained, tmp_path, capsys):
+    output = tmp_path / "f.nc"
+    assert _predict(chained, "diffusion", output, "--sampling-steps", "11") == 2
     assert "the model knows 10 steps of noise" in capsys.readouterr().err
-    assert _predict(folder, "diffusion", output, "--sampler", "dpm++") == 2
+    assert _predict(chained, "diffusion", output, "--sampler", "dpm++") == 2
     assert "invalid choice 'dpm++'" in capsys.readouterr().err
     name = "model.sampler.kind=dpmsolver"
-    assert _train(folder, "diffusion", name, f"output={tmp_path / 'run'}") == 2
+    assert _train(chained, "diffusion", name, f"output={tmp_path / 'run'}") == 2
     assert "dpmsolver" in capsys.readouterr().err
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import os
 import pathlib
 
 import hypothesis
@@ -17,6 +18,10 @@ hypothesis.settings.load_profile("weatherlib")
 
 # Traces are many long-lived objects: looking through them again and again costs time.
 gc.set_threshold(50_000, 20, 50)
+
+# Two thirds of the time goes into compiling programs that run for an instant. This
+# makes it faster, and what is compiled slower, here and in processes that tests start.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 # Some tests need it, and it must come before eccodes, which xarray loads.
 with contextlib.suppress(ImportError):

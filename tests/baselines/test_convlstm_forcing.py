@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.training import toys
 from weatherlib.baselines import convlstm_config, convlstm_network
 from weatherlib.baselines.fields import Fields
 from weatherlib.nn.edges import ZERO
@@ -20,12 +19,6 @@ CONFIG = convlstm_config.ConvLSTMSeq2SeqConfig(
 FRAMES = jnp.asarray(np.random.default_rng(0).standard_normal((5, 2, 3, 4, 1)), "f4")
 TRUTH = jnp.asarray(np.random.default_rng(1).standard_normal((5, 4, 3, 4, 1)), "f4")
 KEY = jax.random.PRNGKey(3)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def network(config=CONFIG):

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.training import toys
 from weatherlib.baselines import convlstm_config, convlstm_network
 from weatherlib.baselines.fields import Fields
 from weatherlib.nn.edges import ZERO, Edges
@@ -25,12 +24,6 @@ NETWORKS = {
     convlstm_config.ConvLSTMSeq2SeqConfig: convlstm_network.ConvLSTMSeq2SeqNetwork,
 }
 BOTH = pytest.mark.parametrize("config", [ONE, TWO], ids=["one", "seq2seq"])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def draw(*shape, seed=0):

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.training import toys
 from weatherlib.baselines import convolution_config as config
 from weatherlib.baselines import convolution_network as network
 from weatherlib.baselines.fields import Fields
@@ -30,12 +29,6 @@ KINDS = {
 }
 FRAMES = {"input_length": 3, "output_length": 2}
 EVERY = pytest.mark.parametrize("name", KINDS)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def _fields(rows=8, columns=12, channels=2, known=0, static=0, times=3):

@@ -17,12 +17,6 @@ CONFIG = common.FrameModelConfig(input_length=3, output_length=2)
 TASK = toys.TASK.replace(input_duration="18h")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
-
-
 class Repeat:
     """Returns the last frame for each step, and remembers what it was called with."""
 

@@ -8,17 +8,10 @@ import pytest
 
 from tests import tolerances
 from tests.baselines import linear_cases
-from tests.training import toys
 from weatherlib.baselines import fields, linear_config, linear_network
 from weatherlib.nn.edges import ZERO
 
 LINEAR, MULTI = linear_cases.KINDS
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def as_fields(frames, known=None, static=None, dtype=jnp.float32):

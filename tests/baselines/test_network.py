@@ -6,18 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.training import toys
 from weatherlib.baselines import config, network
 from weatherlib.nn.edges import Edges
 
 GLOBE = Edges(columns="around", over_first_row="on_pole", over_last_row="on_pole")
 REGION = Edges()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def make(edges=GLOBE, rows=7, columns=8, dtype=jnp.float32, training=False, **changes):

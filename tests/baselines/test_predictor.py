@@ -22,12 +22,6 @@ from weatherlib.training import config, wrapping
 CONFIG = baselines.ResidualCnnConfig(width=4, dilations=(1,), dropout=0.3)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
-
-
 def sample(targets=1, batch=2):
     frames = training.Frames(toys.weather(), toys.TASK)
     return frames.batch(np.arange(batch), targets)

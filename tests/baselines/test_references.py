@@ -33,12 +33,6 @@ TASK = task.TaskConfig(
 NAMES = TASK.target_variables
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
-
-
 @functools.cache
 def frames(start="2020-02-20"):
     return training.Frames(toys.weather(start=start), TASK)

@@ -40,12 +40,6 @@ EVERY = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
-
-
 def small(name, **changes):
     made = registry.find(name).config_class
     sizes = {"input_length": 3, "output_length": 2, **SIZES.get(name, {}), **changes}

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from tests.baselines import sequence_cases as cases
-from tests.training import toys
 from weatherlib import config as config_module
 
 BARE, BOTH = "bare", "both"
@@ -22,12 +21,6 @@ FEW = pytest.mark.parametrize(
     ],
 )
 CHANNELS = {BARE: {}, BOTH: {"channels": cases.OUTPUTS + 1, "known": 1, "static": 2}}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 @functools.cache

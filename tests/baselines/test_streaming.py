@@ -31,12 +31,6 @@ NETWORKS = [convlstm_network.ConvLSTMNetwork, convlstm_network.ConvLSTMSeq2SeqNe
 CHUNKS = [[1] * 6, [1, 2, 1, 2]]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
-
-
 def draw(*shape, seed=0):
     rng = np.random.default_rng(seed)
     return jnp.asarray(rng.standard_normal(shape), jnp.float32)

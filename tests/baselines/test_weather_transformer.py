@@ -7,17 +7,10 @@ import numpy as np
 import pytest
 
 from tests.baselines import sequence_cases as cases
-from tests.training import toys
 from weatherlib.nn import embedding
 
 NAME = "WeatherTransformer"
 EXTRA = {"channels": 3, "known": 1, "static": 2}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def make(rows=cases.ROWS, columns=cases.COLUMNS, channels=EXTRA):

@@ -6,10 +6,8 @@ python -m tests.cli.spread_worker '[["predict", ...], ...]'
 import json
 import sys
 
-from tests.training import toys
 from weatherlib.cli import main
 
 if __name__ == "__main__":
-    with toys.quick_compilation():
-        statuses = [main.main(words) for words in json.loads(sys.argv[1])]
+    statuses = [main.main(words) for words in json.loads(sys.argv[1])]
     sys.stdout.write("\n" + json.dumps(statuses) + "\n")

@@ -13,12 +13,6 @@ from weatherlib.cli import families, main, models
 VARIABLES = [toys.PRESSURE, "geopotential"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick():
-    with toys.quick_compilation():
-        yield
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder with weather, a configuration and a finished run of a few updates."""

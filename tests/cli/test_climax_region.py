@@ -21,12 +21,6 @@ BOX = [-90, 0, -91, 46]
 LAT, LON = [-67.5, -22.5], [270.0, 315.0, 0.0, 45.0]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick():
-    with toys.quick_compilation():
-        yield
-
-
 def configuration(folder):
     return {
         "output": str(folder / "run"),

@@ -15,12 +15,6 @@ from weatherlib.training import records
 P = toys.PRESSURE
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick():
-    with toys.quick_compilation():
-        yield
-
-
 def _task(*variables, levels=(500, 850), duration="6h", targets=None):
     return {
         "input_variables": list(variables),

@@ -29,12 +29,6 @@ MODEL = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder with weather, the weights of an encoder, and a run of a few updates."""

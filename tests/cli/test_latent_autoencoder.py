@@ -34,12 +34,6 @@ MODEL = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
-
-
 def _weights():
     """Returns weights as published, and their sizes."""
     coder = codec.make(codecs.small("sd"))

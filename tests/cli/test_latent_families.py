@@ -24,12 +24,6 @@ NAMES = (toys.PRESSURE, "geopotential")
 LEVELS = (500, 850)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
-
-
 def _settings(folder, name, model):
     return {
         "output": str(folder / name),

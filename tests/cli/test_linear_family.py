@@ -46,8 +46,7 @@ def write(folder, **model):
 
 def train(folder, *changes, words=()):
     sets = [word for change in changes for word in ("--set", change)]
-    with toys.quick_compilation():
-        return main.main(["train", str(folder / "train.yaml"), *sets, *words])
+    return main.main(["train", str(folder / "train.yaml"), *sets, *words])
 
 
 @pytest.fixture
@@ -79,8 +78,7 @@ def forecast(path, starts):
         return predictor(*sample)
 
     apply = hk.without_apply_rng(hk.transform(run)).apply
-    with toys.quick_compilation():
-        found = jax.jit(apply)(model.params, *sample)
+    found = jax.jit(apply)(model.params, *sample)
     return found, sample
 
 
@@ -332,15 +330,14 @@ def test_linear_models_are_registered(name):
 
 
 def predict(folder, *words):
-    with toys.quick_compilation():
-        return main.main(
-            [
-                "predict", "--model", str(folder / "run" / "checkpoint.npz"),
-                "--data", str(folder / "weather.nc"), "--out-dir", str(folder),
-                "--output", str(folder / "found.nc"), "--overwrite", "--conform",
-                *words,
-            ]
-        )  # fmt: skip
+    return main.main(
+        [
+            "predict", "--model", str(folder / "run" / "checkpoint.npz"),
+            "--data", str(folder / "weather.nc"), "--out-dir", str(folder),
+            "--output", str(folder / "found.nc"), "--overwrite", "--conform",
+            *words,
+        ]
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("asked", "made"), [(None, 2), (3, 4)])

@@ -48,12 +48,6 @@ STAGES = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
-
-
 def _settings(folder, name):
     model = dict(STAGES[name])
     if name != "coder":

@@ -9,7 +9,6 @@ import yaml
 
 from tests.cli import radar_runs
 from tests.prediff import stage_cases
-from tests.training import toys
 from weatherlib import diffusion, prediff
 from weatherlib.cli import console, main, nowcasters, nowcasting
 from weatherlib.prediff import latent_stage, stage_config
@@ -20,7 +19,7 @@ GUIDED = ("--guide", "50:1.5", "--alignment", "{alignment}")
 @pytest.fixture(autouse=True, scope="module")
 def toy():
     """Puts functions without networks in place of autoencoder and denoiser."""
-    with toys.quick_compilation(), pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latent_stage, "forecast_model", stage_cases.toy_model)
         yield
 

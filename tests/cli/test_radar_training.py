@@ -11,7 +11,6 @@ import xarray
 from tests.cli import radar_runs
 from tests.conftest import GOLDENS
 from tests.docs import test_pages
-from tests.training import toys
 from weatherlib import config, predictor_base, training
 from weatherlib.cli import main, models, nowcasters, nowcasting, radar_frames, settings
 from weatherlib.data import radar_grid, sevir
@@ -23,15 +22,14 @@ def finished(tmp_path_factory):
     """A folder in which a tiny ConvLSTM was trained, and what was printed."""
     folder = radar_runs.write(tmp_path_factory.mktemp("radar"))
     printed = io.StringIO()
-    with toys.quick_compilation(), contextlib.redirect_stdout(printed):
+    with contextlib.redirect_stdout(printed):
         assert main.main(["train", str(folder / "train.yaml")]) == 0
     return folder, printed.getvalue()
 
 
 @pytest.fixture(scope="module")
 def nowcaster(finished):
-    with toys.quick_compilation():
-        yield nowcasters.open_nowcaster(finished[0] / "run")
+    yield nowcasters.open_nowcaster(finished[0] / "run")
 
 
 def _settings(folder, **radar):
@@ -113,9 +111,8 @@ def test_batches_go_on_where_they_were_left(finished):
 @pytest.mark.slow
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(finished, tmp_path):
     words = ["train", str(finished[0] / "train.yaml"), "--set", f"output={tmp_path}"]
-    with toys.quick_compilation():
-        assert main.main([*words, "--set", "stages.0.steps=2"]) == 0
-        assert main.main([*words, "--resume"]) == 0
+    assert main.main([*words, "--set", "stages.0.steps=2"]) == 0
+    assert main.main([*words, "--resume"]) == 0
     ours, theirs = (
         models.load_model(path / "checkpoint.npz").params
         for path in (tmp_path, finished[0] / "run")
@@ -204,8 +201,7 @@ def test_several_series_are_trained_on_together(finished, tmp_path, capsys):
     source = f"{{path: {tmp_path / 'other.nc'}, train: {{end: 2021-07-01T02:00}}}}"
     words = ["train", str(finished[0] / "train.yaml"), "--set"]
     words += [f"data.sources=[{source}]", "--set", f"output={tmp_path / 'run'}"]
-    with toys.quick_compilation():
-        assert main.main([*words, "--dry-run"]) == 0
+    assert main.main([*words, "--dry-run"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "other.nc, 40 frames, 40 samples to train on, 16 x 16 pixels" in said
     folder = tmp_path / "run" / "sources" / "other" / "stats"
@@ -257,8 +253,7 @@ def test_all_missing_frames_and_files_cut_short_are_refused(tmp_path, capsys):
 def test_the_door_scores_models_beside_references(finished, tmp_path, capsys):
     run = finished[0] / "run"
     words = ["nowcast", f"tiny={run}", "--output", str(tmp_path), "--pools", "1", "4"]
-    with toys.quick_compilation():
-        assert main.main([*words, "--cases", "1"]) == 0
+    assert main.main([*words, "--cases", "1"]) == 0
     printed = capsys.readouterr().out
     assert "CSI, pixels of 16 and more" in printed
     names = {path.name for path in tmp_path.iterdir()}

@@ -24,12 +24,6 @@ TINY_DIT = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
-
-
 def _write(folder, name, model, **changes):
     values = {
         "output": str(folder / name),

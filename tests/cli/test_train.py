@@ -22,7 +22,7 @@ _CONFIGS = pathlib.Path(__file__).parents[2] / "examples" / "configs"
 
 @pytest.fixture(autouse=True, scope="module")
 def toy_family():
-    with toy_runs.family(), toys.quick_compilation():
+    with toy_runs.family():
         yield
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.training import toy_runs, toys
+from tests.training import toy_runs
 from weatherlib import checkpoint
 from weatherlib.baselines import convlstm_config, convlstm_network, grid_predictor
 from weatherlib.cli import families, main
@@ -30,7 +30,7 @@ def toy_families():
     )
     families.FAMILIES["toy_decoder"] = lambda: decoder
     try:
-        with toy_runs.family(), toys.quick_compilation():
+        with toy_runs.family():
             yield
     finally:
         del families.FAMILIES["toy_decoder"]

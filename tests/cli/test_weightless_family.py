@@ -46,16 +46,14 @@ def write(folder, family, wrappers=None, **more):
 
 def train(folder, *changes):
     sets = [word for change in changes for word in ("--set", change)]
-    with toys.quick_compilation():
-        return main.main(["train", str(folder / "train.yaml"), *sets])
+    return main.main(["train", str(folder / "train.yaml"), *sets])
 
 
 def forecast(folder, start):
     """Returns the two steps of two frames that follow a date, and the weather."""
     words = ["--model", str(folder / "run" / "checkpoint.npz"), "--steps", "4"]
     words += ["--data", str(folder / "weather.nc"), "--output", str(folder / "set.nc")]
-    with toys.quick_compilation():
-        assert main.main(["predict", *words, "--init", f"{start}:{start}:6h"]) == 0
+    assert main.main(["predict", *words, "--init", f"{start}:{start}:6h"]) == 0
     with xarray.open_dataset(folder / "set.nc", decode_timedelta=True) as found:
         frames = training.Frames(toys.weather(frames=90), TASK)
         weather = frames.dataset.assign_coords(time=frames.datetimes)

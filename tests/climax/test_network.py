@@ -8,7 +8,6 @@ import pytest
 
 from tests import tolerances
 from tests.climax import published
-from tests.training import toys
 from weatherlib import climax
 from weatherlib.climax import aggregation, network, parameters, regions
 from weatherlib.nn import embedding, vit
@@ -65,12 +64,6 @@ def run_case(name, sizes=None, weights=None, patch_ids=None):
     params = published.params(sizes, weights or published.arrays("global_weights"))
     fields = jnp.asarray(data["x"][:, np.newaxis])
     return run.apply(params, None, fields, 100 * jnp.asarray(data["lead_times"]))
-
-
-@pytest.fixture(autouse=True)
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 @pytest.mark.parametrize("name", CASES)

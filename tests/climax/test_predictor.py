@@ -39,12 +39,6 @@ SIZES = climax.ClimaXConfig(
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def quick():
-    with toys.quick_compilation():
-        yield
-
-
 def sample(task=TASK, targets=1, batch=2):
     frames = training.Frames(toys.weather(), task)
     return frames.batch(np.arange(batch), targets)

@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from tests.docs import test_pages
-from tests.training import toys
 from weatherlib import config
 from weatherlib.baselines import convlstm_config, convlstm_network
 from weatherlib.baselines.fields import Fields
@@ -51,8 +50,7 @@ def test_the_page_counts_parameters_right(name, settings, variables, expected):
 
 
 def test_the_examples_run_and_frames_one_by_one_give_the_forecast():
-    with toys.quick_compilation():
-        page = test_pages._run(_PAGE)
+    page = test_pages._run(_PAGE)
     np.testing.assert_allclose(page["prediction"], page["at_once"], atol=1e-5)
     nowcast, radar = page["nowcast"], page["radar"]
     assert nowcast["reflectivity"].shape == (1, 2, 12, 16)

@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 
 from tests.docs import test_pages
-from tests.training import toys
 
 
 @pytest.fixture(scope="module")
 def page():
-    with toys.quick_compilation():
-        return test_pages._run("docs/how-to/diffusion.md")
+    return test_pages._run("docs/how-to/diffusion.md")
 
 
 def test_the_samples_of_the_page_are_of_the_distribution(page):

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 import weatherlib
-from tests.training import toys
 from weatherlib import data
 from weatherlib.cli import families, models
 from weatherlib.data import radar, synthetic
@@ -41,7 +40,7 @@ def new_model(tmp_path_factory):
         r"^```yaml\n(.*?)^```", (_ROOT / page).read_text("utf8"), re.M | re.S
     )
     (folder / "periodic_cnn.yaml").write_text(configuration, encoding="utf8")
-    with contextlib.chdir(folder), toys.quick_compilation():
+    with contextlib.chdir(folder):
         try:
             yield _run(page) | {"folder": folder}
         finally:
@@ -104,8 +103,7 @@ def test_the_ten_lines_of_the_readme_draw_a_forecast(tmp_path, monkeypatch):
         assert code.count(whole) == 1
         code = code.replace(whole, brief)
     namespace: dict = {}
-    with toys.quick_compilation():
-        exec(compile(code, "README.md", "exec"), namespace)
+    exec(compile(code, "README.md", "exec"), namespace)
     forecast, truth = namespace["forecast"], namespace["truth"]
     # Truth is that of the step which is drawn.
     date = forecast["datetime"].isel(time=-1)

@@ -182,8 +182,7 @@ def test_time_is_spent_on_as_many_updates_as_were_measured(folder, tmp_path):
         changes=("residual_cnn.width=2", "residual_cnn.dilations=[1]"),
     )  # fmt: skip
     plan = comparison_plan.make_plan(request)
-    with toys.quick_compilation():
-        found = comparing.updates("residual_cnn", request, plan, tmp_path)
+    found = comparing.updates("residual_cnn", request, plan, tmp_path)
     held = json.loads((tmp_path / "budget.json").read_text())
     assert held["updates"] == found == max(1, round(2 / held["seconds_each"]))
     assert not (tmp_path / "trial").exists()

@@ -14,7 +14,6 @@ import xarray
 from tests import tolerances
 from tests.cli import cases
 from tests.plotting.fields import field
-from tests.training import toys
 from weatherlib import data_utils, graphcast, xarray_jax
 from weatherlib.cli import models
 
@@ -229,10 +228,9 @@ def test_functions_of_the_walk_through_give_the_published_loss_and_gradient(
     )
     settings = {"statistics": statistics, "precision": "float32"}
     gradient = jax.jit(inference.with_configs(inference.grads_fn, model, **settings))
-    with toys.quick_compilation():
-        loss, diagnostics, state, grads = inference.with_params(gradient, model)(
-            inputs=inputs, targets=targets, forcings=forcings
-        )
+    loss, diagnostics, state, grads = inference.with_params(gradient, model)(
+        inputs=inputs, targets=targets, forcings=forcings
+    )
     scalars = json.loads((cases.CASE / "scalars.json").read_text())
     golden = scalars["losses"]["f32_1step"]
     assert state == {}

@@ -5,7 +5,6 @@ import yaml
 
 from tests.cli import radar_runs
 from tests.examples import scripts
-from tests.training import toys
 from weatherlib.cli import models
 
 
@@ -13,8 +12,7 @@ from weatherlib.cli import models
 def example():
     """The script as a module."""
     module = scripts.load("nowcast")
-    with toys.quick_compilation():
-        yield module
+    yield module
 
 
 @pytest.fixture(scope="module")

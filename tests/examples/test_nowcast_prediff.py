@@ -8,7 +8,6 @@ import yaml
 
 from tests.cli import radar_runs
 from tests.examples import scripts
-from tests.training import toys
 from weatherlib.cli import models
 from weatherlib.prediff import stages
 
@@ -54,8 +53,7 @@ VALUES = {
 def example():
     """The script as a module."""
     module = scripts.load("nowcast")
-    with toys.quick_compilation():
-        yield module
+    yield module
 
 
 @pytest.mark.slow

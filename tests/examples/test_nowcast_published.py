@@ -10,7 +10,6 @@ from tests.cli import prediff_files, radar_runs
 from tests.conftest import GOLDENS
 from tests.examples import scripts
 from tests.prediff import published
-from tests.training import toys
 from weatherlib.prediff import stages
 
 _SIZES = published.listed("config")
@@ -20,8 +19,7 @@ _SIZES = published.listed("config")
 def example():
     """The script as a module."""
     module = scripts.load("nowcast")
-    with toys.quick_compilation():
-        yield module
+    yield module
 
 
 @pytest.fixture(scope="module")

@@ -45,8 +45,7 @@ SIZES = latent.EncoderConfig(
 def example():
     """The script as a module."""
     module = scripts.load("train_stage1_direct")
-    with toys.quick_compilation():
-        yield module
+    yield module
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from tests.latent import codecs
-from tests.training import toys
 from weatherlib.latent import codec, codec_config
 from weatherlib.nn import autoencoder_config
 from weatherlib.weights import autoencoder_kl
@@ -18,12 +17,6 @@ ROOTS = {
     "sd": ("vae_encoder", "vae_decoder"),
     "rae": ("vision_encoder", "vision_decoder"),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def _reconstruct(model, params, images):

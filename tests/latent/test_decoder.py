@@ -8,15 +8,8 @@ import pytest
 
 from tests import tolerances
 from tests.latent import cases
-from tests.training import toys
 from weatherlib.latent import config, decoder, published, shapes
 from weatherlib.weights import vision
-
-
-@pytest.fixture(autouse=True)
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def _tokens(count=6):

@@ -25,12 +25,6 @@ SIZES = latent.RAEConfig(
 )
 
 
-@pytest.fixture(autouse=True)
-def quick():
-    with toys.quick_compilation():
-        yield
-
-
 def _forecast(x, **options):
     encode = latent.ExternalRepEncoder(
         **{"backbone": cases.TINY, "in_chans": 6, "target_hw": (8, 12), **options}

@@ -10,7 +10,6 @@ import optax
 import pytest
 
 from tests.latent import codecs
-from tests.training import toys
 from weatherlib import latent
 from weatherlib.latent import dit, dit_config, latent_diffusion
 
@@ -23,12 +22,6 @@ TINY = dit_config.DiTConfig(
     head_num_heads=3,
 )
 KINDS = {"dit": dit.DiT, "dh_dit": dit.WideHeadDiT}
-
-
-@pytest.fixture(autouse=True)
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def _transformed(kind, config=TINY, **options):

@@ -10,7 +10,6 @@ import pytest
 import xarray
 
 from tests.latent import codecs
-from tests.training import toys
 from weatherlib import casting, diffusion, latent, xarray_jax
 from weatherlib.diffusion import forward
 from weatherlib.latent import (
@@ -46,12 +45,6 @@ UNET = forecast_config.LatentUNetConfig(**SIZES, freeze_encoder=True)
 DIFFUSION = forecast_config.LatentDiffusionConfig(
     **SIZES, diffusion=diffusion.DiffusionConfig(schedule=SCHEDULE)
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def weather(frames, first=0, rows=4, columns=6, seed=0):

@@ -6,14 +6,7 @@ import numpy as np
 import pytest
 
 from tests.latent import codecs
-from tests.training import toys
 from weatherlib.latent import codec, latent_statistics
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def _latents(shape, seed=0):

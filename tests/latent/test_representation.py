@@ -10,19 +10,12 @@ import pytest
 
 from tests import tolerances
 from tests.latent import cases
-from tests.training import toys
 from weatherlib import latent
 from weatherlib.latent import config, representation
 
 SIZES = config.RepresentationConfig(
     encoder=cases.TINY, decoder=cases.DECODER, input_size=(8, 12), channels=5
 )
-
-
-@pytest.fixture(autouse=True)
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +44,7 @@ def _wrapper(folders, **options):
 
 @pytest.fixture(scope="module")
 def wrapper(folders):
-    with toys.quick_compilation():
-        return _wrapper(folders)
+    return _wrapper(folders)
 
 
 @pytest.fixture(scope="module")

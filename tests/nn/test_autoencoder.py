@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from tests import tolerances
-from tests.training import toys
 from weatherlib.nn import autoencoder, autoencoder_config, autoencoder_kl, tiling
 from weatherlib.weights import autoencoder_kl as weights
 
@@ -35,12 +34,6 @@ class Jitted:
 
 
 MODEL = Jitted()
-
-
-@pytest.fixture(autouse=True)
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def _last(x):

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.training import toys
 from weatherlib.nn import (
     autoencoder,
     autoencoder_config,
@@ -42,12 +41,6 @@ JUDGE = hk.without_apply_rng(
     hk.transform(lambda x: discriminator.PatchDiscriminator(8, 2, 4)(x))
 )
 PLAIN = autoencoder_config.AutoencoderLossConfig()
-
-
-@pytest.fixture(autouse=True)
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def _fields(seed=0, size=16):

@@ -8,18 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.training import toys
 from weatherlib import casting
 from weatherlib.nn import convlstm
 from weatherlib.nn.edges import ZERO, Edges
 
 GLOBE = Edges(columns="around", over_first_row="pole", over_last_row="pole")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def draw(*shape, seed=0, scale=1.0):

@@ -6,18 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.training import toys
 from weatherlib.nn import convolution_forms as forms
 from weatherlib.nn import convolution_parts, convolutions
 from weatherlib.nn.edges import ZERO, Edges, surround
 
 GLOBE = Edges(columns="around", over_first_row="pole", over_last_row="pole")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def _reference(x, w, dilation=1, stride=1, padding=0):

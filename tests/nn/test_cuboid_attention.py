@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from tests.prediff import published
-from tests.training import toys
 from weatherlib.geometry import cuboids
 from weatherlib.geometry.cuboid_patterns import Cuboid
 from weatherlib.nn import cuboid_attention
@@ -63,12 +62,6 @@ def attention(cuboid, settings, training=False):
 
     transformed = hk.transform(run)
     return hk.Transformed(jax.jit(transformed.init), jax.jit(transformed.apply))
-
-
-@pytest.fixture(autouse=True)
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def published_params(name):

@@ -9,19 +9,12 @@ import numpy as np
 import pytest
 
 from tests.prediff import published
-from tests.training import toys
 from weatherlib.geometry.cuboid_patterns import Cuboid
 from weatherlib.nn import cuboid_attention, cuboid_blocks
 from weatherlib.nn.cuboid_blocks import FeedForwardSettings
 
 FFN = {"ffn_1": "linear_0", "ffn_2": "linear_1", "ffn_1_gate": "gate"}
 FFN["layer_norm"] = "norm"
-
-
-@pytest.fixture(autouse=True)
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def module(make):

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from tests.prediff import plain, published
-from tests.training import toys
 from weatherlib.geometry.cuboid_patterns import Cuboid, pattern
 from weatherlib.nn import cuboid_attention
 from weatherlib.prediff import levels
@@ -121,8 +120,7 @@ def test_every_pattern_gives_what_a_plain_attention_does(
         g = jnp.asarray(rng.standard_normal((1, VECTORS, wide)), "f4")
     network = hk.transform(run)
     params = drawn(jax.eval_shape(network.init, jax.random.key(0), x, g), 1)
-    with toys.quick_compilation():
-        found = jax.jit(network.apply)(params, None, x, g)
+    found = jax.jit(network.apply)(params, None, x, g)
     told = None if g is None else np.asarray(g[0], np.float64)
     for i, (cuboid, (points, answer)) in enumerate(zip(cuboids, found)):
         weights = plain.Weights(published_arrays(params, f"layer_{i}"))

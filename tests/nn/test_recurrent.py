@@ -8,16 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.training import toys
 from weatherlib.nn import recurrent
 
 BATCH, TIME, INPUT, HIDDEN = 2, 5, 3, 4
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def draw(*shape, seed=0):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from tests.prediff import published
-from tests.training import toys
 from weatherlib.nn import time_blocks
 
 RESIDUAL = {
@@ -18,12 +17,6 @@ RESIDUAL = {
     "out_layers.3": "conv_out",
     "skip_connection": "skip",
 }
-
-
-@pytest.fixture(autouse=True)
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def module(make):

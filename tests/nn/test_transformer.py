@@ -9,19 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.training import toys
 from weatherlib.nn import transformer
 
 WIDTH, HIDDEN, HEADS = 6, 10, 2
 ENCODER = ("self_attn",)
 DECODER = ("self_attn", "cross_attn")
 SPACE_TIME = ("spatial_attn", "temporal_attn")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def draw(*shape, seed=0):

@@ -6,19 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.training import toys
 from weatherlib.nn import norm, unet
 from weatherlib.nn.convolutions import Conv2D
 from weatherlib.nn.edges import ZERO, Edges
 
 GLOBE = Edges(columns="around", over_first_row="pole", over_last_row="pole")
 ON_POLES = Edges(columns="around", over_first_row="on_pole", over_last_row="on_pole")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def _draw(*shape, seed=0):

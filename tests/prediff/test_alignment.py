@@ -8,7 +8,6 @@ import pytest
 
 from tests import tolerances
 from tests.prediff import networks, plain, published
-from tests.training import toys
 from weatherlib.prediff import alignment
 from weatherlib.prediff import published as settings
 from weatherlib.prediff.config import AlignmentConfig
@@ -44,12 +43,6 @@ OTHERS = {
         gated_ffn=True,
     ),
 }
-
-
-@pytest.fixture(autouse=True)
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def energy(sizes):

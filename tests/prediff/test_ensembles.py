@@ -8,15 +8,8 @@ import numpy as np
 import pytest
 
 from tests.prediff import latent_cases
-from tests.training import toys
 from weatherlib.diffusion import guidance, samplers
 from weatherlib.prediff import ensembles, guides
-
-
-@pytest.fixture(autouse=True)
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def _sampler(steps=8, members_at_once=4, **options):

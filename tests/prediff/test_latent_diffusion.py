@@ -11,17 +11,10 @@ import pytest
 from tests import tolerances
 from tests.prediff import latent_cases
 from tests.prediff.latent_cases import held, near
-from tests.training import toys
 from weatherlib import diffusion, prediff
 from weatherlib.diffusion import forward, guidance, samplers
 from weatherlib.nn import autoencoder
 from weatherlib.prediff import alignment, ensembles, guides, latent_diffusion
-
-
-@pytest.fixture(autouse=True)
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 def test_frames_are_encoded_and_decoded_as_published(strict_numerics):

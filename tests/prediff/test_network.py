@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from tests.prediff import networks, plain, published
-from tests.training import toys
 from weatherlib.prediff import published as settings
 from weatherlib.prediff.config import EarthformerUNetConfig
 
@@ -82,12 +81,6 @@ OTHERS = {
         self_attn_use_final_proj=False,
     ),
 }
-
-
-@pytest.fixture(autouse=True)
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 @pytest.mark.parametrize("name", ["unet_a", "unet_b"])

@@ -8,18 +8,11 @@ import numpy as np
 import pytest
 
 from tests.prediff import stage_cases
-from tests.training import toys
 from weatherlib import diffusion, prediff
 from weatherlib.evaluation import nowcast_references, nowcasts
 from weatherlib.prediff import latent_stage, stage_config, stages
 
 CONFIG = stage_cases.DENOISER
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from tests.prediff import stage_cases
-from tests.training import toys
 from weatherlib import autoregressive, diffusion
 from weatherlib.diffusion import guidance
 from weatherlib.nn.autoencoder_config import DECODER, ENCODER
@@ -17,12 +16,6 @@ from weatherlib.prediff import ensembles, latent_diffusion, latent_stage, predic
 from weatherlib.prediff.config import EARTHFORMER_UNET
 
 CONFIG, KEY = stage_cases.DENOISER, stage_cases.KEY
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from tests.prediff import stage_cases
-from tests.training import toys
 from weatherlib.nn.autoencoder_config import DECODER, ENCODER, AutoencoderLossConfig
 from weatherlib.prediff import alignment_predictor, autoencoder_predictor
 from weatherlib.prediff.config import ALIGNMENT
@@ -21,12 +20,6 @@ JUDGED = PLAIN.replace(
         spectral_weight=0.1,
     )
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
 
 
 @pytest.mark.slow

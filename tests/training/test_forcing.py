@@ -18,12 +18,6 @@ KEY = jax.random.PRNGKey(0)
 KINDS = ["linear", "exponential", "inverse_sigmoid"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
-
-
 def ratios(stage, length=None, **settings):
     ratio = schedules.make_forcing(training.TeacherForcing(**settings), stage)
     return np.array([float(ratio(i)) for i in range(length or stage)])

@@ -171,17 +171,16 @@ def judged():
     """What a validator of two lead times says of noisy weights, and the weights."""
     frames = training.Frames(toys.weather(), TASK)
     objective = _objective()
-    with toys.quick_compilation():
-        params, state = objective.init(
-            jax.random.PRNGKey(0), frames.batch_at(np.array([0]), np.array([1]))
-        )
-        rng = np.random.default_rng(0)
-        params = jax.tree.map(
-            lambda x: x + 0.1 * rng.standard_normal(x.shape).astype(x.dtype), params
-        )
-        settings = training.ValidationConfig(samples=4, batch_size=2, levels=(500,))
-        validator = training.LeadValidator(objective, frames, (1, 5), settings)
-        return frames, objective, params, state, validator, validator(params, state)
+    params, state = objective.init(
+        jax.random.PRNGKey(0), frames.batch_at(np.array([0]), np.array([1]))
+    )
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda x: x + 0.1 * rng.standard_normal(x.shape).astype(x.dtype), params
+    )
+    settings = training.ValidationConfig(samples=4, batch_size=2, levels=(500,))
+    validator = training.LeadValidator(objective, frames, (1, 5), settings)
+    return frames, objective, params, state, validator, validator(params, state)
 
 
 def test_validation_judges_each_lead_in_one_step(judged):
@@ -193,11 +192,10 @@ def test_validation_judges_each_lead_in_one_step(judged):
     starts = starts[np.linspace(0, len(starts) - 1, 4).round().astype(int)]
     batch = frames.batch_at(starts, np.full(4, 5))
     key = jax.random.PRNGKey(9)
-    with toys.quick_compilation():
-        loss = float(jax.jit(objective.loss)(params, state, key, batch)[0])
-        found = jax.device_get(
-            jax.jit(objective.forecast)(params, state, key, batch)[toys.PRESSURE]
-        )
+    loss = float(jax.jit(objective.loss)(params, state, key, batch)[0])
+    found = jax.device_get(
+        jax.jit(objective.forecast)(params, state, key, batch)[toys.PRESSURE]
+    )
     assert record["losses"]["30h"] == pytest.approx(loss, rel=1e-4)
     inputs, targets, _ = batch
     weights = np.cos(np.deg2rad(targets["lat"].astype(float)))
@@ -219,12 +217,11 @@ def test_validation_judges_each_lead_in_one_step(judged):
 def test_each_lead_of_a_batch_reaches_the_network(judged):
     frames, objective, params, state, _, _ = judged
     key = jax.random.PRNGKey(0)
-    with toys.quick_compilation():
-        forecast = jax.jit(objective.forecast)
-        both, late, early = (
-            forecast(params, state, key, frames.batch_at(np.array([2, 2]), leads))
-            for leads in (np.array([20, 2]), np.array([20, 20]), np.array([2, 2]))
-        )
+    forecast = jax.jit(objective.forecast)
+    both, late, early = (
+        forecast(params, state, key, frames.batch_at(np.array([2, 2]), leads))
+        for leads in (np.array([20, 2]), np.array([20, 20]), np.array([2, 2]))
+    )
     values = [
         xarray_jax.unwrap_data(found[toys.PRESSURE]) for found in (both, late, early)
     ]
@@ -244,10 +241,9 @@ def test_all_leads_share_one_compilation(judged):
         return objective.loss(*args)[0]
 
     compiled = jax.jit(loss)
-    with toys.quick_compilation():
-        for lead in (1, 7, 20):
-            batch = frames.batch_at(np.array([0, 1]), np.array([lead, lead]))
-            compiled(params, state, jax.random.PRNGKey(0), batch)
+    for lead in (1, 7, 20):
+        batch = frames.batch_at(np.array([0, 1]), np.array([lead, lead]))
+        compiled(params, state, jax.random.PRNGKey(0), batch)
     assert len(traces) == 1
 
 

@@ -26,12 +26,6 @@ ROOT = pathlib.Path(__file__).parents[2]
 RUNNING = batch_norm.RUNNING
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with toys.quick_compilation():
-        yield
-
-
 def network(x, is_training):
     """Returns a forecast by a network with two batch norms."""
     x = Conv2D(3, 3, edges=ZERO, name="first")(x)

@@ -84,5 +84,5 @@ if __name__ == "__main__":
     if "SLOW_BATCHES" in os.environ:
         _slow_down(float(os.environ["SLOW_BATCHES"]))
     killing.arm()
-    with family(), toys.quick_compilation():
+    with family():
         sys.exit(main.main())

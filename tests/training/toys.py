@@ -1,7 +1,5 @@
 """A predictor that compiles in no time, weather for it, and a run made of both."""
 
-import contextlib
-
 import haiku as hk
 import jax
 import numpy as np
@@ -25,24 +23,6 @@ LENIENT = {
     "seconds_left": None,
     "seconds": None,
 }
-
-
-_QUICK: list[bool] = []
-
-
-@contextlib.contextmanager
-def quick_compilation():
-    """Makes compiling several times faster, and what is compiled slower.
-
-    Inside of another, the outer one ends it.
-    """
-    _QUICK.append(True)
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        yield
-    finally:
-        _QUICK.pop()
-        jax.config.update("jax_disable_most_optimizations", bool(_QUICK))
 
 
 class Linear(predictor_base.Predictor):

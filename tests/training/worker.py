@@ -10,5 +10,4 @@ from tests.training import killing, toys
 if __name__ == "__main__":
     folder, slow = sys.argv[1], float(sys.argv[2])
     killing.arm()
-    with toys.quick_compilation():
-        toys.brief_trainer(folder, slow=slow).run(resume=True)
+    toys.brief_trainer(folder, slow=slow).run(resume=True)

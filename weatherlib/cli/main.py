@@ -125,6 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is None:
         host_memory.keep_freed()
+        reporting.own_the_log()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     if debug:

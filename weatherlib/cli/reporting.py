@@ -20,7 +20,14 @@ from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Any, NoReturn, TextIO
 
-__all__ = ["ArgumentParser", "complain", "hush_the_end", "report", "run_reported"]
+__all__ = [
+    "ArgumentParser",
+    "complain",
+    "hush_the_end",
+    "own_the_log",
+    "report",
+    "run_reported",
+]
 
 _USER_ERROR = 2
 _BUG = 1
@@ -157,13 +164,9 @@ def _shown_log() -> Generator[None, None, None]:
     handler = _Once()
     logger = logging.getLogger("weatherlib")
     logger.addHandler(handler)
-    passed_on = logger.propagate
-    # Other packages give the root a handler, which would print it again.
-    logger.propagate = False
     try:
         yield
     finally:
-        logger.propagate = passed_on
         logger.removeHandler(handler)
 
 
@@ -196,6 +199,14 @@ def _without_system_errors(hook: Callable[[Any], Any]) -> Callable[[Any], None]:
             hook(found)
 
     return changed
+
+
+def own_the_log() -> None:
+    """Says that this process has no other place for what the package logs.
+
+    Other packages give the root logger a handler, which would print it again.
+    """
+    logging.getLogger("weatherlib").propagate = False
 
 
 def hush_the_end() -> None:

@@ -15,6 +15,8 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # named weatherlib imports the package and not that folder.
 EDITABLE = --config-settings editable_mode=compat --editable
 WORKERS ?= 2
+# A file stays with one worker, which makes what its tests share once.
+SPREAD = -n $(WORKERS) --dist loadfile
 
 .PHONY: help forecast test test-all test-fast test-matrix test-published lint types \
 	layers docs bench format constraints clean
@@ -47,13 +49,13 @@ forecast: $(VENV)/.installed-core ## Make a ten-day forecast with the bundled mo
 	@$(BIN)/python examples/inference.py $(ARGS)
 
 test: $(VENV)/.installed-dev ## Run the tests (under 20 minutes on 2 cores).
-	@$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest $(SPREAD) -m "not slow" $(ARGS)
 
 test-fast: $(VENV)/.installed-dev ## Stop at the first failure, last failures first.
-	@$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" -x --ff $(ARGS)
+	@$(BIN)/python -m pytest $(SPREAD) -m "not slow" -x --ff $(ARGS)
 
 test-all: $(VENV)/.installed-dev ## Run the slow tests too.
-	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	@$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 test-matrix: ## Run the tests on every Python found, with old and new jax and xarray.
 	@./scripts/test-matrix $(ARGS)

@@ -162,7 +162,7 @@ def test_the_matrix_runs_one_combination_with_the_arguments_given(matrix):
     assert len(told) == 2
     pins = "jax==0.8.0 jaxlib==0.8.0 xarray==2024.10.0 pandas<3 zarr<3"
     assert told[0].startswith("-m pip install") and told[0].endswith(pins)
-    assert told[1] == "-m pytest -q -n 3 -m not slow -k word"
+    assert told[1] == "-m pytest -q -n 3 --dist loadfile -m not slow -k word"
 
 
 def test_the_matrix_runs_all_and_fails_with_any(matrix):
@@ -214,7 +214,10 @@ def test_nothing_is_installed_again_until_a_list_changes(made, tmp_path, name):
 
 @pytest.mark.parametrize(
     ("target", "command"),
-    [("forecast", "examples/inference.py"), ("test", '-m pytest -n 2 -m "not slow"')],
+    [
+        ("forecast", "examples/inference.py"),
+        ("test", '-m pytest -n 2 --dist loadfile -m "not slow"'),
+    ],
 )
 def test_a_second_call_does_only_what_was_asked(made, target, command):
     planned = made("-n", target).stdout.splitlines()

@@ -264,7 +264,7 @@ def test_a_cluster_gives_what_threads_give(tmp_path):
             threads_per_worker=2,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address=":0",
         ) as cluster,
     ):
         found = statistics.compute_statistics(

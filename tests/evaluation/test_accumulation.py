@@ -227,7 +227,7 @@ def test_work_on_dask_arrays_and_on_a_cluster_gives_the_same():
     whole = _run(forecast, happened, metrics=_ALL)
     xarray.testing.assert_allclose(_run(*chunked, metrics=_ALL), whole, rtol=1e-10)
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0"
     ) as cluster:
         execution = evaluation.Execution(
             memory=2**16, scheduler=cluster.scheduler_address

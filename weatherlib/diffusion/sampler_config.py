@@ -61,7 +61,7 @@ class SamplerConfig(config.Mapping):
 
     @classmethod
     def parse(cls, text: str) -> SamplerConfig:
-        """Returns what one word says, KIND[:STEPS][:SETTING]...
+        """Returns what one word says, `KIND[:STEPS][:SETTING]...`.
 
         Such as "ddim:50:eta=1", "dpm_solver:20:stochastic:spacing=log_snr" or
         "ancestral:100:truncated": a setting is NAME=VALUE, the name of a spacing, or

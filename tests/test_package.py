@@ -105,8 +105,8 @@ sys.addaudithook(audit)
 import weatherlib
 for name in dir(weatherlib):
     getattr(weatherlib, name)
-code = (".py", ".pyc")
-print([o for o in opened if "weatherlib" in o[0] and not o[0].endswith(code)])
+code, own = (".py", ".pyc"), weatherlib.__path__[0]
+print([o for o in opened if o[0].startswith(own) and not o[0].endswith(code)])
 print([o for o in opened if o[0] == "network" or "w" in o[1]])
 """
     assert _run(code, "-B").stdout.split() == ["[]", "[]"]

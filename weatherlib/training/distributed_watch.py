@@ -317,15 +317,17 @@ class Line:
             self._lose(0, reason)
 
     def _lose(self, process: int, reason: str) -> None:
-        with self._changed:
-            self._lost = f"process {process} of the run is lost: it {reason}"
-            if self.status != EXIT_MISTAKE:
-                self._lost += f". {self._advice}"
-            self._changed.notify_all()
+        lost = f"process {process} of the run is lost: it {reason}"
+        if self.status != EXIT_MISTAKE:
+            lost += f". {self._advice}"
         # At once: without process 0, JAX aborts the others within milliseconds, with a
-        # message that names no reason. Nothing orderly is possible then.
-        sys.stderr.write(f"error: {self._lost}\n")
+        # message that names no reason. Nothing orderly is possible then. And before the
+        # other threads know, one of which may end the process.
+        sys.stderr.write(f"error: {lost}\n")
         sys.stderr.flush()
+        with self._changed:
+            self._lost = lost
+            self._changed.notify_all()
         if process == 0 or not self._handled.wait(self._grace):
             # Whatever waits for the lost process inside a collective cannot be woken.
             lock.abandon()

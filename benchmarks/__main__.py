@@ -15,6 +15,7 @@ _QUICK = {
     "graphcast_step": ["graphcast_step.py", "--config", "10deg"],
     "statistics": ["statistics.py", "--frames", "400"],
     "training": ["training.py", "--updates", "20", "--blocks", "4"],
+    "gradients": ["gradients.py", "--batches", "1", "--turns", "3"],
     "rollout": ["rollout.py", "--steps", "10", "40"],
     "climax": ["climax.py", "--config", "small"],
     "grid_models": ["grid_models.py", "--batch", "1", "--steps", "3"],

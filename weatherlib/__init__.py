@@ -45,6 +45,7 @@ _LAZY = frozenset(
         "predictor_base",
         "rollout",
         "simulation",
+        "slopes",
         "stacking",
         "task",
         "training",

@@ -16,7 +16,7 @@ from weatherlib import (
     xarray_jax,
 )
 from weatherlib.baselines import predictor
-from weatherlib.nn.edges import Edges
+from weatherlib.nn.edges import Edges, find_edges
 from weatherlib.training import config, wrapping
 
 CONFIG = baselines.ResidualCnnConfig(width=4, dilations=(1,), dropout=0.3)
@@ -168,7 +168,7 @@ CENTRES = np.arange(-85.0, 86, 10)
 )  # fmt: skip
 def test_edges_follow_the_grid(lat, lon, kind, expected):
     around, first, last = expected
-    assert predictor.find_edges(lat, lon, kind) == Edges(
+    assert find_edges(lat, lon, kind) == Edges(
         columns="around" if around else "repeat",
         over_first_row=first,
         over_last_row=last,
@@ -177,7 +177,7 @@ def test_edges_follow_the_grid(lat, lon, kind, expected):
 
 def test_a_region_is_no_globe():
     with pytest.raises(ValueError, match="35 columns from 0 to 340 degrees"):
-        predictor.find_edges(CENTRES, np.arange(0.0, 350, 10), "global")
+        find_edges(CENTRES, np.arange(0.0, 350, 10), "global")
 
 
 def test_mirrored_winds_and_vorticities_change_sign():

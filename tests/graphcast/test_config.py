@@ -68,6 +68,18 @@ def test_small_graphs_are_worked_on_at_once_and_large_ones_in_blocks():
     assert on_cpu == MemoryConfig(block=2**11, remat=True, store_static=True)
 
 
+def test_training_on_a_cpu_works_in_blocks_only_where_that_saves_memory():
+    two_degrees = {"edges": 50_000, "latent_size": 32, "item_size": 4, "on_cpu": True}
+    forecast = MemoryConfig.for_size(**two_degrees, batch=1)
+    assert forecast == MemoryConfig(block=2**15)
+    training = MemoryConfig.for_size(**two_degrees, batch=1, for_gradients=True)
+    assert training == MemoryConfig()
+    large = {**two_degrees, "latent_size": 512, "batch": 4}
+    assert MemoryConfig.for_size(**large, for_gradients=True).remat
+    with_gradients = MemoryConfig.for_size(**large, for_gradients=True)
+    assert with_gradients == MemoryConfig.for_size(**large)
+
+
 def test_an_empty_block_is_refused():
     with pytest.raises(ValueError, match="block must be positive or None, found 0"):
         MemoryConfig(block=0)

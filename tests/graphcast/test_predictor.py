@@ -92,6 +92,53 @@ def test_the_prediction_follows_a_change_in_the_order_of_rows():
         np.testing.assert_allclose(values, np.flip(other[name], -2), atol=1e-4)
 
 
+def slopes_config(names=("2m_temperature", "temperature"), **changes):
+    sizes = dict(models.CONFIG)
+    return graphcast.SlopesModelConfig(**{**sizes, "slopes": names, **changes})
+
+
+def test_slopes_of_inputs_are_further_inputs():
+    data = models.make_data()
+    plain = models.init(data, models.CONFIG)
+    config = slopes_config()
+    params = models.init(data, config)
+    first = "grid2mesh_gnn/~_networks_builder/encoder_nodes_grid_nodes_mlp/~/linear_0"
+    # Two frames of a variable and two of another on two levels, three slopes of each.
+    more = params[first]["w"].shape[0] - plain[first]["w"].shape[0]
+    assert more == 3 * (2 + 2 * 2)
+    run = jax.jit(models.transform(config).apply)
+    lat = models.LAT[1:-1] + 3.3
+    given = models.make_data(lat=lat, lon=models.LON + 1.7)
+    flipped = [dataset.isel(lat=slice(None, None, -1)) for dataset in given]
+    found, other = (models.values(run(params, *d)) for d in (given, flipped))
+    for name, values in found.items():
+        np.testing.assert_allclose(values, np.flip(other[name], -2), atol=1e-4)
+    longer = jax.jit(models.transform(slopes_config(slope_length=2000.0)).apply)
+    changed = models.values(longer(params, *given))
+    assert np.abs(changed["temperature"] - found["temperature"]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("vorticity",), "slopes: there is no vorticity among 2m_temperature"),
+        (("temperature",), None),
+        ((), "slopes is empty"),
+    ],
+)
+def test_slopes_of_what_is_not_there_are_refused(names, message):
+    if message is None:
+        assert slopes_config(names).slopes == names
+        return
+    with pytest.raises(ValueError, match=message):
+        models.init(models.make_data(), slopes_config(names))
+
+
+def test_slopes_over_no_length_are_refused():
+    with pytest.raises(ValueError, match="slope_length must be positive, found 0"):
+        slopes_config(slope_length=0)
+
+
 def test_dimensions_may_come_in_any_order():
     data = models.make_data()
     params = models.init(data)

@@ -30,7 +30,7 @@ class FrameSettings(Protocol):
 
     @property
     def edges(self) -> str:
-        """As for `find_edges`."""
+        """As for `nn.edges.find_edges`."""
         ...
 
     @property

@@ -11,9 +11,10 @@ import jax
 import xarray as xr
 
 from weatherlib import losses, predictor_base, stacking
-from weatherlib.baselines import common, fields, predictor
+from weatherlib.baselines import common, fields
 from weatherlib.data_utils import check_call
 from weatherlib.nn import partition
+from weatherlib.nn.edges import find_edges
 from weatherlib.task import TaskConfig
 
 __all__ = ["GridPredictor", "Order"]
@@ -78,7 +79,7 @@ class GridPredictor(predictor_base.Predictor):
         """
         self._check(inputs, targets_template, forcings)
         seen = _read(inputs, targets_template, forcings)
-        edges = predictor.find_edges(
+        edges = find_edges(
             inputs["lat"].values, inputs["lon"].values, self._model_config.edges
         )
         count = sum(

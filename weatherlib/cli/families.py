@@ -185,9 +185,15 @@ def recognise(path: pathlib.Path) -> str:
     return "graphcast"
 
 
-def _graphcast() -> Family:
+def _graphcast(*, reads_slopes: bool = False) -> Family:
     from weatherlib import checkpoint, graphcast
     from weatherlib.graphcast import message_graph
+
+    kind: type = graphcast.CheckPoint
+    config_class, title = graphcast.ModelConfig, "GraphCast"
+    if reads_slopes:
+        kind = graphcast.SlopesCheckPoint
+        config_class, title = graphcast.SlopesModelConfig, "GraphCast with slopes"
 
     def network(
         model_config: graphcast.ModelConfig, task_config: TaskConfig, remat: bool
@@ -205,23 +211,23 @@ def _graphcast() -> Family:
         **texts: str,
     ) -> None:
         geometry = message_graph.build_geometry(grid.lat, grid.lon, model_config)
-        value = graphcast.CheckPoint(
+        value = kind(
             params=params, model_config=model_config, task_config=task_config, **texts
         )
         extras = {**grid.extras, "topology": geometry.topology.to_arrays()}
         checkpoint.save(path, value, extras=extras)
 
     def read(path: pathlib.Path) -> Any:
-        return checkpoint.open_checkpoint(path, graphcast.CheckPoint)
+        return checkpoint.open_checkpoint(path, kind)
 
     return Family(
-        title="GraphCast",
-        config_class=graphcast.ModelConfig,
+        title=title,
+        config_class=config_class,
         network=network,
         save=save,
         load=lambda path: read(path).params,
         read=read,
-        mark="model_config:mesh_size",
+        mark="model_config:slope_length" if reads_slopes else "model_config:mesh_size",
         layers=("grid2mesh_gnn/*", "mesh_gnn/*", "mesh2grid_gnn/*"),
         parameter_axes=graphcast.PARAMETER_AXES,
     )
@@ -374,6 +380,8 @@ def _latent(name: str) -> Family:
 NO_LICENSE = "not stated"
 
 FAMILIES: dict[str, Callable[[], Family]] = {
+    # Before plain GraphCast, whose mark its files hold as well.
+    "graphcast_slopes": functools.partial(_graphcast, reads_slopes=True),
     "graphcast": _graphcast,
     "residual_cnn": _residual_cnn,
     "climax": _climax,

@@ -16,6 +16,8 @@ from weatherlib.graphcast.config import (
     CheckPoint,
     MemoryConfig,
     ModelConfig,
+    SlopesCheckPoint,
+    SlopesModelConfig,
 )
 from weatherlib.task import (
     ALL_ATMOSPHERIC_VARS,
@@ -64,6 +66,8 @@ __all__ = [
     "Kwargs",
     "MemoryConfig",
     "ModelConfig",
+    "SlopesCheckPoint",
+    "SlopesModelConfig",
     "TaskConfig",
 ]
 

@@ -5,7 +5,14 @@ from typing import Any
 
 from weatherlib import config, task
 
-__all__ = ["PARAMETER_AXES", "CheckPoint", "MemoryConfig", "ModelConfig"]
+__all__ = [
+    "PARAMETER_AXES",
+    "CheckPoint",
+    "MemoryConfig",
+    "ModelConfig",
+    "SlopesCheckPoint",
+    "SlopesModelConfig",
+]
 
 PARAMETER_AXES = ((r"/w$", ("input", "output")), (r"/(b|scale|offset)$", ("output",)))
 """Names of the axes of the parameters, by an expression on their paths. Where they lie
@@ -61,6 +68,37 @@ class ModelConfig(config.Mapping):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class SlopesModelConfig(ModelConfig):
+    """The architecture with slopes of fields as further inputs. Not published.
+
+    A grid node knows its neighbours through a mesh that is coarser than the grid. How
+    fields change around it tells where they move; small models learn that much faster
+    than to find it out from the mesh.
+
+    Attributes:
+      slopes: Input variables whose slopes and curvatures are read as well, see
+        `weatherlib.slopes`. Best computed in float32.
+      slope_length: Over which slopes are taken, km.
+
+    Raises:
+      ValueError: As for `ModelConfig`, or no variable is named.
+    """
+
+    slopes: tuple[str, ...]
+    slope_length: float = 1000.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "slopes", tuple(self.slopes))
+        if not self.slopes:
+            raise ValueError("slopes is empty; name input variables")
+        if not self.slope_length > 0:
+            raise ValueError(
+                f"slope_length must be positive, found {self.slope_length!r}"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckPoint(config.Mapping):
     """A trained model as `weatherlib.checkpoint` reads and writes it.
 
@@ -77,6 +115,17 @@ class CheckPoint(config.Mapping):
     task_config: task.TaskConfig
     description: str
     license: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SlopesCheckPoint(CheckPoint):
+    """A trained model that reads slopes.
+
+    Attributes:
+      model_config: The architecture.
+    """
+
+    model_config: SlopesModelConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,6 +160,7 @@ class MemoryConfig(config.Mapping):
         latent_size: int,
         item_size: int,
         on_cpu: bool = False,
+        for_gradients: bool = False,
     ) -> "MemoryConfig":
         """Returns settings for a graph: all at once where small, careful where large.
 
@@ -120,13 +170,18 @@ class MemoryConfig(config.Mapping):
           latent_size: Channels of a latent edge.
           item_size: Bytes of one number.
           on_cpu: Whether a CPU does the work.
+          for_gradients: Whether there will be a backward pass. Unless it computes
+            hidden activations again, it keeps those of all edges, and smaller blocks
+            save no memory.
         """
         row = latent_size * item_size
-        block_bytes = _CPU_BLOCK_BYTES if on_cpu else _BLOCK_BYTES
+        remat = edges * row * batch > _BLOCK_BYTES
+        small = on_cpu and (remat or not for_gradients)
+        block_bytes = _CPU_BLOCK_BYTES if small else _BLOCK_BYTES
         block = max(block_bytes // (row * batch), 1)
         return cls(
             block=block if edges > block else None,
-            remat=edges * row * batch > _BLOCK_BYTES,
+            remat=remat,
             # Static parts are shared by the batch.
             store_static=edges * row <= _STATIC_BYTES,
         )

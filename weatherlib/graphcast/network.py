@@ -16,7 +16,15 @@ from jaxtyping import Array, Float
 
 from weatherlib.graphcast.config import MemoryConfig, ModelConfig
 from weatherlib.graphcast.message_graph import CORNERS, MessageGraph
-from weatherlib.nn import blocks, graph_net, mlp, partition, prepared, segments
+from weatherlib.nn import (
+    blocks,
+    graph_net,
+    mlp,
+    partition,
+    prepared,
+    reverse_mode,
+    segments,
+)
 from weatherlib.nn import message_passing as passing
 
 __all__ = ["GraphCastNetwork"]
@@ -62,6 +70,7 @@ class GraphCastNetwork:
             latent_size=self._latent,
             item_size=grid_inputs.dtype.itemsize,
             on_cpu=jax.default_backend() == "cpu",
+            for_gradients=reverse_mode.is_active(),
         )
         key = f"graphcast/{graph.digest}/{self._latent}/{grid_inputs.dtype.name}"
         runner = _Runner(graph, grid_inputs.dtype, memory, key)

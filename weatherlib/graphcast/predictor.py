@@ -8,7 +8,7 @@ import os
 import numpy as np
 import xarray as xr
 
-from weatherlib import losses, predictor_base, stacking
+from weatherlib import losses, predictor_base, slopes, stacking
 from weatherlib.data_utils import check_call
 from weatherlib.graphcast import config, message_graph, network
 from weatherlib.task import TaskConfig
@@ -88,6 +88,10 @@ class GraphCast(predictor_base.Predictor):
             self._model_config,
             self._graph_cache,
         )
+        if isinstance(self._model_config, config.SlopesModelConfig):
+            inputs = slopes.add_slopes(
+                inputs, self._model_config.slopes, self._model_config.slope_length
+            )
         channels = stacking.stack((inputs, forcings), sizes)
         output_size = stacking.plan_channels(targets_template)[-1].stop
         outputs = self._network(graph, channels, output_size)

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-__all__ = ["ZERO", "Edges", "check_reach", "coarsened", "fill_up", "surround"]
+from weatherlib.geometry import grids
+
+__all__ = [
+    "ZERO",
+    "Edges",
+    "check_reach",
+    "coarsened",
+    "fill_up",
+    "find_edges",
+    "surround",
+]
+
+# Part of the grid spacing by which coordinates may be rounded.
+_ROUNDING = 0.05
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +50,50 @@ class Edges:
 
 ZERO = Edges(columns="zero", over_first_row="zero", over_last_row="zero")
 """Zeros all around, the padding of most published convolutional networks."""
+
+
+def find_edges(lat: Any, lon: Any, kind: str = "auto") -> Edges:
+    """Returns how fields on a grid go on beyond its edges.
+
+    Over a pole they go on half-way round, which needs an even number of columns; with
+    an odd number, and where the rows end before a pole, the outermost row is repeated.
+
+    Args:
+      lat: Degrees north, in either order, shape [lat].
+      lon: Degrees east, shape [lon].
+      kind: "zero", "global", "regional", or "auto" for what the longitudes say.
+
+    Raises:
+      ValueError: The grid is uneven, or "global" was asked for and the longitudes do
+        not go round.
+    """
+    rows, columns = grids.check_latitude(lat), grids.check_longitude(lon)
+    if kind == "zero":
+        return ZERO
+    step = np.median((np.diff(columns) + 180) % 360 - 180) if columns.size > 1 else 0
+    goes_round = abs(abs(step) * columns.size - 360) < _ROUNDING * abs(step)
+    if kind == "global" and not goes_round:
+        raise ValueError(
+            f"edges: global needs longitudes all around the Earth, found "
+            f"{columns.size} columns from {columns[0]:g} to {columns[-1]:g} degrees; "
+            "use regional or auto"
+        )
+    if kind == "regional" or not goes_round:
+        return Edges()
+    ends = ["repeat", "repeat"]
+    if columns.size % 2 == 0 and rows.size > 1:
+        ends = [_end(rows), _end(rows[::-1])]
+    return Edges(columns="around", over_first_row=ends[0], over_last_row=ends[1])
+
+
+def _end(rows: np.ndarray) -> str:
+    """Returns what lies beyond the first of some rows."""
+    step = abs(rows[1] - rows[0])
+    to_pole = (90 - abs(rows[0])) / step
+    if to_pole < _ROUNDING:
+        return "on_pole"
+    # Gaussian rows lie a little off the middle of their cells.
+    return "pole" if 0.25 < to_pole < 0.85 else "repeat"
 
 
 def check_reach(rows: int, columns: int, reach: int, edges: Edges) -> None:

@@ -11,6 +11,7 @@ import jax
 import xarray
 
 from weatherlib import autoregressive, predictor_base, xarray_jax
+from weatherlib.nn import reverse_mode
 from weatherlib.training import running_statistics
 from weatherlib.training.frames import Sample
 from weatherlib.typing import PyTree
@@ -89,7 +90,8 @@ class Objective:
         """
         steps = batch[1].sizes["time"] // self.frames_per_step
         params = running_statistics.shared(params, steps)
-        found = self._loss.apply(params, state, key, *batch, **options)
+        with reverse_mode.use():
+            found = self._loss.apply(params, state, key, *batch, **options)
         (loss, diagnostics), state = found
         return loss, (diagnostics, state)
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.training import toys
 from weatherlib import normalization, training
+from weatherlib.nn import reverse_mode
 from weatherlib.training import wrapping
 from weatherlib.training.config import LossConfig, WrapperConfig
 
@@ -66,6 +67,26 @@ def test_with_nothing_set_the_loss_is_the_models_own():
         loss=LossConfig(),
     )
     assert own is network
+
+
+def test_losses_are_differentiated_by_layers_of_our_own_and_forecasts_are_not(batch):
+    seen = []
+
+    class Probe(toys.Linear):
+        def __call__(self, *args, **kwargs):
+            seen.append(reverse_mode.is_active())
+            return super().__call__(*args, **kwargs)
+
+    objective = training.Objective(
+        lambda: wrapping.wrap(Probe(), toys.statistics(), WrapperConfig())
+    )
+    params, state = _zeros(objective, batch)
+    seen.clear()
+    jax.eval_shape(objective.loss, params, state, KEY, batch)
+    assert set(seen) == {True}
+    seen.clear()
+    jax.eval_shape(objective.forecast, params, state, KEY, batch)
+    assert set(seen) == {False}
 
 
 def test_weights_of_variables_scale_their_share(batch):

@@ -108,6 +108,7 @@ class Fitting(solving.Solving):
             "adapters": config.adapters is not None,
             "data.sources": bool(config.data.sources),
             "wrappers.noise_level": bool(config.wrappers.noise_level),
+            "wrappers.mirror": config.wrappers.mirror,
         }
         named = [name for name, is_set in wrong.items() if is_set]
         if named:

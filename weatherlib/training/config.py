@@ -244,12 +244,15 @@ class WrapperConfig(config.Mapping):
       climatology: Waves of year and day that are fitted to the training period at each
         grid point and taken away before the network; None takes nothing away. The
         task must read the forcings that hold the dates, `year_progress_sin` and so on.
+      mirror: Whether samples of training are mirrored at the equator by chance, for
+        global grids and little data.
     """
 
     residuals: bool = True
     nan_cleaning: tuple[str, ...] = ()
     noise_level: float | None = None
     climatology: harmonics.HarmonicsConfig | None = None
+    mirror: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

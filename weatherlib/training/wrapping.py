@@ -17,6 +17,7 @@ from weatherlib import (
     normalization,
     predictor_base,
 )
+from weatherlib.training import mirroring
 from weatherlib.training.config import LossConfig, WrapperConfig
 from weatherlib.training.forcing_config import TEACHER_FORCING_RATIO
 from weatherlib.training.frames import LEAD_TIME
@@ -130,7 +131,7 @@ def wrap(
 
     From the inside out: the network, the cast, the weighted loss, normalisation with
     residuals (or without, for a network that predicts states; none for one that
-    normalises by itself), the removal of the
+    normalises by itself), mirrored samples of training, the removal of the
     climatology, and the cleaning of missing values. A network whose loss can do without
     dropout is wrapped even where it keeps its own loss.
 
@@ -161,6 +162,8 @@ def wrap(
             diffs_stddev_by_level=statistics["diffs_stddev_by_level"],
             residuals=network.predicts_changes,
         )
+    if settings.mirror and is_training:
+        predictor = mirroring.Mirrored(predictor)
     if "climatology" in statistics:
         predictor = climatology_removal.WithoutClimatology(
             predictor, statistics["climatology"]

@@ -1,4 +1,4 @@
-"""Samples of training that are seen upside down, so that few teach twice as much.
+"""Samples of training that are seen upside down, against learning few by heart.
 
 Below the equator the Earth turns the other way round: weather reversed from north to
 south, with northward winds and vorticities of the opposite sign and the season of the

@@ -245,7 +245,7 @@ def test_a_turned_globe_gives_a_turned_forecast(name, edges, rows):
     turned = Fields(*(jnp.roll(array, 4, axis=-2) for array in _arrays(fields)))
     found = apply(params, turned)
     expected = jnp.roll(apply(params, fields), 4, axis=-2)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @EVERY

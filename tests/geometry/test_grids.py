@@ -87,3 +87,16 @@ def test_bad_rows_are_refused_with_what_was_found(rows, message):
 def test_bad_columns_are_refused_with_what_was_found(columns, message):
     with pytest.raises(ValueError, match=f"longitude .*{message}"):
         grids.check_longitude(columns)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (np.arange(-90.0, 91, 30), True),
+        (np.arange(80.0, -81, -20).astype(np.float32), True),
+        (np.arange(-90.0, 90, 30), False),
+        (np.arange(10.0, 50, 10), False),
+    ],
+)
+def test_rows_are_symmetric_where_each_has_its_mirror_image(rows, expected):
+    assert grids.is_symmetric(rows) is expected

@@ -10,6 +10,7 @@ import xarray as xr
 from weatherlib import losses, predictor_base, stacking, variables
 from weatherlib.baselines import config, network
 from weatherlib.data_utils import check_call
+from weatherlib.geometry import grids
 from weatherlib.nn.edges import Edges, find_edges
 from weatherlib.task import TaskConfig
 
@@ -128,8 +129,8 @@ def _parity(
 
 
 def _require_mirrored_rows(lat: xr.DataArray, edges: Edges) -> None:
-    rows = np.asarray(lat.values, np.float64)
-    if edges.columns != "around" or not np.allclose(rows, -rows[::-1], atol=1e-3):
+    rows = lat.values
+    if edges.columns != "around" or not grids.is_symmetric(rows):
         raise ValueError(
             f"mirror: needs a global grid with the same rows in both hemispheres, "
             f"found latitudes {rows[0]:g} to {rows[-1]:g}; set mirror to false"

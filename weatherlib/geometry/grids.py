@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["check_latitude", "check_longitude"]
+__all__ = ["check_latitude", "check_longitude", "is_symmetric"]
 
 # Rows of Gaussian grids are up to 0.9 % uneven, near the poles; a row that is missing
 # or shifted is far more.
@@ -15,6 +15,9 @@ _UNEVEN = 0.02
 
 # Rounding of float32 degrees.
 _SLACK = 1e-4
+
+# How far a row may lie from the mirror image of another, degrees.
+_MIRRORED = 1e-3
 
 
 def check_latitude(values: Any) -> Float[np.ndarray, " lat"]:
@@ -60,6 +63,16 @@ def check_longitude(values: Any) -> Float[np.ndarray, " lon"]:
         )
     _check_even("longitude", lon, (np.diff(lon) + 180) % 360 - 180)
     return lon
+
+
+def is_symmetric(values: Any) -> bool:
+    """Returns whether each row has one as far from the equator on the other side.
+
+    Args:
+      values: Degrees north, in either order. Shape [lat].
+    """
+    rows = np.asarray(values, np.float64)
+    return bool(np.allclose(rows, -rows[::-1], rtol=0, atol=_MIRRORED))
 
 
 def _check_finite(name: str, values: Any) -> Float[np.ndarray, " point"]:

@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from weatherlib.nn.channel_mean import channel_mean
+
 __all__ = ["is_active", "layer", "suits", "use"]
 
 _active: contextvars.ContextVar[bool] = contextvars.ContextVar(
@@ -81,8 +83,8 @@ def _forward(
     output = jax.nn.swish(x) @ w + b[None]
     if scale is None or offset is None:
         return output, (w, None, x, None, None)
-    centred = output - _mean(output)
-    inverse = jax.lax.rsqrt(_mean(centred * centred) + epsilon)
+    centred = output - channel_mean(output)
+    inverse = jax.lax.rsqrt(channel_mean(centred * centred) + epsilon)
     normalized = centred * inverse
     output = normalized * scale[None] + offset[None]
     return output, (w, scale, x, normalized, inverse)
@@ -107,12 +109,6 @@ def _backward(
     slope = gate + hidden * (1 - gate)
     for_x = (change @ w.T) * slope
     return hidden.T @ change, change.sum(0), for_scale, for_offset, for_x
-
-
-def _mean(x: Array) -> Array:
-    # A product with ones takes half the time of a sum over channels on a CPU.
-    share = jnp.full((x.shape[-1], 1), 1 / x.shape[-1], x.dtype)
-    return jnp.matmul(x, share, precision=jax.lax.Precision.HIGHEST)
 
 
 def _only_forward(*arguments: Any) -> Array:

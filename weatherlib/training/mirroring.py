@@ -12,15 +12,12 @@ from typing import Any
 import haiku as hk
 import jax
 import jax.numpy as jnp
-import numpy as np
 import xarray as xr
 
 from weatherlib import predictor_base, variables, xarray_jax
+from weatherlib.geometry import grids
 
 __all__ = ["Mirrored", "mirror"]
-
-# Rounding of float32 degrees.
-_SLACK = 1e-3
 
 
 class Mirrored(predictor_base.Predictor):
@@ -91,7 +88,12 @@ def mirror(dataset: xr.Dataset, chosen: jax.Array) -> xr.Dataset:
       ValueError: The rows of a hemisphere are not those of the other.
     """
     if "lat" in dataset.coords:
-        _require_symmetric(np.asarray(dataset["lat"].values, np.float64))
+        rows = dataset["lat"].values
+        if not grids.is_symmetric(rows):
+            raise ValueError(
+                f"wrappers.mirror: needs the same rows in both hemispheres, found "
+                f"latitudes {rows[0]:g} to {rows[-1]:g}; set it to false"
+            )
     return dataset.map(lambda field: _mirrored(field, chosen))
 
 
@@ -118,11 +120,3 @@ def _changes_sign(name: str) -> bool:
 
 def _draw(inputs: xr.Dataset) -> jax.Array:
     return jax.random.bernoulli(hk.next_rng_key(), shape=(inputs.sizes["batch"],))
-
-
-def _require_symmetric(rows: np.ndarray) -> None:
-    if not np.allclose(rows, -rows[::-1], atol=_SLACK):
-        raise ValueError(
-            f"wrappers.mirror: needs the same rows in both hemispheres, found "
-            f"latitudes {rows[0]:g} to {rows[-1]:g}; set it to false"
-        )

@@ -9,7 +9,7 @@ import xarray as xr
 
 from tests.conftest import GOLDENS
 from tests.graphcast import models
-from weatherlib import graphcast, losses, task, xarray_jax
+from weatherlib import graphcast, hemispheres, losses, task, xarray_jax
 
 PUBLISHED = {
     "graphcast": task.TASK,
@@ -132,6 +132,44 @@ def test_slopes_of_what_is_not_there_are_refused(names, message):
         return
     with pytest.raises(ValueError, match=message):
         models.init(models.make_data(), slopes_config(names))
+
+
+def test_hemispheres_share_their_weights():
+    names = ("2m_temperature", "v_component_of_wind", "temperature")
+    task_config = models.replace(
+        models.TASK, input_variables=(*names, "year_progress_sin"),
+        target_variables=names, forcing_variables=("year_progress_sin",),
+    )  # fmt: skip
+    # Mesh and grid are their own mirror image, turned half-way round. No node lies on
+    # the equator, and no point on an edge between two triangles.
+    config = slopes_config(names[:2], mesh_size=0, mirror=True)
+    lat, lon = np.arange(-75, 76, 30).astype(np.float32), models.LON + np.float32(1.7)
+    inputs, targets, forcings = models.make_data(task_config, lat=lat, lon=lon)
+    # As forcings are that do not depend on places.
+    data = inputs, targets, forcings.isel(lat=0, lon=0, drop=True)
+
+    def reflected(dataset):
+        turned = dataset.map(lambda x: -x if hemispheres.changes_sign(x.name) else x)
+        if "lat" not in dataset.dims:
+            return turned
+        turned = turned.roll(lon=len(models.LON) // 2)
+        return turned.isel(lat=slice(None, None, -1)).assign_coords(
+            lat=dataset["lat"], lon=dataset["lon"]
+        )
+
+    params = models.init(data, config, task_config=task_config)
+    # All but the distance from the equator says where a node lies.
+    for module, values in params.items():
+        if "encoder_nodes" in module and module.endswith("linear_0"):
+            values["w"] = values["w"].at[-3:].set(0)
+    run = jax.jit(models.transform(config, task_config).apply)
+    found = run(params, *data)
+    host = found.copy(data=models.values(found))
+    other = models.values(run(params, *map(reflected, data)))
+    for name, values in models.values(reflected(host)).items():
+        np.testing.assert_allclose(other[name], values, atol=2e-5)
+    # And where it lies in the other hemisphere makes a difference otherwise.
+    assert np.abs(host["temperature"].values).max() > 0.1
 
 
 def test_slopes_over_no_length_are_refused():

@@ -4,6 +4,7 @@ import numpy as np
 import optax
 import pytest
 
+from weatherlib import config
 from weatherlib.training import OptimizerConfig, optimizers
 
 PARAMS = {
@@ -103,3 +104,55 @@ def test_without_extras_it_is_the_adamw_of_optax():
 def test_patterns_that_fit_nothing_are_errors(settings, message):
     with pytest.raises(ValueError, match=message):
         optimizers.make_optimizer(OptimizerConfig(**settings), lambda _: 0.1, PARAMS)
+
+
+def _muon_changes(**settings):
+    rng = np.random.default_rng(0)
+    params = {
+        "conv": {"w": jnp.zeros((3, 3, 2, 8)), "b": jnp.zeros(8)},
+        "linear": {"w": jnp.zeros((8, 4))},
+        "~": {"pos_embed": jnp.zeros((5, 4))},
+    }
+    gradients = jax.tree.map(
+        lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), params
+    )
+    settings = OptimizerConfig(kind="muon", clip=None, weight_decay=0.0, **settings)
+    optimizer = optimizers.make_optimizer(settings, lambda count: 0.1, params)
+    changes, _ = optimizer.update(gradients, optimizer.init(params), params)
+    return gradients, changes
+
+
+def test_changes_of_matrices_are_nearly_orthogonal_with_muon():
+    gradients, changes = _muon_changes()
+    for module, side in (("conv", 18), ("linear", 8)):
+        change = np.asarray(changes[module]["w"])
+        change = change.reshape(-1, change.shape[-1]) / (-0.1 * 0.2 * side**0.5)
+        values = np.linalg.svd(change, compute_uv=False)
+        assert values.min() > 0.6 and values.max() < 1.3
+        # In the direction of the gradient, whose own singular vectors it keeps.
+        gradient = np.asarray(gradients[module]["w"]).reshape(change.shape)
+        left, _, right = np.linalg.svd(gradient, full_matrices=False)
+        turned = left.T @ change @ right.T
+        np.testing.assert_allclose(turned, np.diag(np.diag(turned)), atol=2e-3)
+        assert np.diag(turned).min() > 0.6
+
+
+def test_vectors_and_embeddings_are_left_to_adam_with_muon():
+    gradients, changes = _muon_changes()
+    for module, name in (("conv", "b"), ("~", "pos_embed")):
+        expected = -0.1 * np.sign(gradients[module][name])
+        np.testing.assert_allclose(changes[module][name], expected, rtol=1e-4)
+
+
+def test_frozen_parts_and_layers_work_with_muon():
+    _, plain = _muon_changes()
+    _, changes = _muon_changes(frozen=("conv/*",), scales={"linear/*": 0.5})
+    np.testing.assert_array_equal(changes["conv"]["w"], 0)
+    np.testing.assert_allclose(
+        changes["linear"]["w"], 0.5 * plain["linear"]["w"], atol=1e-6
+    )
+
+
+def test_an_unknown_kind_of_optimiser_is_named():
+    with pytest.raises(ValueError, match=r"kind.*adamw"):
+        config.from_dict(OptimizerConfig, {"kind": "sgd"})

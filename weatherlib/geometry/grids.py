@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["check_latitude", "check_longitude", "is_symmetric"]
+__all__ = ["check_latitude", "check_longitude", "is_symmetric", "poleward"]
 
 # Rows of Gaussian grids are up to 0.9 % uneven, near the poles; a row that is missing
 # or shifted is far more.
@@ -73,6 +73,15 @@ def is_symmetric(values: Any) -> bool:
     """
     rows = np.asarray(values, np.float64)
     return bool(np.allclose(rows, -rows[::-1], rtol=0, atol=_MIRRORED))
+
+
+def poleward(latitude: Any) -> np.ndarray:
+    """Returns 1 where the nearer pole lies northward or both are as near, or else -1.
+
+    Args:
+      latitude: Degrees north, or anything of its sign.
+    """
+    return np.where(np.asarray(latitude) < 0, -1, 1)
 
 
 def _check_finite(name: str, values: Any) -> Float[np.ndarray, " point"]:

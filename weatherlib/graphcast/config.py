@@ -79,6 +79,9 @@ class SlopesModelConfig(ModelConfig):
       slopes: Input variables whose slopes and curvatures are read as well, see
         `weatherlib.slopes`. Best computed in float32.
       slope_length: Over which slopes are taken, km.
+      mirror: Whether both hemispheres share their weights: the southern is seen as in a
+        world mirrored at the equator, see `weatherlib.hemispheres`, and each node knows
+        in which of the two it lies. Little data teaches twice as much that way.
 
     Raises:
       ValueError: As for `ModelConfig`, or no variable is named.
@@ -86,6 +89,7 @@ class SlopesModelConfig(ModelConfig):
 
     slopes: tuple[str, ...]
     slope_length: float = 1000.0
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from weatherlib.geometry.graph import GraphGeometry, build_graph
+from weatherlib.geometry import grids
+from weatherlib.geometry.graph import EdgeSet, GraphGeometry, build_graph
 from weatherlib.graphcast.config import ModelConfig
 from weatherlib.nn import segments
 from weatherlib.typing import PathLike
@@ -27,9 +28,9 @@ class MessageGraph:
 
     Attributes:
       digest: Tells graphs and their features apart.
-      arrays: `grid_features` and `mesh_features` [node, 3]; `grid2mesh_` and `mesh_`
-        `senders`, `receivers` [edge] and features [edge, 4]; `mesh2grid_senders`
-        [grid, 3] and `mesh2grid_features` [grid, 3, 4].
+      arrays: `grid_features` and `mesh_features` [node, 3], or 4 if mirrored;
+        `grid2mesh_` and `mesh_` `senders`, `receivers` [edge] and features [edge, 4];
+        `mesh2grid_senders` [grid, 3] and `mesh2grid_features` [grid, 3, 4].
       grid2mesh_plan: How to sum grid-to-mesh edges.
       mesh_plan: How to sum mesh edges.
     """
@@ -77,10 +78,24 @@ def build_geometry(
     )
 
 
-def make_message_graph(geometry: GraphGeometry) -> MessageGraph:
-    """Returns `geometry` renumbered."""
-    num_mesh = len(geometry.mesh_node_features)
+def make_message_graph(
+    geometry: GraphGeometry, *, mirror: bool = False
+) -> MessageGraph:
+    """Returns `geometry` renumbered.
+
+    Args:
+      geometry: The graphs.
+      mirror: Whether features tell of the distance and direction of the nearer pole in
+        place of the northern one. A further feature of nodes tells which it is.
+    """
+    grid, mesh = geometry.grid_node_features, geometry.mesh_node_features
+    num_mesh = len(mesh)
     to_mesh, on_mesh, to_grid = geometry.grid2mesh, geometry.mesh, geometry.mesh2grid
+    if mirror:
+        of_grid, of_mesh = (grids.poleward(nodes[:, 0]) for nodes in (grid, mesh))
+        grid, mesh = _turned_nodes(grid, of_grid), _turned_nodes(mesh, of_mesh)
+        to_mesh, on_mesh = (_turned_edges(e, of_mesh) for e in (to_mesh, on_mesh))
+        to_grid = _turned_edges(to_grid, of_grid)
     # Every mesh node has mesh edges, so that this plan names each exactly once.
     new_to_old = segments.make_plan(on_mesh.receivers, num_mesh).piece_nodes
     old_to_new = np.empty_like(new_to_old)
@@ -90,8 +105,8 @@ def make_message_graph(geometry: GraphGeometry) -> MessageGraph:
     grid2mesh_plan = segments.make_plan(old_to_new[to_mesh.receivers], num_mesh)
     first, second = grid2mesh_plan.order, mesh_plan.order
     arrays = {
-        "grid_features": geometry.grid_node_features,
-        "mesh_features": geometry.mesh_node_features[new_to_old],
+        "grid_features": grid,
+        "mesh_features": mesh[new_to_old],
         "grid2mesh_senders": to_mesh.senders[first],
         "grid2mesh_receivers": old_to_new[to_mesh.receivers[first]],
         "grid2mesh_features": to_mesh.features[first],
@@ -108,3 +123,16 @@ def make_message_graph(geometry: GraphGeometry) -> MessageGraph:
         if name.endswith("features"):
             digest.update(np.ascontiguousarray(arrays[name]))
     return MessageGraph(digest.hexdigest(), arrays, grid2mesh_plan, mesh_plan)
+
+
+def _turned_nodes(features: np.ndarray, poleward: np.ndarray) -> np.ndarray:
+    sine = np.abs(features[:, :1])
+    columns = [sine, features[:, 1:], poleward[:, np.newaxis]]
+    return np.concatenate(columns, axis=1, dtype=features.dtype)
+
+
+def _turned_edges(edges: EdgeSet, poleward: np.ndarray) -> EdgeSet:
+    # The last feature is how far the sender lies to the north.
+    features = edges.features.copy()
+    features[:, -1] *= poleward[edges.receivers]
+    return dataclasses.replace(edges, features=features)

@@ -8,7 +8,7 @@ import os
 import numpy as np
 import xarray as xr
 
-from weatherlib import losses, predictor_base, slopes, stacking
+from weatherlib import hemispheres, losses, predictor_base, slopes, stacking
 from weatherlib.data_utils import check_call
 from weatherlib.graphcast import config, message_graph, network
 from weatherlib.task import TaskConfig
@@ -92,10 +92,15 @@ class GraphCast(predictor_base.Predictor):
             inputs = slopes.add_slopes(
                 inputs, self._model_config.slopes, self._model_config.slope_length
             )
+        mirrors, latitude = _mirrors(self._model_config), inputs["lat"].values
+        if mirrors:
+            inputs = hemispheres.face_poles(inputs, latitude)
+            forcings = hemispheres.face_poles(forcings, latitude)
         channels = stacking.stack((inputs, forcings), sizes)
         output_size = stacking.plan_channels(targets_template)[-1].stop
         outputs = self._network(graph, channels, output_size)
-        return stacking.unstack(outputs, targets_template, sizes)
+        found = stacking.unstack(outputs, targets_template, sizes)
+        return hemispheres.face_poles(found, latitude) if mirrors else found
 
     def loss_and_predictions(
         self, inputs: xr.Dataset, targets: xr.Dataset, forcings: xr.Dataset
@@ -115,6 +120,10 @@ class GraphCast(predictor_base.Predictor):
         return self.loss_and_predictions(inputs, targets, forcings)[0]
 
 
+def _mirrors(model_config: config.ModelConfig) -> bool:
+    return isinstance(model_config, config.SlopesModelConfig) and model_config.mirror
+
+
 def _frozen(coordinate: xr.DataArray) -> tuple[float, ...]:
     return tuple(np.asarray(coordinate.values, np.float64).tolist())
 
@@ -132,4 +141,4 @@ def _message_graph(
         model_config,
         cache_dir=graph_cache,
     )
-    return message_graph.make_message_graph(geometry)
+    return message_graph.make_message_graph(geometry, mirror=_mirrors(model_config))

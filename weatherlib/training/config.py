@@ -149,9 +149,15 @@ class StageConfig(config.Mapping):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig(config.Mapping):
-    """AdamW and what is around it. Patterns are those of a shell, on `module/name`.
+    """The optimiser. Patterns are those of a shell, on `module/name`.
 
     Attributes:
+      kind: "adamw", or "muon": changes of matrices and of kernels are made orthogonal,
+        so that all directions learn alike, and are as large as those of AdamW at the
+        same rate. The rest, and what `no_decay` names, is left to AdamW. It needs far
+        fewer updates where networks are small; source: Jordan 2024, Liu et al. 2025,
+        arXiv 2502.16982.
+      momentum: Decay of the running average of gradients of "muon".
       b1: Decay of the first moment.
       b2: Decay of the second moment.
       eps: Added to the root of the second moment.
@@ -170,6 +176,8 @@ class OptimizerConfig(config.Mapping):
       ema: Decay of the running average of the weights; 0 keeps none.
     """
 
+    kind: Literal["adamw", "muon"] = "adamw"
+    momentum: float = 0.95
     b1: float = 0.9
     b2: float = 0.95
     eps: float = 1e-8
@@ -186,7 +194,7 @@ class OptimizerConfig(config.Mapping):
     ema: float = 0.999
 
     def __post_init__(self) -> None:
-        for name in ("b1", "b2", "ema"):
+        for name in ("momentum", "b1", "b2", "ema"):
             if not 0 <= self[name] < 1:
                 raise ValueError(f"{name} must be in [0, 1), found {self[name]!r}")
         require_positive(self, "eps", "accumulate", "layer_decay")

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import xarray as xr
 
-from weatherlib import predictor_base, variables, xarray_jax
+from weatherlib import hemispheres, predictor_base, xarray_jax
 from weatherlib.geometry import grids
 
 __all__ = ["Mirrored", "mirror"]
@@ -98,7 +98,7 @@ def mirror(dataset: xr.Dataset, chosen: jax.Array) -> xr.Dataset:
 
 
 def _mirrored(field: xr.DataArray, chosen: jax.Array) -> xr.DataArray:
-    sign = -1 if _changes_sign(str(field.name)) else 1
+    sign = -1 if hemispheres.changes_sign(str(field.name)) else 1
     if "lat" not in field.dims and sign == 1:
         return field
     if "batch" not in field.dims:
@@ -110,12 +110,6 @@ def _mirrored(field: xr.DataArray, chosen: jax.Array) -> xr.DataArray:
     shape = [-1 if dim == "batch" else 1 for dim in field.dims]
     mixed = jnp.where(chosen.reshape(shape), other, values)
     return field.copy(data=xarray_jax.wrap(mixed))
-
-
-def _changes_sign(name: str) -> bool:
-    # Half a year later sine and cosine of the season have the opposite sign.
-    is_season = name.startswith("year_progress_")
-    return is_season or variables.changes_sign_when_mirrored(name)
 
 
 def _draw(inputs: xr.Dataset) -> jax.Array:

@@ -1,4 +1,4 @@
-"""AdamW with masks, frozen parameters and rates by layer, as an optax transform."""
+"""AdamW and Muon with masks, frozen parameters and rates by layer, for optax."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from optax import contrib
 
 from weatherlib.training import patterns, running_statistics
 from weatherlib.training.config import OptimizerConfig
@@ -25,7 +26,7 @@ def make_optimizer(
     are frozen.
 
     Args:
-      settings: AdamW and what is around it.
+      settings: The optimiser and what is around it.
       schedule: Learning rate by number of updates.
       params: The parameters, or their shapes. Patterns are checked against them.
 
@@ -39,7 +40,7 @@ def make_optimizer(
     if settings.clip is not None:
         parts.append(optax.clip_by_global_norm(settings.clip))
     parts += [
-        optax.scale_by_adam(b1=settings.b1, b2=settings.b2, eps=settings.eps),
+        _direction(settings),
         optax.add_decayed_weights(
             settings.weight_decay, mask=lambda tree: decay_mask(settings, tree)
         ),
@@ -57,6 +58,40 @@ def make_optimizer(
     )
     kinds: dict[Any, Any] = {"trained": optimizer, "frozen": optax.set_to_zero()}
     return running_statistics.follow(optax.partition(kinds, labels), frozen)
+
+
+def _direction(settings: OptimizerConfig) -> optax.GradientTransformation:
+    """Returns the transform of gradients to changes at a rate of 1."""
+    adam = optax.scale_by_adam(b1=settings.b1, b2=settings.b2, eps=settings.eps)
+    if settings.kind == "adamw":
+        return adam
+    muon = optax.chain(
+        contrib.scale_by_muon(
+            beta=settings.momentum,
+            weight_dimension_numbers=lambda tree: jax.tree.map(_as_matrix, tree),
+        ),
+        optax.stateless(lambda changes, _: jax.tree.map(_as_large_as_adam, changes)),
+    )
+    kinds: dict[Any, Any] = {"matrix": muon, "other": adam}
+
+    def label(name: str, leaf: Any) -> str:
+        plain = patterns.first_match(name, settings.no_decay) is None
+        return "matrix" if jnp.ndim(leaf) >= 2 and plain else "other"
+
+    return optax.partition(kinds, lambda tree: patterns.map_named(label, tree))
+
+
+def _as_matrix(leaf: Any) -> contrib.MuonDimensionNumbers:
+    """Returns which axes are rows and columns: outputs come last, as in Haiku."""
+    inputs = tuple(range(jnp.ndim(leaf) - 1))
+    return contrib.MuonDimensionNumbers(inputs, (jnp.ndim(leaf) - 1,))
+
+
+def _as_large_as_adam(change: Any) -> Any:
+    # An orthogonal matrix has a root mean square of one over the root of its longer
+    # side; changes of AdamW have one of 0.2 to 0.4 at a rate of 1 (Liu et al. 2025).
+    outputs = change.shape[-1]
+    return change * (0.2 * max(outputs, change.size // outputs) ** 0.5)
 
 
 def frozen_mask(settings: OptimizerConfig, params: PyTree) -> PyTree:

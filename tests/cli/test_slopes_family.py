@@ -103,3 +103,15 @@ def test_slopes_of_no_input_are_one_clear_error(folder, capsys, tmp_path):
     assert main.main(words) == 2
     err = capsys.readouterr().err
     assert "there is no vorticity among" in err and "Traceback" not in err
+
+
+def test_a_file_of_before_there_were_members_can_be_read(folder, tmp_path):
+    path = folder / "run" / "checkpoint.npz"
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    for name in ("mirror", "members"):
+        del arrays[f"model_config:{name}"]
+    np.savez(tmp_path / "old.npz", **arrays)
+    read = checkpoint.open_checkpoint(tmp_path / "old.npz", graphcast.SlopesCheckPoint)
+    assert read.model_config.members == 1 and not read.model_config.mirror
+    assert families.recognise(tmp_path / "old.npz") == "graphcast_slopes"

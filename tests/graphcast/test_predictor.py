@@ -172,9 +172,38 @@ def test_hemispheres_share_their_weights():
     assert np.abs(host["temperature"].values).max() > 0.1
 
 
-def test_slopes_over_no_length_are_refused():
-    with pytest.raises(ValueError, match="slope_length must be positive, found 0"):
-        slopes_config(slope_length=0)
+def test_the_prediction_is_the_mean_of_members_and_each_trains_on_its_share():
+    data = models.make_data(batch=2)
+    config = slopes_config(members=2)
+    params = models.init(data, config)
+    single = slopes_config()
+
+    def of_member(i):
+        prefix = f"member_{i}/"
+        return {
+            name.removeprefix(prefix): values
+            for name, values in params.items()
+            if name.startswith(prefix)
+        }
+
+    run = jax.jit(models.transform(single).apply)
+    parts = [models.values(run(of_member(i), *data)) for i in range(2)]
+    found = models.values(jax.jit(models.transform(config).apply)(params, *data))
+    for name, values in found.items():
+        mean = (parts[0][name] + parts[1][name]) / 2
+        np.testing.assert_allclose(values, mean, atol=1e-5)
+        assert np.abs(parts[0][name] - parts[1][name]).max() > 0.1
+    judge = models.transform(config, method="loss_and_predictions")
+    trained = models.values(jax.jit(judge.apply)(params, *data)[1])
+    for name, values in trained.items():
+        apart = np.stack([parts[i][name][i] for i in range(2)])
+        np.testing.assert_allclose(values, apart, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["slope_length", "members"])
+def test_sizes_that_are_not_positive_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must be positive, found 0"):
+        slopes_config(**{name: 0})
 
 
 def test_dimensions_may_come_in_any_order():

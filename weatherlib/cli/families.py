@@ -190,10 +190,13 @@ def _graphcast(*, reads_slopes: bool = False) -> Family:
     from weatherlib.graphcast import message_graph
 
     kind: type = graphcast.CheckPoint
+    networks = ("grid2mesh_gnn/*", "mesh_gnn/*", "mesh2grid_gnn/*")
     config_class, title = graphcast.ModelConfig, "GraphCast"
     if reads_slopes:
         kind = graphcast.SlopesCheckPoint
         config_class, title = graphcast.SlopesModelConfig, "GraphCast with slopes"
+        # Those of several members have a prefix.
+        networks = tuple(f"*{pattern}" for pattern in networks)
 
     def network(
         model_config: graphcast.ModelConfig, task_config: TaskConfig, remat: bool
@@ -228,7 +231,7 @@ def _graphcast(*, reads_slopes: bool = False) -> Family:
         load=lambda path: read(path).params,
         read=read,
         mark="model_config:slope_length" if reads_slopes else "model_config:mesh_size",
-        layers=("grid2mesh_gnn/*", "mesh_gnn/*", "mesh2grid_gnn/*"),
+        layers=networks,
         parameter_axes=graphcast.PARAMETER_AXES,
     )
 

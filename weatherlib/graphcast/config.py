@@ -82,6 +82,8 @@ class SlopesModelConfig(ModelConfig):
       mirror: Whether both hemispheres share their weights: the southern is seen as in a
         world mirrored at the equator, see `weatherlib.hemispheres`, and each node knows
         in which of the two it lies. Little data teaches twice as much that way.
+      members: Networks of this kind whose mean is the prediction. In training each sees
+        its own share of a batch that can be divided evenly.
 
     Raises:
       ValueError: As for `ModelConfig`, or no variable is named.
@@ -90,16 +92,16 @@ class SlopesModelConfig(ModelConfig):
     slopes: tuple[str, ...]
     slope_length: float = 1000.0
     mirror: bool = False
+    members: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "slopes", tuple(self.slopes))
         if not self.slopes:
             raise ValueError("slopes is empty; name input variables")
-        if not self.slope_length > 0:
-            raise ValueError(
-                f"slope_length must be positive, found {self.slope_length!r}"
-            )
+        for name in ("slope_length", "members"):
+            if not self[name] > 0:
+                raise ValueError(f"{name} must be positive, found {self[name]!r}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

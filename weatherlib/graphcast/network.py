@@ -41,7 +41,11 @@ class GraphCastNetwork:
     A plain class, so that parameter paths begin with the three graph networks.
     """
 
-    def __init__(self, config: ModelConfig, memory: MemoryConfig | None = None) -> None:
+    def __init__(
+        self, config: ModelConfig, memory: MemoryConfig | None = None, label: str = ""
+    ) -> None:
+        """Takes the sizes, what to keep, and what tells it from others in a model."""
+        self._label = label
         self._latent = config.latent_size
         self._memory = memory
         self._encoder = _graph_net("grid2mesh", _GRID, _MESH, config, embed_nodes=True)
@@ -72,7 +76,7 @@ class GraphCastNetwork:
             on_cpu=jax.default_backend() == "cpu",
             for_gradients=reverse_mode.is_active(),
         )
-        key = f"graphcast/{graph.digest}/{self._latent}/{grid_inputs.dtype.name}"
+        key = f"graphcast{self._label}/{graph.digest}/{self._latent}/{grid_inputs.dtype.name}"
         runner = _Runner(graph, grid_inputs.dtype, memory, key)
         grid, mesh = runner.grid_to_mesh(encoder, grid_inputs)
         mesh = runner.over_mesh(processor, mesh)

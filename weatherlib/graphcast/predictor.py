@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 import os
 
+import haiku as hk
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import Array, Float
 
 from weatherlib import hemispheres, losses, predictor_base, slopes, stacking
 from weatherlib.data_utils import check_call
@@ -53,7 +56,7 @@ class GraphCast(predictor_base.Predictor):
         self._model_config = model_config
         self._task_config = task_config
         self._graph_cache = None if graph_cache is None else os.fspath(graph_cache)
-        self._network = network.GraphCastNetwork(model_config, memory)
+        self._networks = _make_networks(model_config, memory)
 
     def __call__(
         self,
@@ -68,12 +71,12 @@ class GraphCast(predictor_base.Predictor):
           inputs: Normalised past frames and static fields.
           targets_template: Variables and coordinates to predict; values are not read.
           forcings: Normalised forcings at the target time.
-          is_training: Makes no difference; part of the published signature.
+          is_training: Makes a difference only to a model of several members, each of
+            which sees its own share of a batch then.
 
         Raises:
           ValueError: The datasets do not fit the task or the architecture.
         """
-        del is_training
         check_call.check_call(
             inputs,
             targets_template,
@@ -98,15 +101,38 @@ class GraphCast(predictor_base.Predictor):
             forcings = hemispheres.face_poles(forcings, latitude)
         channels = stacking.stack((inputs, forcings), sizes)
         output_size = stacking.plan_channels(targets_template)[-1].stop
-        outputs = self._network(graph, channels, output_size)
+        outputs = self._predict(graph, channels, output_size, is_training)
         found = stacking.unstack(outputs, targets_template, sizes)
         return hemispheres.face_poles(found, latitude) if mirrors else found
 
+    def _predict(
+        self,
+        graph: message_graph.MessageGraph,
+        channels: Float[Array, "grid batch channel"],
+        output_size: int,
+        is_training: bool,
+    ) -> Float[Array, "grid batch output"]:
+        """Returns the mean of the networks, or of each its share of a batch."""
+        count, batch = len(self._networks), channels.shape[1]
+        apart = is_training and batch > 0 and batch % count == 0
+        shares = jnp.split(channels, count, axis=1) if apart else [channels] * count
+        outputs = [
+            member(graph, share, output_size)
+            for member, share in zip(self._networks, shares)
+        ]
+        if apart:
+            return jnp.concatenate(outputs, axis=1)
+        return functools.reduce(jnp.add, outputs) * (1 / count)
+
     def loss_and_predictions(
-        self, inputs: xr.Dataset, targets: xr.Dataset, forcings: xr.Dataset
+        self,
+        inputs: xr.Dataset,
+        targets: xr.Dataset,
+        forcings: xr.Dataset,
+        is_training: bool = True,
     ) -> tuple[predictor_base.LossAndDiagnostics, xr.Dataset]:
         """Returns `loss` and the predictions that it judges."""
-        predictions = self(inputs, targets, forcings, is_training=True)
+        predictions = self(inputs, targets, forcings, is_training=is_training)
         weights = {k: w for k, w in _LOSS_WEIGHTS.items() if k in targets}
         loss = losses.weighted_mse_per_level(
             predictions, targets, per_variable_weights=weights
@@ -114,10 +140,32 @@ class GraphCast(predictor_base.Predictor):
         return loss, predictions
 
     def loss(
-        self, inputs: xr.Dataset, targets: xr.Dataset, forcings: xr.Dataset
+        self,
+        inputs: xr.Dataset,
+        targets: xr.Dataset,
+        forcings: xr.Dataset,
+        is_training: bool = True,
     ) -> predictor_base.LossAndDiagnostics:
         """Returns the weighted squared error of each batch member, and of variables."""
-        return self.loss_and_predictions(inputs, targets, forcings)[0]
+        return self.loss_and_predictions(inputs, targets, forcings, is_training)[0]
+
+
+def _make_networks(
+    model_config: config.ModelConfig, memory: config.MemoryConfig | None
+) -> list[network.GraphCastNetwork]:
+    """Returns the members; the parameters of a single one have no prefix."""
+    count = 1
+    if isinstance(model_config, config.SlopesModelConfig):
+        count = model_config.members
+    if count == 1:
+        return [network.GraphCastNetwork(model_config, memory)]
+    networks = []
+    for i in range(count):
+        label = f"member_{i}"
+        with hk.name_scope(label):
+            made = network.GraphCastNetwork(model_config, memory, f"/{label}")
+        networks.append(made)
+    return networks
 
 
 def _mirrors(model_config: config.ModelConfig) -> bool:

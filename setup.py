@@ -63,6 +63,7 @@ _EXTRAS = {
         "pytest-xdist>=3.6",
         "ruff>=0.7",
         "scores>=2.0",
+        "setuptools>=77",
         "xarray-regrid>=0.4",
     ],
 }

@@ -12,6 +12,7 @@ rounded to a small share of what they change in six hours, so that they compress
 from __future__ import annotations
 
 import argparse
+import json
 import pathlib
 import shutil
 
@@ -65,6 +66,13 @@ def make_sample(archive: pathlib.Path, stats: pathlib.Path, frames: slice) -> No
     print(f"{bundled.sample_path()}: {size:.1f} MB, {dataset.attrs['dataset_name']}")
 
 
+def forget_path(source: pathlib.Path) -> None:
+    """Removes from the description of statistics where their data were."""
+    described = json.loads(source.read_text())
+    described.pop("path", None)
+    source.write_text(json.dumps(described, indent=1))
+
+
 def main() -> None:
     """Makes the files named on the command line."""
     parser = argparse.ArgumentParser(
@@ -90,6 +98,7 @@ def main() -> None:
         shutil.copytree(
             words.run / "stats", bundled.statistics_path(), dirs_exist_ok=True
         )
+        forget_path(bundled.statistics_path() / "source.json")
         if (words.run / "checkpoint.npz").exists():
             shutil.copy(words.run / "checkpoint.npz", bundled.checkpoint_path())
     if words.archive is not None:

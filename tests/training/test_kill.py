@@ -125,9 +125,9 @@ def test_a_run_killed_at_any_moment_ends_like_an_unbroken_one(at, tmp_path, unbr
 def test_a_killed_command_goes_on_to_the_same_weights(tmp_path):
     whole, broken = (toy_runs.write(tmp_path / name) for name in _made(tmp_path))
     with toy_runs.family():
-        words = ["train", str(whole / "train.yaml")]
-        assert main.main(words) == 0
-        words = ["train", str(broken / "train.yaml")]
+        muon = ["--set", "optimizer.kind=muon"]
+        assert main.main(["train", str(whole / "train.yaml"), *muon]) == 0
+        words = ["train", str(broken / "train.yaml"), *muon]
         _killed(*words, at="record:4", module="toy_runs")
         assert not (broken / "run" / "report.html").exists()
         assert main.main([*words, "--resume"]) == 0

@@ -76,7 +76,8 @@ class GraphCastNetwork:
             on_cpu=jax.default_backend() == "cpu",
             for_gradients=reverse_mode.is_active(),
         )
-        key = f"graphcast{self._label}/{graph.digest}/{self._latent}/{grid_inputs.dtype.name}"
+        dtype = grid_inputs.dtype.name
+        key = f"graphcast{self._label}/{graph.digest}/{self._latent}/{dtype}"
         runner = _Runner(graph, grid_inputs.dtype, memory, key)
         grid, mesh = runner.grid_to_mesh(encoder, grid_inputs)
         mesh = runner.over_mesh(processor, mesh)

@@ -167,20 +167,23 @@ def test_eight_devices_share_batches_without_being_told_to(folder):
 
 
 @pytest.mark.slow
-def test_a_graphcast_over_devices_and_processes_trains_as_on_one(folder):
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_a_graphcast_over_devices_and_processes_trains_as_on_one(folder, kind):
     changes = (
+        f"optimizer.kind={kind}",
         "model={family: graphcast, resolution: 0, mesh_size: 1, latent_size: 8, "
         "gnn_msg_steps: 3, hidden_layers: 1, radius_query_fraction_edge_length: 0.6}",
         "stages.0.steps=4",
         "data.validation=null",
     )
-    _succeed(folder, "graphcast", *changes)
-    both = ("sharding.mesh={data: 2, space: 4}", "sharding.dims.output=data")
-    _succeed(folder, "graphcast-both", *changes, *both, devices=8)
-    _check_same(folder / "graphcast-both", folder / "graphcast")
+    one, both, two = (f"{kind}-{name}" for name in ("one", "both", "two"))
+    _succeed(folder, one, *changes)
+    cut = ("sharding.mesh={data: 2, space: 4}", "sharding.dims.output=data")
+    _succeed(folder, both, *changes, *cut, devices=8)
+    _check_same(folder / both, folder / one)
     space = "sharding.mesh={data: 1, space: 2}"
-    _succeed(folder, "graphcast-two", *changes, space, processes=2)
-    _check_same(folder / "graphcast-two", folder / "graphcast")
+    _succeed(folder, two, *changes, space, processes=2)
+    _check_same(folder / two, folder / one)
 
 
 @pytest.mark.slow

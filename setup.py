@@ -13,7 +13,7 @@ _CORE = [
     # 0.10.2 computes wrong numbers on CPU, 0.11.0 crashes (docs/dependencies.md).
     "jax>=0.8,!=0.10.2,!=0.11.0",
     "dm-haiku>=0.0.16",
-    "optax>=0.2.6",
+    "optax>=0.2.7",
     "chex>=0.1.90",
     "jaxtyping>=0.2.36",
     "ml_dtypes>=0.4",

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from weatherlib.baselines.config import ResidualCnnConfig
-from weatherlib.nn import convolutions
+from weatherlib.nn import convolutions, members
 from weatherlib.nn.edges import Edges, surround
 
 __all__ = ["Parity", "ResidualCnnNetwork"]
@@ -90,31 +90,32 @@ class ResidualCnnNetwork(hk.Module):
             field = jnp.concatenate([field, channels], axis=-1)
         outputs = np.ones(output_size) if parity is None else parity.outputs
         parity = Parity(inputs=signs, outputs=outputs)
-        count = config.members
-        apart = is_training and batch > 0 and batch % count == 0
-        shares = jnp.split(field, count) if apart else [field] * count
-        outputs = [
-            _Member(config, name=f"member_{i}")(share, edges, parity, is_training)
-            for i, share in enumerate(shares)
+        networks = [
+            _Member(config, edges, parity, is_training, name=f"member_{i}")
+            for i in range(config.members)
         ]
-        if apart:
-            return jnp.concatenate(outputs)
-        total = outputs[0]
-        for output in outputs[1:]:
-            total = total + output
-        return total * (1 / config.members)
+        return members.apply(networks, field, axis=0, is_training=is_training)
 
 
 class _Member(hk.Module):
     """One network of residual blocks."""
 
-    def __init__(self, config: ResidualCnnConfig, name: str) -> None:
+    def __init__(
+        self,
+        config: ResidualCnnConfig,
+        edges: Edges,
+        parity: Parity,
+        training: bool,
+        name: str,
+    ) -> None:
         super().__init__(name=name)
         self._config = config
+        self._edges = edges
+        self._parity = parity
+        self._training = training
 
-    def __call__(
-        self, field: Array, edges: Edges, parity: Parity, training: bool
-    ) -> Array:
+    def __call__(self, field: Array) -> Array:
+        edges, parity, training = self._edges, self._parity, self._training
         if not self._config.mirror:
             return self._predict(field, edges, len(parity.outputs), training)
         rows = field.shape[1]

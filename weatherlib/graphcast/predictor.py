@@ -6,14 +6,13 @@ import functools
 import os
 
 import haiku as hk
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Float
 
 from weatherlib import hemispheres, losses, predictor_base, slopes, stacking
 from weatherlib.data_utils import check_call
 from weatherlib.graphcast import config, message_graph, network
+from weatherlib.nn import members
 from weatherlib.task import TaskConfig
 from weatherlib.typing import PathLike
 
@@ -101,28 +100,14 @@ class GraphCast(predictor_base.Predictor):
             forcings = hemispheres.face_poles(forcings, latitude)
         channels = stacking.stack((inputs, forcings), sizes)
         output_size = stacking.plan_channels(targets_template)[-1].stop
-        outputs = self._predict(graph, channels, output_size, is_training)
+        outputs = members.apply(
+            [lambda x, run=run: run(graph, x, output_size) for run in self._networks],
+            channels,
+            axis=1,
+            is_training=is_training,
+        )
         found = stacking.unstack(outputs, targets_template, sizes)
         return hemispheres.face_poles(found, latitude) if mirrors else found
-
-    def _predict(
-        self,
-        graph: message_graph.MessageGraph,
-        channels: Float[Array, "grid batch channel"],
-        output_size: int,
-        is_training: bool,
-    ) -> Float[Array, "grid batch output"]:
-        """Returns the mean of the networks, or of each its share of a batch."""
-        count, batch = len(self._networks), channels.shape[1]
-        apart = is_training and batch > 0 and batch % count == 0
-        shares = jnp.split(channels, count, axis=1) if apart else [channels] * count
-        outputs = [
-            member(graph, share, output_size)
-            for member, share in zip(self._networks, shares)
-        ]
-        if apart:
-            return jnp.concatenate(outputs, axis=1)
-        return functools.reduce(jnp.add, outputs) * (1 / count)
 
     def loss_and_predictions(
         self,

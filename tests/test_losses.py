@@ -344,3 +344,27 @@ def test_missing_targets_are_left_out_of_value_and_gradient():
     whole, _ = losses.weighted_error(predictions, targets, skip_missing=True)
     plain, _ = losses.weighted_error(predictions, targets)
     np.testing.assert_allclose(whole, plain, rtol=1e-6)
+
+
+@pytest.mark.parametrize("around", [False, True])
+@pytest.mark.parametrize("rows", [[-60.0, 0.0, 60.0], [60.0, 0.0, -60.0]])
+def test_neighbours_differ_along_columns_and_rows(around, rows):
+    lon = np.arange(4) * (90.0 if around else 10.0)
+    values = np.random.default_rng(0).standard_normal((2, 1, 3, 4))
+    coords = {"lat": rows, "lon": lon}
+    fields = xr.Dataset({"t": (("batch", "time", "lat", "lon"), values)}, coords)
+    along_columns, along_rows = losses.neighbour_differences(fields)
+    np.testing.assert_array_equal(along_columns["t"], np.diff(values, axis=2))
+    assert along_columns["lat"].values.tolist() == rows[:-1]
+    expected = np.roll(values, -1, -1) - values
+    expected = expected if around else expected[..., :-1]
+    np.testing.assert_array_equal(along_rows["t"], expected)
+    assert along_rows.sizes["lon"] == along_rows["lon"].size == expected.shape[-1]
+    (single,) = losses.neighbour_differences(fields.isel(lat=[0]))
+    np.testing.assert_array_equal(single["t"], expected[:, :, :1])
+
+
+def test_neighbours_on_an_uneven_grid_are_an_error():
+    fields = xr.Dataset({"t": (("lat", "lon"), np.zeros((3, 4)))})
+    with pytest.raises(ValueError, match="lat"):
+        losses.neighbour_differences(fields.assign_coords(lat=[0.0, 1.0, 5.0]))

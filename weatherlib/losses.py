@@ -15,10 +15,12 @@ import xarray as xr
 
 from weatherlib import config
 from weatherlib.geometry import sphere
+from weatherlib.nn.edges import find_edges
 
 __all__ = [
     "LossAndDiagnostics",
     "LossFunction",
+    "neighbour_differences",
     "normalized_latitude_weights",
     "normalized_level_weights",
     "sum_per_variable_losses",
@@ -219,6 +221,33 @@ def weighted_error(
             error = error / share.where(share > 0, 1.0).astype(error.dtype)
         per_variable[name] = error
     return sum_per_variable_losses(per_variable, variable_weights or {})
+
+
+def neighbour_differences(dataset: xr.Dataset) -> tuple[xr.Dataset, ...]:
+    """Returns what neighbours along columns and along rows of a grid differ by.
+
+    Their error, added to that of the values, takes wide errors for what they are: one
+    that many points share is learned once, not once for each.
+
+    Args:
+      dataset: Of fields with dimensions lat and lon, in either order of latitude.
+
+    Returns:
+      One dataset for each dimension of more than one point, with differences at the
+      first of their two points. Longitudes that go round have as many as points.
+
+    Raises:
+      ValueError: The grid is uneven.
+    """
+    found = []
+    around = find_edges(dataset["lat"].values, dataset["lon"].values).columns
+    for dim in ("lat", "lon"):
+        if dim == "lon" and around == "around":
+            found.append(dataset.roll(lon=-1) - dataset)
+        elif dataset.sizes[dim] > 1:
+            after = dataset.isel({dim: slice(1, None)}).drop_vars(dim, errors="ignore")
+            found.append(after - dataset.isel({dim: slice(None, -1)}))
+    return tuple(found)
 
 
 def _error(

@@ -107,6 +107,40 @@ def test_a_zero_forecast_of_changes_has_the_loss_of_persistence(batch):
     assert each[toys.PRESSURE] == pytest.approx(np.abs(change).mean() / 150, rel=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["mse", "mae"])
+def test_errors_of_differences_between_neighbours_are_added(batch, kind):
+    # Weights begin at zero, so what is missed is the change.
+    settings = {"kind": kind, "latitude": False, "levels": "uniform"}
+    plain, each = _loss(_wrapped(LossConfig(**settings)), batch)
+    loss, found = _loss(_wrapped(LossConfig(**settings, differences=2.0)), batch)
+    assert found == pytest.approx(each, rel=1e-6)
+    expected = 0.0
+    inputs, targets, _ = batch
+    diffs = toys.statistics()["diffs_stddev_by_level"]
+    for name in targets:
+        last = inputs[name].isel(time=-1, drop=True)
+        change = (targets[name].isel(time=0, drop=True) - last) / diffs[name]
+        columns = change.diff("lat").values
+        rows = (change.roll(lon=-1) - change).values
+        for part in (columns, rows):
+            expected += np.mean(part**2 if kind == "mse" else np.abs(part))
+    assert expected > 0.01
+    assert loss - plain == pytest.approx(2.0 * expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"differences": -1.0}, "differences must be a number from 0 on, found -1"),
+        ({"differences": float("inf")}, "differences must be a number from 0 on"),
+        ({"differences": 1.0, "skip_missing": True}, "need all values"),
+    ],
+)
+def test_differences_that_cannot_be_judged_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        LossConfig(**settings)
+
+
 def test_noise_of_training_is_left_out_where_it_is_judged(batch):
     settings = LossConfig(kind="mse")
     quiet = _loss(_wrapped(settings), batch)

@@ -31,6 +31,10 @@ class ResidualCnnConfig(config.Mapping):
         and column, times this, and the sum of the four less four times the point, times
         twice this, are inputs too. In smooth fields they are small, and a network that
         has to find them there learns them late.
+      carriers: Input variables whose contours the wind follows, such as geopotential.
+        How fast the wind of each carries the fields that are predicted, and their
+        curvatures, are inputs too, see `baselines.advection`. Each has a learned mean
+        field, so that the weights belong to one grid. Best computed in float32.
       local_channels: Learned inputs of each grid point. Above 0 the weights belong to
         one grid.
       edges: How a field goes on beyond its edges. "global": around the Earth in
@@ -55,12 +59,15 @@ class ResidualCnnConfig(config.Mapping):
     normalization: Literal["layer", "none"] = "layer"
     positions: bool = True
     differences: float = 0.0
+    carriers: tuple[str, ...] = ()
     local_channels: int = 0
     edges: Literal["auto", "global", "regional"] = "auto"
     mirror: bool = False
     members: int = 1
 
     def __post_init__(self) -> None:
+        # A tuple by type, and a list in a YAML file.
+        object.__setattr__(self, "carriers", tuple(self.carriers))
         if not self.resolution >= 0:
             raise ValueError(
                 f"resolution must not be negative, found {self.resolution!r}"

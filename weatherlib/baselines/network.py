@@ -27,10 +27,12 @@ class Parity:
     Attributes:
       inputs: Of what the network sees, 1 or -1, shape [channel].
       outputs: Of what it predicts, shape [output].
+      extras: Of what is derived from the inputs, shape [extra].
     """
 
     inputs: np.ndarray
     outputs: np.ndarray
+    extras: np.ndarray = dataclasses.field(default_factory=lambda: np.ones(0))
 
 
 class ResidualCnnNetwork(hk.Module):
@@ -49,6 +51,7 @@ class ResidualCnnNetwork(hk.Module):
         output_size: int,
         is_training: bool = False,
         parity: Parity | None = None,
+        extras: Float[Array, "batch lat lon extra"] | None = None,
     ) -> Float[Array, "batch lat lon output"]:
         """Returns `output_size` channels for each grid point.
 
@@ -61,6 +64,7 @@ class ResidualCnnNetwork(hk.Module):
           is_training: Whether dropout is on, which draws from the Haiku key stream, and
             each member sees its own share of a batch that can be divided evenly.
           parity: Signs in a mirrored world; None where all stay.
+          extras: More of what the network sees, of which no differences are taken.
 
         Raises:
           ValueError: A dilation reaches beyond the grid.
@@ -71,6 +75,10 @@ class ResidualCnnNetwork(hk.Module):
         signs = np.ones(field.shape[-1]) if parity is None else parity.inputs
         if config.differences:
             field, signs = _with_differences(field, signs, config.differences, edges)
+        if extras is not None:
+            field = jnp.concatenate([field, extras], axis=-1)
+            own = np.ones(extras.shape[-1]) if parity is None else parity.extras
+            signs = np.concatenate([signs, own])
         shared = []
         if config.positions:
             shared.append(jnp.asarray(positions, field.dtype))

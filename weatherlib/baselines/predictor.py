@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from weatherlib import losses, predictor_base, stacking, variables
-from weatherlib.baselines import config, network
+from weatherlib.baselines import advection, config, network
 from weatherlib.data_utils import check_call
 from weatherlib.geometry import grids
 from weatherlib.nn.edges import Edges, find_edges
@@ -67,16 +67,24 @@ class ResidualCnn(predictor_base.Predictor):
         positions, edges = _grid(
             _frozen(inputs["lat"]), _frozen(inputs["lon"]), self._model_config.edges
         )
-        parity = None
+        parity, carrying = None, None
+        if self._model_config.carriers:
+            carrying = advection.find_places(
+                inputs, self._model_config.carriers, tuple(targets_template)
+            )
         if self._model_config.mirror:
-            parity = _parity(inputs, forcings, targets_template)
+            parity = _parity(inputs, forcings, targets_template, carrying)
             _require_mirrored_rows(inputs["lat"], edges)
         channels = stacking.stack((inputs, forcings), sizes)
         shape = (sizes["lat"], sizes["lon"])
         field = channels.reshape(*shape, *channels.shape[1:]).transpose(2, 0, 1, 3)
+        extras = None
+        if carrying is not None:
+            lat, lon = inputs["lat"].values, inputs["lon"].values
+            extras = advection.Advection()(field, carrying, lat, lon)
         output_size = stacking.plan_channels(targets_template)[-1].stop
         outputs = self._network(
-            field, positions, edges, output_size, is_training, parity
+            field, positions, edges, output_size, is_training, parity, extras
         )
         outputs = outputs.transpose(1, 2, 0, 3)
         outputs = outputs.reshape(shape[0] * shape[1], *outputs.shape[2:])
@@ -112,7 +120,10 @@ class ResidualCnn(predictor_base.Predictor):
 
 
 def _parity(
-    inputs: xr.Dataset, forcings: xr.Dataset, template: xr.Dataset
+    inputs: xr.Dataset,
+    forcings: xr.Dataset,
+    template: xr.Dataset,
+    carrying: advection.Places | None = None,
 ) -> network.Parity:
     """Returns the signs of all channels in a mirrored world."""
 
@@ -125,7 +136,10 @@ def _parity(
         ]
         return np.concatenate(parts)
 
-    return network.Parity(inputs=signs(inputs, forcings), outputs=signs(template))
+    seen, extras = signs(inputs, forcings), np.ones(0)
+    if carrying is not None:
+        extras = advection.mirrored_signs(seen, carrying)
+    return network.Parity(inputs=seen, outputs=signs(template), extras=extras)
 
 
 def _require_mirrored_rows(lat: xr.DataArray, edges: Edges) -> None:

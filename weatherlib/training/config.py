@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import pathlib
 from typing import Any, Literal
 
@@ -216,6 +217,11 @@ class LossConfig(config.Mapping):
       huber_delta: Where the Huber loss becomes linear, in normalised units.
       skip_missing: Whether missing values of targets are left out, and each sample
         counts by what is left of it.
+      differences: Weight of the errors of differences between neighbours, which are
+        added to those of values. With few data less is learned by heart.
+
+    Raises:
+      ValueError: A weight is negative, or two settings exclude each other.
     """
 
     kind: Literal["mse", "mae", "huber"] | None = None
@@ -224,9 +230,19 @@ class LossConfig(config.Mapping):
     latitude: bool = True
     huber_delta: float = 1.0
     skip_missing: bool = False
+    differences: float = 0.0
 
     def __post_init__(self) -> None:
         require_positive(self, "huber_delta")
+        if not 0 <= self.differences < math.inf:
+            raise ValueError(
+                f"differences must be a number from 0 on, found {self.differences!r}"
+            )
+        if self.differences and self.skip_missing:
+            raise ValueError(
+                "differences between neighbours need all values, and skip_missing "
+                "leaves some out; use one of the two"
+            )
         levels = self.levels if isinstance(self.levels, dict) else {}
         for label, weights in (("variables", self.variables or {}), ("levels", levels)):
             wrong = {name: value for name, value in weights.items() if not value >= 0}

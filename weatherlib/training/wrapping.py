@@ -98,8 +98,18 @@ class WeightedLoss(predictor_base.Predictor):
             )
         else:
             predictions = self._predictor(inputs, targets, forcings, **options)
+        loss, each = self._error(predictions, targets)
+        if self._settings.differences:
+            parts = map(losses.neighbour_differences, (predictions, targets))
+            for pair in zip(*parts):
+                loss = loss + self._settings.differences * self._error(*pair)[0]
+        return (loss, each), predictions
+
+    def _error(
+        self, predictions: xarray.Dataset, targets: xarray.Dataset
+    ) -> predictor_base.LossAndDiagnostics:
         settings = self._settings
-        loss = losses.weighted_error(
+        return losses.weighted_error(
             predictions,
             targets,
             kind=settings.kind or "mse",
@@ -109,7 +119,6 @@ class WeightedLoss(predictor_base.Predictor):
             huber_delta=settings.huber_delta,
             skip_missing=settings.skip_missing,
         )
-        return loss, predictions
 
     def _without_gaps(self, targets: xarray.Dataset) -> xarray.Dataset:
         """Returns targets with zero, the mean, where they may be missing."""

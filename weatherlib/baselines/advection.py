@@ -23,6 +23,9 @@ __all__ = ["Advection", "Places", "find_places", "mirrored_signs"]
 
 # Slopes are changes over this length, in km.
 _LENGTH = 500.0
+# Curvatures over that length are several times larger than fields and full of noise,
+# and a network that sees them so learns that.
+_CURVATURE = 0.2
 # The mean of a carrier has weights of this size less than its values, so that an
 # optimiser that changes all weights by the same amount finds it in time.
 _MEAN_SCALE = 10.0
@@ -63,8 +66,9 @@ class Advection(hk.Module):
 
         They are the Jacobian of the two, eastward slope of the carrier times northward
         slope of the carried field less the product of the other two, and that of the
-        carrier and the curvature of the carried field. Which hemisphere it is, so which
-        way the wind blows, is left to the network.
+        carrier and a fifth of the curvature of the carried field. Slopes are changes
+        over 500 km, the curvature a change of slopes over as much. Which hemisphere it
+        is, so which way the wind blows, is left to the network.
 
         Args:
           field: What the network sees, normalised.
@@ -80,7 +84,7 @@ class Advection(hk.Module):
         carriers = field[..., np.array(places.carriers)] + _MEAN_SCALE * mean
         carried = field[..., np.array(places.carried)]
         *along, curvature = slopes.compute_slopes(carried, lat, lon, _LENGTH)
-        of_curvature = slopes.compute_slopes(curvature, lat, lon, _LENGTH)
+        of_curvature = slopes.compute_slopes(_CURVATURE * curvature, lat, lon, _LENGTH)
         east, north, _ = slopes.compute_slopes(carriers, lat, lon, _LENGTH)
         parts = []
         for i in range(len(places.carriers)):

@@ -93,7 +93,7 @@ def test_places_are_those_of_the_newest_frame_on_all_levels():
     found = advection.find_places(
         inputs,
         ["geopotential", "land_sea_mask"],
-        ["geopotential", "temperature", "precipitation"],
+        ["temperature", "geopotential", "precipitation"],
     )
     assert found == advection.Places(carriers=(4, 5, 6), carried=(4, 5, 9))
     with pytest.raises(ValueError, match="carriers: vorticity is not among the inputs"):
@@ -171,6 +171,17 @@ def test_a_network_sees_what_is_carried(mirror):
 
     gradient = jax.grad(error)(params["advection"]["mean"])
     assert np.abs(np.asarray(gradient)).max() > 0
+
+
+def test_the_order_of_variables_in_a_dataset_makes_no_difference():
+    data = sample()
+    found, _ = predict(data)
+    turned = [part[list(part)[::-1]] for part in data]
+    assert list(turned[1]) != list(data[1])
+    again, _ = predict(turned)
+    assert set(again) == set(found)
+    for name in found:
+        np.testing.assert_array_equal(np.asarray(again[name]), np.asarray(found[name]))
 
 
 def test_a_carrier_that_is_no_input_is_an_error():

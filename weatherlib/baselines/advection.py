@@ -102,8 +102,8 @@ def find_places(
     Args:
       inputs: What the network sees first; values are not read.
       carriers: Names of the variables whose contours the wind follows.
-      carried: Names of the variables that are predicted; those that are not inputs are
-        left out.
+      carried: Names of the variables that are predicted, in any order; those that are
+        not inputs are left out.
 
     Raises:
       ValueError: A carrier is not among the inputs.
@@ -118,7 +118,7 @@ def find_places(
     return Places(
         carriers=tuple(c for name in carriers for c in _newest(plan[name])),
         carried=tuple(
-            c for name in carried if name in plan for c in _newest(plan[name])
+            c for name in plan if name in set(carried) for c in _newest(plan[name])
         ),
     )
 

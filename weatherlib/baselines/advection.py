@@ -118,7 +118,7 @@ def find_places(
     return Places(
         carriers=tuple(c for name in carriers for c in _newest(plan[name])),
         carried=tuple(
-            c for name in plan if name in set(carried) for c in _newest(plan[name])
+            c for name in plan if name in carried for c in _newest(plan[name])
         ),
     )
 

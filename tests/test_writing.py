@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import threading
 
 import pytest
 
@@ -24,7 +25,7 @@ def full_disk():
 def test_a_file_gets_its_name_when_it_is_complete(tmp_path, shared):
     path = tmp_path / "table.csv"
     path.write_text("old")
-    number = f".{os.getpid()}" if shared else ""
+    number = f".{os.getpid()}-{threading.get_ident()}" if shared else ""
     with writing.replacing(path, shared=shared) as partial:
         assert partial == tmp_path / f"table.csv{number}.partial"
         partial.write_text("new")

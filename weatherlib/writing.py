@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import threading
 from collections.abc import Iterator
 
 from weatherlib.typing import PathLike
@@ -33,14 +34,14 @@ def replacing(path: PathLike, *, shared: bool = False) -> Iterator[pathlib.Path]
 
     Args:
       path: The file, which is replaced if it exists.
-      shared: Whether other processes may write the same file at this moment; the number
-        of this one is then in the name.
+      shared: Whether other processes or threads may write the same file at this
+        moment; the numbers of this one are then in the name.
 
     Raises:
       OSError: It cannot be written; the error names it.
     """
     path = pathlib.Path(path)
-    number = f".{os.getpid()}" if shared else ""
+    number = f".{os.getpid()}-{threading.get_ident()}" if shared else ""
     partial = path.with_name(f"{path.name}{number}.partial")
     try:
         with naming(path):

@@ -24,6 +24,8 @@ from weatherlib import training
 from weatherlib.training import records, step
 
 _UNFINISHED = "orbax-checkpoint-tmp"
+# Seconds for a checkpoint to be finished.
+_PATIENCE = 300
 
 
 def _kill():
@@ -117,7 +119,10 @@ def _fill(records_before):
         plain(recorder, record)
         left[0] -= 1
         if left[0] == 0:
+            deadline = time.monotonic() + _PATIENCE
             while any(recorder._folder.glob(f"*/*{_UNFINISHED}*")):
+                if time.monotonic() > deadline:
+                    raise TimeoutError("a checkpoint is never finished")
                 time.sleep(0.01)
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
 

@@ -7,6 +7,8 @@ import shutil
 
 import xarray
 
+from weatherlib.data import output_files
+
 __all__ = ["target", "write"]
 
 _SUFFIXES = (".nc", ".zarr")
@@ -42,11 +44,9 @@ def write(dataset: xarray.Dataset, path: pathlib.Path) -> None:
             compression = {"zlib": True, "complevel": 1, "shuffle": True}
             encoding = dict.fromkeys(dataset.data_vars, compression)
             dataset.to_netcdf(partial, encoding=encoding)
-        _remove(path)
-        partial.replace(path)
-    except OSError:
+        output_files.replace(partial, path, _remove)
+    finally:
         _remove(partial)
-        raise
 
 
 def _remove(path: pathlib.Path) -> None:

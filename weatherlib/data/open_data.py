@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray
 
-from weatherlib import optional, variables
+from weatherlib import optional, variables, writing
 from weatherlib.data import archive, fields, grib
 from weatherlib.data_utils import units
 
@@ -152,19 +152,17 @@ def _fetch(
     client: Any, moment: pd.Timestamp, request: dict[str, Any], path: pathlib.Path
 ) -> None:
     """Fetches one file, under its name only when it is complete."""
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        client.retrieve(
-            {**request, "date": f"{moment:%Y-%m-%d}", "time": moment.hour},
-            target=str(partial),
-        )
-    except Exception as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(
-            f"the analysis of {moment} cannot be fetched from ECMWF ({error}); the "
-            "last few days are kept"
-        ) from error
-    partial.replace(path)
+    with writing.replacing(path) as partial:
+        try:
+            client.retrieve(
+                {**request, "date": f"{moment:%Y-%m-%d}", "time": moment.hour},
+                target=str(partial),
+            )
+        except Exception as error:
+            raise OSError(
+                f"the analysis of {moment} cannot be fetched from ECMWF ({error}); the "
+                "last few days are kept"
+            ) from error
 
 
 def _with_geopotential(dataset: xarray.Dataset) -> xarray.Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 import warnings
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray
 
+from weatherlib import writing
 from weatherlib.data_utils import jobs, lexicon, moments, progress, scan, series, times
 
 __all__ = ["Statistics", "StatisticsConfig", "compute_statistics"]
@@ -49,19 +51,12 @@ class Statistics:
         """
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        written = {}
-        try:
-            for kind in _KINDS:
-                path = folder / f"{kind}_by_level.nc"
-                written[path.with_name(path.name + ".partial")] = path
-                getattr(self, kind).to_netcdf(path.with_name(path.name + ".partial"))
-            for partial, path in written.items():
-                partial.replace(path)
-        except OSError:
-            for partial in written:
-                partial.unlink(missing_ok=True)
-            raise
-        return list(written.values())
+        paths = [folder / f"{kind}_by_level.nc" for kind in _KINDS]
+        with contextlib.ExitStack() as unfinished:
+            for kind, path in zip(_KINDS, paths):
+                partial = unfinished.enter_context(writing.replacing(path))
+                getattr(self, kind).to_netcdf(partial)
+        return paths
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

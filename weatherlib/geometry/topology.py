@@ -14,9 +14,7 @@ import hashlib
 import importlib.metadata
 import io
 import logging
-import os
 import pathlib
-import threading
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -24,6 +22,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int, Int32
 
+from weatherlib import writing
 from weatherlib.geometry import connectivity, icosahedral_mesh
 from weatherlib.typing import PathLike
 
@@ -267,15 +266,13 @@ def write(path: pathlib.Path, topology: Topology) -> None:
     """
     arrays: dict[str, Any] = {**topology.to_arrays()}
     arrays["digest"] = np.array(topology.digest)
-    partial = path.with_name(f"{path.stem}-{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("wb") as file:
-                np.savez(file, **arrays)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with (
+            writing.replacing(path, shared=True) as partial,
+            partial.open("wb") as file,
+        ):
+            np.savez(file, **arrays)
     except OSError as error:
         warnings.warn(
             f"the graph is not kept on disk: {error}", RuntimeWarning, stacklevel=3

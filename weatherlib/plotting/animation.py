@@ -14,7 +14,7 @@ import numpy as np
 import PIL.Image
 import xarray
 
-from weatherlib import optional
+from weatherlib import optional, writing
 from weatherlib.plotting import maps, sheets, styles, views
 
 __all__ = ["save_animation", "save_frames"]
@@ -79,14 +79,9 @@ def save_frames(
       OSError: The folder is missing or not writable, or the disk is full.
     """
     path = _checked(path)
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     frames = (_render(figure) for figure in figures)
-    try:
+    with writing.replacing(path) as partial:
         _WRITERS[path.suffix.lower()](partial, frames, frames_per_second)
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
     return path
 
 
@@ -153,6 +148,7 @@ def _write_gif(
     pause = round(1000 / frames_per_second)
     first.save(
         path,
+        format="GIF",
         save_all=True,
         append_images=rest,
         duration=[pause] * len(rest) + [max(1000, pause)],
@@ -169,7 +165,8 @@ def _write_mp4(
     command = [ffmpeg, "-y", "-loglevel", "error"]
     command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{columns}x{rows}"]
     command += ["-r", str(frames_per_second), "-i", "-", "-an"]
-    command += ["-vcodec", "libx264", "-pix_fmt", "yuv420p", "-crf", "20", str(path)]
+    command += ["-vcodec", "libx264", "-pix_fmt", "yuv420p", "-crf", "20"]
+    command += ["-f", "mp4", str(path)]
     # The package's own writer forks, which processes that use JAX must not.
     with subprocess.Popen(  # noqa: S603 (our own arguments, no shell)
         command, stdin=subprocess.PIPE, stderr=subprocess.PIPE

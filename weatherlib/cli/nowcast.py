@@ -103,6 +103,11 @@ class Options:
     alignment: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
     """Run or checkpoint of the alignment network that reads the mean intensity."""
 
+    sharding: Annotated[str | None, tyro.conf.arg(metavar="AXIS=N,...")] = None
+    """Spread the work over all devices, such as data=8 or data=2,space=4: data shares
+    samples and members, space the pixels of models without members; -1 takes the
+    devices left. Default: one device."""
+
     samples: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Samples to score, spread evenly. Default: all of the period."""
 
@@ -139,7 +144,7 @@ def run(options: Options) -> None:
       ImportError: pysteps is asked for and not installed.
     """
     from weatherlib import config, evaluation
-    from weatherlib.cli import console, files, nowcast_pictures, nowcasting
+    from weatherlib.cli import console, files, nowcast_pictures, nowcasting, spreading
     from weatherlib.cli import nowcasters as drawing
 
     out = console.Console()
@@ -147,6 +152,7 @@ def run(options: Options) -> None:
     if options.leads is not None and options.leads < 1:
         raise ValueError(f"--leads is at least 1, found {options.leads}")
     config.require_seed(options.seed, "--seed")
+    layout = None if options.sharding is None else spreading.layout(options.sharding)
     folder = files.writable_folder(options.output)
     with out.stage("preparation"):
         each = [drawing.frames_of(path) for path in models.values()]
@@ -162,6 +168,7 @@ def run(options: Options) -> None:
             cell_km=float(samples.cell_km),
             guide=_guide(options),
             sampler=options.sampler,
+            layout=layout,
             progress=out.steps("Denoising"),
         )
         references = () if options.references == ("none",) else options.references
@@ -178,6 +185,7 @@ def run(options: Options) -> None:
             ("data", f"{data.path}, {period}"),
             ("samples", f"{len(numbers)} of {len(samples)}, {rows} x {columns} pixels"),
             ("nowcasts", ", ".join(found)),
+            *spreading.facts(layout),
         ]
     )
     with out.stage("nowcasts"), out.progress("Samples", len(numbers)) as progress:

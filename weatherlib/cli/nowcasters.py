@@ -25,6 +25,7 @@ from weatherlib.data import radar, radar_grid, radar_units
 from weatherlib.data_utils import times
 from weatherlib.evaluation import nowcast_references
 from weatherlib.evaluation.nowcasts import Nowcaster
+from weatherlib.training import sharding
 
 __all__ = [
     "OPENERS",
@@ -99,6 +100,8 @@ class Options:
         "ancestral", "ddim:50" or "dpm_solver:20:stochastic"; None is as the model says.
       latent_clip: Largest magnitude of predicted latent fields, in place of what the
         model says; None leaves that.
+      layout: How samples and members, and for models of frames rows of pixels, are
+        shared between devices; None leaves all on one.
       progress: Is told the steps of a draw that are done, and those in all.
     """
 
@@ -109,6 +112,7 @@ class Options:
     guide: Guide | None = None
     sampler: str | None = None
     latent_clip: float | None = None
+    layout: sharding.Layout | None = None
     progress: Callable[[int, int], None] | None = None
 
 
@@ -221,7 +225,9 @@ class FrameNowcaster:
         self.inputs, self._each = config.input_length, config.output_length
         self.step = times.as_timedelta(str(model.time_step)).to_timedelta64()
         self._name = str(model.path)
-        self._params = jax.device_put(model.params)
+        self._layout = self._options.layout
+        place = jax.device_put if self._layout is None else self._layout.place
+        self._params = place(model.params)
         self._state = model.state
         self.traces = self._batch = 0
 
@@ -237,7 +243,8 @@ class FrameNowcaster:
             )
             return predictor(inputs, template, forcings=forcings)
 
-        self._predict = jax.jit(hk.transform_with_state(predict).apply)
+        compiled = jax.jit if self._layout is None else self._layout.jit
+        self._predict = compiled(hk.transform_with_state(predict).apply)
 
     def __call__(self, context: np.ndarray, leads: int) -> np.ndarray:
         """Returns pixels [batch, lead, lat, lon].
@@ -260,7 +267,8 @@ class FrameNowcaster:
         frames = frames[:, -self.inputs :].astype(np.float32)
         count = len(frames)
         # The last batch of many is often smaller, and would be compiled anew.
-        self._batch = max(self._batch, count)
+        parts = 1 if self._layout is None else self._layout.parts("batch")
+        self._batch = max(self._batch, -(-count // parts) * parts)
         frames = np.concatenate([frames, frames[:1].repeat(self._batch - count, 0)])
         found: list[np.ndarray] = []
         while sum(part.shape[1] for part in found) < leads:
@@ -282,10 +290,10 @@ class FrameNowcaster:
             {radar.NAME: (dims, blank)}, {"time": future, **places}
         )
         key = jax.random.PRNGKey(self._options.seed)
-        forcings = template.drop_vars(radar.NAME)
-        found, _ = self._predict(
-            self._params, self._state, key, inputs, template, forcings
-        )
+        given = (inputs, template, template.drop_vars(radar.NAME))
+        if self._layout is not None:
+            given = self._layout.place_shared(given)
+        found, _ = self._predict(self._params, self._state, key, *given)
         field = found[radar.NAME].transpose(*dims)
         pixels = np.asarray(xarray_jax.unwrap_data(field), np.float32)
         return np.clip(pixels, 0, radar_units.HIGHEST)
@@ -338,9 +346,26 @@ def _open_prediff(model: models.Model, options: Options) -> Nowcaster:
         sampler=sampler,
         progress=options.progress,
     )
+    if options.layout is not None:
+        found.share(_rows(options.layout, model))
     if model.time_step is not None:
         found.step = times.as_timedelta(model.time_step).to_timedelta64()
     return found
+
+
+def _rows(layout: sharding.Layout, model: models.Model) -> jax.sharding.NamedSharding:
+    """Returns how members of samples lie on devices.
+
+    Raises:
+      ValueError: Something else is shared between some of them.
+    """
+    devices = layout.mesh.size
+    if layout.parts("sample") != devices:
+        raise ValueError(
+            f"{model.path}: devices can share samples and members of a {model.family}, "
+            f"and not its pixels; use --sharding data={devices}"
+        )
+    return layout.sharding(("sample",), (devices,))
 
 
 OPENERS: Mapping[str, Callable[[models.Model, Options], Nowcaster]] = {

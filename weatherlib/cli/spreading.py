@@ -12,7 +12,15 @@ from weatherlib import config, data
 from weatherlib.cli import families, models, predict_options
 from weatherlib.training import distributed, sharding, sharding_config
 
-__all__ = ["Follower", "facts", "followed", "make", "parse", "require_same"]
+__all__ = [
+    "Follower",
+    "facts",
+    "followed",
+    "layout",
+    "make",
+    "parse",
+    "require_same",
+]
 
 Options = predict_options.Options
 
@@ -72,29 +80,37 @@ def make(
     else:
         tables = parse(options.sharding)
     family = families.FAMILIES[model.family]()
-    try:
-        layout = sharding.Layout(tables, family_axes=family.parameter_axes)
-    except ValueError as error:
-        raise ValueError(f"--sharding: {error}") from error
-    parts = layout.parts("batch")
-    if parts > 1 and not options.is_set:
+    found = _arrange(tables, family.parameter_axes)
+    if found.parts("batch") > 1 and not options.is_set:
         raise ValueError(
-            f"--sharding: {_text(layout)} shares starts and members, and this is one "
-            f"forecast; use space={layout.mesh.size}, or several starts (--init) or "
+            f"--sharding: {_text(found)} shares starts and members, and this is one "
+            f"forecast; use space={found.mesh.size}, or several starts (--init) or "
             "--members"
         )
-    return layout
+    return found
+
+
+def layout(text: str) -> sharding.Layout:
+    """Returns the devices in the shape that an option names.
+
+    Args:
+      text: As for `parse`.
+
+    Raises:
+      ValueError: As for `parse`; or the mesh does not make up the devices.
+    """
+    return _arrange(parse(text))
 
 
 def facts(
-    layout: sharding.Layout | None, processes: distributed.Run
+    layout: sharding.Layout | None, processes: distributed.Run | None = None
 ) -> list[tuple[str, str]]:
     """Returns what there is to say of a layout."""
     if layout is None:
         return []
     platform = layout.mesh.devices.flat[0].platform
     text = f"{_text(layout)} on {layout.mesh.size} {platform} devices"
-    if processes.num_processes > 1:
+    if processes is not None and processes.num_processes > 1:
         text += f" of {processes.num_processes} processes"
     return [("layout", text)]
 
@@ -166,6 +182,14 @@ def followed(
     complete = np.zeros(shape, np.uint8) if writer is None else writer.complete
     complete = _shared(complete.astype(np.uint8)).astype(bool)
     return Follower(plan, complete) if writer is None else writer
+
+
+def _arrange(tables: sharding.ShardingConfig, family_axes: Any = ()) -> sharding.Layout:
+    """Returns a layout of all devices, whose errors name the option."""
+    try:
+        return sharding.Layout(tables, family_axes=family_axes)
+    except ValueError as error:
+        raise ValueError(f"--sharding: {error}") from error
 
 
 def _shared(array: np.ndarray) -> np.ndarray:

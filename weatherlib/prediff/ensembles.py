@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from weatherlib.diffusion import guidance as guidance_lib
@@ -16,7 +18,13 @@ from weatherlib.diffusion import samplers, sampling
 from weatherlib.prediff import latent_diffusion
 from weatherlib.prediff.latent_diffusion import LatentDiffusion, Params
 
-__all__ = ["EnsembleSampler", "check_context", "for_members", "row_keys"]
+__all__ = [
+    "EnsembleSampler",
+    "check_context",
+    "for_members",
+    "row_keys",
+    "with_targets",
+]
 
 
 class EnsembleSampler:
@@ -34,6 +42,7 @@ class EnsembleSampler:
         frames: int,
         *,
         members_at_once: int = 4,
+        rows: NamedSharding | None = None,
         progress: sampling.Progress | None = None,
     ) -> None:
         """Takes what to draw with.
@@ -42,7 +51,10 @@ class EnsembleSampler:
           model: The functions.
           sampler: What each step does.
           frames: Of a future.
-          members_at_once: Members that are denoised and decoded together.
+          members_at_once: Members that are denoised and decoded together, on each
+            device.
+          rows: How rows, one for each member of each context, are cut between devices
+            along their first axis; None leaves all on one.
           progress: Called with the steps that are done, over all members, and how many
             there are.
 
@@ -55,7 +67,9 @@ class EnsembleSampler:
         self._model = model
         self._sampler = sampler
         self._frames = frames
-        self._at_once = members_at_once
+        self._rows = rows
+        self._parts = 1 if rows is None else rows.mesh.size
+        self._at_once = members_at_once * self._parts
         self._progress = progress
         self._before = self._total = 0
         self._encode = jax.jit(model.space.encode_context)
@@ -87,24 +101,39 @@ class EnsembleSampler:
         if members < 1:
             raise ValueError(f"members must be at least 1, found {members}")
         check_context(context)
-        params = jax.device_put(params)
-        given = self._encode(params.autoencoder, jnp.asarray(context))
+        params = self._put(params)
+        given = self._encode(params.autoencoder, self._put(jnp.asarray(context)))
         batch, at_once = given.shape[0], min(self._at_once, members)
-        given = jnp.tile(given, (at_once, 1, 1, 1, 1))
+        given = self._cut(jnp.tile(given, (at_once, 1, 1, 1, 1)))
         if guidance is not None:
             guidance = for_members(guidance, batch, at_once)
+            guidance = with_targets(guidance, self._cut)
         parts = []
         firsts = range(0, members, at_once)
         self._total = len(firsts) * self._sampler.steps
         for number, first in enumerate(firsts):
             self._before = number * self._sampler.steps
-            keys = row_keys(key, first, at_once, batch)
+            keys = self._cut(row_keys(key, first, at_once, batch))
             frames, samples = self._draw(params, given, keys, guidance)
             sampling.check(samples, self._sampler)
-            part = np.asarray(frames)
+            part = np.asarray(frames)[: at_once * batch]
             parts.append(part.reshape(at_once, batch, *part.shape[1:]))
         jax.effects_barrier()
         return np.concatenate(parts)[:members]
+
+    def _put(self, tree: Any) -> Any:
+        """Returns what every device has whole."""
+        if self._rows is None:
+            return jax.device_put(tree)
+        return jax.device_put(tree, NamedSharding(self._rows.mesh, PartitionSpec()))
+
+    def _cut(self, rows: Array) -> Array:
+        """Returns rows on the devices, the first ones again where they need more."""
+        if self._rows is None:
+            return rows
+        spare = -len(rows) % self._parts
+        repeated = jnp.arange(spare) % len(rows)
+        return jax.device_put(jnp.concatenate([rows, rows[repeated]]), self._rows)
 
     def _members(
         self,
@@ -212,9 +241,22 @@ def for_members(guidance: sampling.Guides, batch: int, members: int) -> sampling
             )
         return jnp.tile(leaf, (members, *(1,) * (leaf.ndim - 1)))
 
-    def repeated(one: guidance_lib.Guidance) -> guidance_lib.Guidance:
-        return dataclasses.replace(one, target=jax.tree.map(repeat, one.target))
+    return with_targets(guidance, repeat)
+
+
+def with_targets(
+    guidance: sampling.Guides, change: Callable[[Any], Array]
+) -> sampling.Guides:
+    """Returns guidance with other targets.
+
+    Args:
+      guidance: One or several.
+      change: Of an array, with an entry for each context or row.
+    """
+
+    def changed(one: guidance_lib.Guidance) -> guidance_lib.Guidance:
+        return dataclasses.replace(one, target=jax.tree.map(change, one.target))
 
     if isinstance(guidance, guidance_lib.Guidance):
-        return repeated(guidance)
-    return tuple(map(repeated, guidance))
+        return changed(guidance)
+    return tuple(map(changed, guidance))

@@ -10,6 +10,7 @@ What `open_nowcaster` returns is a `weatherlib.evaluation.nowcasts.Nowcaster`:
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import Any
 
@@ -146,22 +147,35 @@ class Nowcast:
         self.config, self.members = config, members
         self._params = jax.device_put(params)
         self._at_once = min(members_at_once, members)
+        self._members_at_once = members_at_once
         self._seed, self._batch = seed, 0
         model = latent_stage.forecast_model(config, dtype=dtype)
         steps = diffusion.make_sampler(
             config.sampler, model.schedule, config.diffusion.prediction
         )
-        self._draw = ensembles.EnsembleSampler(
+        self._make_draw = functools.partial(
+            ensembles.EnsembleSampler,
             model,
             steps,
             config.output_length,
             members_at_once=members_at_once,
             progress=progress,
         )
+        self._draw = self._make_draw()
         self._guide = None
         self.needs_truth = guide is not None and guide_config.needs_truth(guide)
         if guide is not None:
             self._guide = guide.bind(config, model, self._params.autoencoder)
+
+    def share(self, rows: jax.sharding.NamedSharding) -> None:
+        """Lets devices share the members of all contexts; they stay what they are.
+
+        Args:
+          rows: How an array is cut whose first axis has members of contexts. Each
+            device then draws `members_at_once`.
+        """
+        self._draw = self._make_draw(rows=rows)
+        self._at_once = min(self._members_at_once * rows.mesh.size, self.members)
 
     def __call__(
         self,

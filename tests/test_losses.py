@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
@@ -362,6 +363,55 @@ def test_neighbours_differ_along_columns_and_rows(around, rows):
     assert along_rows.sizes["lon"] == along_rows["lon"].size == expected.shape[-1]
     (single,) = losses.neighbour_differences(fields.isel(lat=[0]))
     np.testing.assert_array_equal(single["t"], expected[:, :, :1])
+
+
+def test_neighbour_means_lie_where_their_differences_do():
+    values = np.random.default_rng(0).standard_normal((2, 3, 4))
+    coords = {"lat": [-60.0, 0.0, 60.0], "lon": np.arange(4) * 90.0}
+    fields = xr.Dataset({"t": (("batch", "lat", "lon"), values)}, coords)
+    pairs = zip(losses.neighbour_means(fields), losses.neighbour_differences(fields))
+    for number, (mean, difference) in enumerate(pairs):
+        xr.testing.assert_equal(
+            mean.coords.to_dataset(), difference.coords.to_dataset()
+        )
+        first = (mean - difference * 0.5)["t"].values
+        expected = values if number else values[:, :-1]
+        np.testing.assert_allclose(first, expected)
+
+
+def test_a_gaussian_error_is_the_likelihood_of_the_targets():
+    targets = _fields(seed=0)
+    predictions, log_variances = _fields(seed=1), _fields(seed=2)
+    found, each = losses.gaussian_error(
+        predictions, targets, log_variances, variable_weights={"t": 0.5},
+        level_weights="uniform", latitude=False,
+    )  # fmt: skip
+    total = 0.0
+    for name, weight in (("t", 0.5), ("p", 1.0)):
+        spread = np.exp(log_variances[name] / 2)
+        density = scipy.stats.norm.logpdf(targets[name], predictions[name], spread)
+        expected = -2 * density.mean((1, 2, 3)) - np.log(2 * np.pi)
+        np.testing.assert_allclose(each[name], expected, rtol=1e-6)
+        total = total + weight * expected
+    np.testing.assert_allclose(found, total, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"\['p'\]"):
+        losses.gaussian_error(predictions.drop_vars("p"), targets, log_variances)
+
+
+def test_a_gaussian_error_without_certainty_is_the_squared_error():
+    targets, predictions = _fields(seed=0), _fields(seed=1)
+    found, _ = losses.gaussian_error(predictions, targets, targets * 0)
+    expected, _ = losses.weighted_error(predictions, targets)
+    np.testing.assert_allclose(found, expected)
+
+
+def _fields(seed):
+    rng = np.random.default_rng(seed)
+    dims = ("batch", "time", "lat", "lon")
+    coords = {"lat": [-60.0, 0.0, 60.0], "lon": np.arange(4) * 90.0}
+    shape = (2, 1, 3, 4)
+    values = {n: (dims, rng.standard_normal(shape)) for n in ("t", "p")}
+    return xr.Dataset(values, coords)
 
 
 def test_neighbours_on_an_uneven_grid_are_an_error():

@@ -50,6 +50,7 @@ class Bfloat16Cast(predictor_base.Predictor):
         self._enabled = enabled
         self.frames_per_step = predictor.frames_per_step
         self.crop = predictor.crop
+        self.estimates_error = predictor.estimates_error
 
     def __call__(
         self,
@@ -117,6 +118,21 @@ class Bfloat16Cast(predictor_base.Predictor):
         _check_bfloat16("a loss", loss.dtype)
         _check_bfloat16("predictions", infer_floating_dtype(predictions))
         return tree_map_cast(((loss, diagnostics), predictions), jnp.bfloat16, dtype)
+
+    def predictions_and_log_variances(
+        self,
+        inputs: xr.Dataset,
+        targets_template: xr.Dataset,
+        forcings: xr.Dataset,
+        **kwargs: Any,
+    ) -> tuple[xr.Dataset, xr.Dataset]:
+        """Returns predictions and log variances in the dtype of the template."""
+        method = self._predictor.predictions_and_log_variances
+        if not self._enabled:
+            return method(inputs, targets_template, forcings, **kwargs)
+        dtype = infer_floating_dtype(targets_template)
+        found = self._run(method, inputs, targets_template, forcings, kwargs)
+        return tree_map_cast(found, jnp.bfloat16, dtype)
 
     def _run(
         self,

@@ -7,7 +7,7 @@ accepted, and coordinates that disagree are an error instead of being intersecte
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -20,7 +20,9 @@ from weatherlib.nn.edges import find_edges
 __all__ = [
     "LossAndDiagnostics",
     "LossFunction",
+    "gaussian_error",
     "neighbour_differences",
+    "neighbour_means",
     "normalized_latitude_weights",
     "normalized_level_weights",
     "sum_per_variable_losses",
@@ -77,12 +79,7 @@ def weighted_mse_per_level(
 
     Source: GraphCast supplementary material, section 4.2, doi:10.1126/science.adi2336.
     """
-    unpaired = sorted(set(predictions) ^ set(targets), key=str)
-    if unpaired:
-        raise ValueError(
-            f"predictions and targets must have the same variables; {unpaired} "
-            "are in only one of them"
-        )
+    _check_pairs(predictions, targets)
     per_variable = {
         name: _weighted(_error(name, predictions[name], target), target)
         for name, target in targets.items()
@@ -199,12 +196,7 @@ def weighted_error(
       ValueError: As for `weighted_mse_per_level`; or `kind` is unknown, or a weight is
         given for a level that no variable has.
     """
-    unpaired = sorted(set(predictions) ^ set(targets), key=str)
-    if unpaired:
-        raise ValueError(
-            f"predictions and targets must have the same variables; {unpaired} "
-            "are in only one of them"
-        )
+    _check_pairs(predictions, targets)
     _check_levels(targets, level_weights)
     per_variable = {}
     for name, target in targets.items():
@@ -220,6 +212,46 @@ def weighted_error(
         if share is not None:
             error = error / share.where(share > 0, 1.0).astype(error.dtype)
         per_variable[name] = error
+    return sum_per_variable_losses(per_variable, variable_weights or {})
+
+
+def gaussian_error(
+    predictions: xr.Dataset,
+    targets: xr.Dataset,
+    log_variances: xr.Dataset,
+    *,
+    variable_weights: Mapping[str, float] | None = None,
+    level_weights: str | Mapping[int, float] = "pressure",
+    latitude: bool = True,
+) -> LossAndDiagnostics:
+    """Returns how unlikely targets are by predictions and their expected errors.
+
+    For each value that is the square of its error over the variance, plus the logarithm
+    of the variance: twice the negative logarithm of a Gaussian, less a constant. What
+    is expected to be wrong counts less than what is not.
+
+    Args:
+      predictions: As for `weighted_mse_per_level`.
+      targets: As for `weighted_mse_per_level`.
+      log_variances: Natural logarithms of the squares of the errors to expect, with the
+        variables and coordinates of `targets`.
+      variable_weights: As for `weighted_error`.
+      level_weights: As for `weighted_error`.
+      latitude: As for `weighted_error`.
+
+    Returns:
+      As `weighted_error`.
+
+    Raises:
+      ValueError: As for `weighted_error`.
+    """
+    _check_pairs(predictions, targets)
+    _check_levels(targets, level_weights)
+    per_variable = {}
+    for name, target in targets.items():
+        error = _error(name, predictions[name], target)
+        error = error * np.exp(-log_variances[name]) + log_variances[name]
+        per_variable[name] = _weighted(error, target, level_weights, latitude)
     return sum_per_variable_losses(per_variable, variable_weights or {})
 
 
@@ -239,15 +271,33 @@ def neighbour_differences(dataset: xr.Dataset) -> tuple[xr.Dataset, ...]:
     Raises:
       ValueError: The grid is uneven.
     """
-    found = []
+    return tuple(after - before for before, after in _neighbours(dataset))
+
+
+def neighbour_means(dataset: xr.Dataset) -> tuple[xr.Dataset, ...]:
+    """Returns the means of the neighbours whose `neighbour_differences` there are."""
+    return tuple((before + after) * 0.5 for before, after in _neighbours(dataset))
+
+
+def _neighbours(dataset: xr.Dataset) -> Iterator[tuple[xr.Dataset, xr.Dataset]]:
+    """Yields each point and the next one, along columns and then along rows."""
     around = find_edges(dataset["lat"].values, dataset["lon"].values).columns
     for dim in ("lat", "lon"):
         if dim == "lon" and around == "around":
-            found.append(dataset.roll(lon=-1) - dataset)
+            yield dataset, dataset.roll(lon=-1)
         elif dataset.sizes[dim] > 1:
             after = dataset.isel({dim: slice(1, None)}).drop_vars(dim, errors="ignore")
-            found.append(after - dataset.isel({dim: slice(None, -1)}))
-    return tuple(found)
+            yield dataset.isel({dim: slice(None, -1)}), after
+
+
+def _check_pairs(predictions: Any, targets: Any) -> None:
+    """Raises ValueError where only one of the two has a variable."""
+    unpaired = sorted(set(predictions) ^ set(targets), key=str)
+    if unpaired:
+        raise ValueError(
+            f"predictions and targets must have the same variables; {unpaired} "
+            "are in only one of them"
+        )
 
 
 def _error(

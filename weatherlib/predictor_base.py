@@ -43,11 +43,13 @@ class Predictor(abc.ABC):
         input frame, or else normalised states; it tells who wraps it.
       normalizes_itself: Whether a network takes data in their own units, so that who
         wraps it leaves normalisation out.
+      estimates_error: Whether it has `predictions_and_log_variances`.
     """
 
     frames_per_step: int = 1
     predicts_changes: bool = True
     normalizes_itself: bool = False
+    estimates_error: bool = False
 
     @abc.abstractmethod
     def __call__(
@@ -137,6 +139,33 @@ class Predictor(abc.ABC):
         raise NotImplementedError(
             f"{type(self).__name__} does not implement loss_and_predictions, which "
             "losses over several steps need"
+        )
+
+    def predictions_and_log_variances(
+        self,
+        inputs: xr.Dataset,
+        targets_template: xr.Dataset,
+        forcings: xr.Dataset,
+        **optional_kwargs: Any,
+    ) -> tuple[xr.Dataset, xr.Dataset]:
+        """Returns what `__call__` does, and the log variance of its errors.
+
+        Args:
+          inputs: As for `__call__`.
+          targets_template: As for `__call__`.
+          forcings: As for `__call__`.
+          **optional_kwargs: As for `__call__`.
+
+        Returns:
+          Predictions, and for each variable of them the natural logarithm of the
+          square of the error that the model expects, in normalised units.
+
+        Raises:
+          NotImplementedError: The predictor does not estimate its errors.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} does not estimate its errors, which a Gaussian "
+            "loss needs; a residual_cnn with estimates_error does"
         )
 
 

@@ -3,6 +3,7 @@ import dataclasses
 import haiku as hk
 import jax
 import numpy as np
+import optax
 import pytest
 import xarray
 
@@ -12,6 +13,7 @@ from weatherlib import (
     baselines,
     casting,
     checkpoint,
+    stacking,
     training,
     xarray_jax,
 )
@@ -82,6 +84,122 @@ def test_several_steps_train_in_bfloat16():
     value = jax.jit(transformed.apply)(params, key, *data)
     assert np.isfinite(np.asarray(value)).all()
     assert {p.dtype for p in jax.tree.leaves(params)} == {np.dtype(np.float32)}
+
+
+ESTIMATING = dataclasses.replace(CONFIG, estimates_error=True, local_channels=1)
+GAUSSIAN = config.LossConfig(kind="gaussian", differences=0.5)
+
+
+def _estimating(settings=ESTIMATING, loss=GAUSSIAN, **options):
+    return wrapping.wrap(
+        baselines.ResidualCnn(settings, toys.TASK),
+        {},
+        config.WrapperConfig(residuals=False),
+        loss=loss,
+        **options,
+    )
+
+
+def test_expected_errors_are_told_beside_the_prediction():
+    data = sample()
+
+    def both(*data):
+        made = baselines.ResidualCnn(ESTIMATING, toys.TASK)
+        return made(*data), made.predictions_and_log_variances(*data)
+
+    transformed = hk.transform(both)
+    params = jax.jit(transformed.init)(jax.random.PRNGKey(0), *data)
+    field = params["residual_cnn"]["error_embed"]
+    channels = stacking.plan_channels(data[1])
+    assert field.shape == (4, 8, channels[-1].stop)
+    large = np.arange(field.shape[-1]) >= channels[-1].start
+    params["residual_cnn"]["error_embed"] = field + 20.0 * large
+    plain, (found, log_variances) = jax.jit(transformed.apply)(params, None, *data)
+    xarray.testing.assert_equal(found, plain)
+    assert set(log_variances) == set(data[1])
+    small, last = channels[0].name, channels[-1].name
+    assert np.abs(np.asarray(log_variances[small])).max() < 5
+    # Bounded, so that no point counts without limit.
+    np.testing.assert_array_equal(log_variances[last], 10.0)
+
+
+def test_a_network_without_estimates_says_so():
+    data = sample()
+    with pytest.raises(NotImplementedError, match="a residual_cnn with"):
+        call(
+            lambda: (
+                lambda *d: baselines.ResidualCnn(
+                    CONFIG, toys.TASK
+                ).predictions_and_log_variances(*d)
+            ),
+            data,
+        )
+    with pytest.raises(ValueError, match="estimates_error: true"):
+        call(lambda: _estimating(CONFIG), data)
+
+
+def test_a_gaussian_loss_counts_errors_by_what_is_expected():
+    inputs, targets, forcings = sample()
+
+    def terms(log_variance, *data):
+        made = _estimating(is_training=False)
+        network = made._predictor
+        plain, expected = network.predictions_and_log_variances(*data)
+        fixed = xarray_jax.apply_ufunc(lambda x: x * 0 + log_variance, expected)
+        network.predictions_and_log_variances = lambda *_, **__: (plain, fixed)
+        loss, _ = made.loss(*data)
+        alike = _estimating(
+            loss=config.LossConfig(kind="mse", differences=0.5), is_training=False
+        )
+        alike._predictor = network
+        squared, _ = alike.loss(*data)
+        return xarray_jax.unwrap_data(loss), xarray_jax.unwrap_data(squared)
+
+    transformed = hk.transform(terms)
+    data = (inputs, targets, forcings)
+    key = jax.random.PRNGKey(0)
+    params = jax.jit(transformed.init)(key, 0.0, *data)
+    for value in (0.0, 1.5):
+        found, squared = jax.jit(transformed.apply)(params, key, value, *data)
+        expected = squared * np.exp(-value) + len(targets) * value
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_estimates_become_those_of_the_errors(precision):
+    """Where nothing can be foreseen the expected error is that of doing nothing."""
+    inputs, targets, forcings = sample()
+    rng = np.random.default_rng(0)
+    still = targets.map(lambda x: x * 0)
+
+    def loss(*data):
+        value, _ = _estimating(precision=precision).loss(*data)
+        return xarray_jax.unwrap_data(value).mean()
+
+    transformed = hk.transform(loss)
+    key = jax.random.PRNGKey(0)
+    params = jax.jit(transformed.init)(key, inputs, targets, forcings)
+    optimizer = optax.adam(0.05)
+
+    @jax.jit
+    def update(params, state, key, targets):
+        gradient = jax.grad(transformed.apply)(params, key, inputs, targets, forcings)
+        change, state = optimizer.update(gradient, state)
+        return optax.apply_updates(params, change), state
+
+    state = optimizer.init(params)
+    for _ in range(300):
+        key, one = jax.random.split(key)
+        noise = still.map(lambda x: x + 0.2 * rng.standard_normal(x.shape))
+        params, state = update(params, state, one, noise.astype(np.float32))
+    told = hk.transform(
+        lambda *d: baselines.ResidualCnn(
+            ESTIMATING, toys.TASK
+        ).predictions_and_log_variances(*d)
+    )
+    _, found = jax.jit(told.apply)(params, None, inputs, targets, forcings)
+    for field in found.values():
+        assert float(np.asarray(field).mean()) == pytest.approx(np.log(0.04), abs=0.4)
 
 
 @pytest.mark.parametrize("settings", [config.LossConfig(), None])

@@ -43,6 +43,9 @@ class ResidualCnnConfig(config.Mapping):
       mirror: Whether each hemisphere is predicted as the northern one, the southern
         turned upside down, by the same weights: they see twice as many storms. It needs
         a global grid whose rows mirror each other.
+      estimates_error: Whether it also estimates how large its error is at each point,
+        which a Gaussian loss needs. What cannot be foreseen, such as a storm that
+        enters a region, then disturbs less what can be learned.
       members: Networks of this kind whose mean is the prediction. In training each
         sees its own share of a batch, so that they stay as different as networks that
         were trained apart, and training takes no longer than with one.
@@ -63,6 +66,7 @@ class ResidualCnnConfig(config.Mapping):
     local_channels: int = 0
     edges: Literal["auto", "global", "regional"] = "auto"
     mirror: bool = False
+    estimates_error: bool = False
     members: int = 1
 
     def __post_init__(self) -> None:

@@ -18,6 +18,11 @@ __all__ = ["Parity", "ResidualCnnNetwork"]
 
 # The last layer starts small, so that training starts close to persistence.
 _HEAD_SCALE = 0.01
+# Estimates of errors learn this much slower, so that the layers they share with the
+# prediction are shaped by that.
+_ESTIMATE_RATE = 0.1
+# Bounds of the log variance. Where a target never changes there is none below.
+_LARGEST_LOG_VARIANCE = 10.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,9 @@ class ResidualCnnNetwork(hk.Module):
         extras: Float[Array, "batch lat lon extra"] | None = None,
     ) -> Float[Array, "batch lat lon output"]:
         """Returns `output_size` channels for each grid point.
+
+        With `estimates_error` they are followed by as many log variances of their
+        errors.
 
         Args:
           field: What the network sees.
@@ -97,12 +105,29 @@ class ResidualCnnNetwork(hk.Module):
             channels = jnp.broadcast_to(channels, (batch, *channels.shape))
             field = jnp.concatenate([field, channels], axis=-1)
         outputs = np.ones(output_size) if parity is None else parity.outputs
+        if config.estimates_error:
+            outputs = np.concatenate([outputs, np.ones(output_size)])
         parity = Parity(inputs=signs, outputs=outputs)
         networks = [
             _Member(config, edges, parity, is_training, name=f"member_{i}")
             for i in range(config.members)
         ]
-        return members.apply(networks, field, axis=0, is_training=is_training)
+        found = members.apply(networks, field, axis=0, is_training=is_training)
+        return self._estimated(found) if config.estimates_error else found
+
+    @hk.transparent
+    def _estimated(self, outputs: Array) -> Array:
+        """Returns outputs whose second half is log variances."""
+        predicted, estimate = jnp.split(outputs, 2, axis=-1)
+        if self._config.local_channels:
+            shape = estimate.shape[1:]
+            estimate += hk.get_parameter(
+                "error_embed", shape, estimate.dtype, jnp.zeros
+            )
+        bound = _LARGEST_LOG_VARIANCE
+        fixed = jax.lax.stop_gradient(estimate)
+        estimate = fixed + _ESTIMATE_RATE * (estimate - fixed)
+        return jnp.concatenate([predicted, estimate.clip(-bound, bound)], axis=-1)
 
 
 class _Member(hk.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -37,6 +38,7 @@ class ResidualCnn(predictor_base.Predictor):
         self._model_config = model_config
         self._task_config = task_config
         self._network = network.ResidualCnnNetwork(model_config)
+        self.estimates_error = model_config.estimates_error
 
     def __call__(
         self,
@@ -56,6 +58,36 @@ class ResidualCnn(predictor_base.Predictor):
         Raises:
           ValueError: The datasets do not fit the task or the architecture.
         """
+        return self._outputs(inputs, targets_template, forcings, is_training)[0]
+
+    def predictions_and_log_variances(
+        self,
+        inputs: xr.Dataset,
+        targets_template: xr.Dataset,
+        forcings: xr.Dataset,
+        is_training: bool = False,
+    ) -> tuple[xr.Dataset, xr.Dataset]:
+        """Returns the prediction, and the log variance of its error.
+
+        Raises:
+          ValueError: As for `__call__`.
+          NotImplementedError: The model does not estimate its errors.
+        """
+        if not self.estimates_error:
+            return super().predictions_and_log_variances(
+                inputs, targets_template, forcings
+            )
+        outputs = self._outputs(inputs, targets_template, forcings, is_training)
+        return outputs[0], outputs[1]
+
+    def _outputs(
+        self,
+        inputs: xr.Dataset,
+        targets_template: xr.Dataset,
+        forcings: xr.Dataset,
+        is_training: bool,
+    ) -> list[xr.Dataset]:
+        """Returns all that the network tells of the target: one dataset, or two."""
         check_call.check_call(
             inputs,
             targets_template,
@@ -88,7 +120,10 @@ class ResidualCnn(predictor_base.Predictor):
         )
         outputs = outputs.transpose(1, 2, 0, 3)
         outputs = outputs.reshape(shape[0] * shape[1], *outputs.shape[2:])
-        return stacking.unstack(outputs, targets_template, sizes)
+        return [
+            stacking.unstack(part, targets_template, sizes)
+            for part in jnp.split(outputs, outputs.shape[-1] // output_size, axis=-1)
+        ]
 
     def loss_and_predictions(
         self,

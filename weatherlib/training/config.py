@@ -208,7 +208,8 @@ class LossConfig(config.Mapping):
     """Weights of the loss. With nothing set, the loss is the model's own.
 
     Attributes:
-      kind: "mse", "mae" or "huber"; None keeps the model's own.
+      kind: "mse", "mae" or "huber"; "gaussian" is the likelihood by the errors that the
+        model expects, see `losses.gaussian_error`; None keeps the model's own.
       variables: Weight of each variable that does not count as 1. A variable on
         levels counts as their mean.
       levels: "pressure" weights by pressure as GraphCast, "uniform" equally; or the
@@ -224,7 +225,7 @@ class LossConfig(config.Mapping):
       ValueError: A weight is negative, or two settings exclude each other.
     """
 
-    kind: Literal["mse", "mae", "huber"] | None = None
+    kind: Literal["mse", "mae", "huber", "gaussian"] | None = None
     variables: dict[str, float] | None = None
     levels: Literal["pressure", "uniform"] | dict[int, float] = "pressure"
     latitude: bool = True
@@ -242,6 +243,11 @@ class LossConfig(config.Mapping):
             raise ValueError(
                 "differences between neighbours need all values, and skip_missing "
                 "leaves some out; use one of the two"
+            )
+        if self.kind == "gaussian" and self.skip_missing:
+            raise ValueError(
+                "kind: gaussian needs all values, and skip_missing leaves some out; "
+                "use another kind"
             )
         levels = self.levels if isinstance(self.levels, dict) else {}
         for label, weights in (("variables", self.variables or {}), ("levels", levels)):

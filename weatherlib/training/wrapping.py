@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import operator
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray
 
@@ -16,6 +20,7 @@ from weatherlib import (
     nan_cleaning,
     normalization,
     predictor_base,
+    xarray_jax,
 )
 from weatherlib.training import mirroring
 from weatherlib.training.config import LossConfig, WrapperConfig
@@ -91,34 +96,74 @@ class WeightedLoss(predictor_base.Predictor):
             return self._predictor.loss_and_predictions(
                 inputs, targets, forcings, **options
             )
-        if TEACHER_FORCING_RATIO in options:
-            # Only a loss hands over the truth; that of the predictor is not computed.
-            _, predictions = self._predictor.loss_and_predictions(
-                inputs, self._without_gaps(targets), forcings, **options
+        log_variances = None
+        if self._settings.kind == "gaussian":
+            predictions, log_variances = self._predictor.predictions_and_log_variances(
+                inputs, targets, forcings, **options
+            )
+            loss, each = losses.gaussian_error(
+                predictions, targets, log_variances, **self._weights
             )
         else:
-            predictions = self._predictor(inputs, targets, forcings, **options)
-        loss, each = self._error(predictions, targets)
+            predictions = self._predict(inputs, targets, forcings, options)
+            loss, each = self._error(predictions, targets)
         if self._settings.differences:
-            parts = map(losses.neighbour_differences, (predictions, targets))
-            for pair in zip(*parts):
-                loss = loss + self._settings.differences * self._error(*pair)[0]
+            shape = self._error_of_shape(predictions, targets, log_variances)
+            loss = loss + self._settings.differences * shape
         return (loss, each), predictions
+
+    @property
+    def _weights(self) -> dict[str, Any]:
+        return {
+            "variable_weights": self._settings.variables or {},
+            "level_weights": self._settings.levels,
+            "latitude": self._settings.latitude,
+        }
+
+    def _predict(
+        self,
+        inputs: xarray.Dataset,
+        targets: xarray.Dataset,
+        forcings: xarray.Dataset,
+        options: dict[str, Any],
+    ) -> xarray.Dataset:
+        if TEACHER_FORCING_RATIO not in options:
+            return self._predictor(inputs, targets, forcings, **options)
+        # Only a loss hands over the truth; that of the predictor is not computed.
+        return self._predictor.loss_and_predictions(
+            inputs, self._without_gaps(targets), forcings, **options
+        )[1]
 
     def _error(
         self, predictions: xarray.Dataset, targets: xarray.Dataset
     ) -> predictor_base.LossAndDiagnostics:
         settings = self._settings
+        kind = None if settings.kind == "gaussian" else settings.kind
         return losses.weighted_error(
             predictions,
             targets,
-            kind=settings.kind or "mse",
-            variable_weights=settings.variables or {},
-            level_weights=settings.levels,
-            latitude=settings.latitude,
+            kind=kind or "mse",
             huber_delta=settings.huber_delta,
             skip_missing=settings.skip_missing,
+            **self._weights,
         )
+
+    def _error_of_shape(
+        self,
+        predictions: xarray.Dataset,
+        targets: xarray.Dataset,
+        log_variances: xarray.Dataset | None,
+    ) -> xarray.DataArray:
+        """Returns the error of differences between neighbours.
+
+        With log variances a difference counts by how certain its two points are.
+        """
+        pairs = [*zip(*map(losses.neighbour_differences, (predictions, targets)))]
+        if log_variances is not None:
+            certain = xarray_jax.apply_ufunc(_certainty, log_variances)
+            roots = [share**0.5 for share in losses.neighbour_means(certain)]
+            pairs = [(p * root, t * root) for (p, t), root in zip(pairs, roots)]
+        return functools.reduce(operator.add, (self._error(*pair)[0] for pair in pairs))
 
     def _without_gaps(self, targets: xarray.Dataset) -> xarray.Dataset:
         """Returns targets with zero, the mean, where they may be missing."""
@@ -153,6 +198,9 @@ def wrap(
       precision: "float32" or "bfloat16".
       is_training: Whether the weighted loss asks the network for its behaviour in
         training, such as dropout.
+
+    Raises:
+      ValueError: The loss needs what the network does not tell.
     """
     statistics = {name: _with_lead_time(name, v) for name, v in statistics.items()}
     takes_flag = "is_training" in inspect.signature(network.__call__).parameters
@@ -160,6 +208,12 @@ def wrap(
     if precision == "bfloat16":
         predictor = casting.Bfloat16Cast(predictor)
     tells_training = "is_training" in inspect.signature(network.loss).parameters
+    if loss is not None and loss.kind == "gaussian" and not predictor.estimates_error:
+        raise ValueError(
+            f"loss.kind: gaussian needs a model that estimates its errors, and "
+            f"{type(network).__name__} does not; residual_cnn does with "
+            "model.estimates_error: true, or use mse"
+        )
     if loss is not None and (tells_training or not loss.is_own):
         options = {"is_training": is_training} if takes_flag else {}
         predictor = WeightedLoss(predictor, loss, options)
@@ -182,6 +236,11 @@ def wrap(
             predictor, name, statistics["mean_by_level"]
         )
     return predictor
+
+
+def _certainty(log_variance: jax.Array) -> jax.Array:
+    """Returns how much a value counts, which an estimate is not to learn from."""
+    return jnp.exp(-jax.lax.stop_gradient(log_variance))
 
 
 def _with_lead_time(name: str, statistics: xarray.Dataset) -> xarray.Dataset:

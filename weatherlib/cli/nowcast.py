@@ -17,9 +17,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray
 
+    from weatherlib import evaluation
     from weatherlib.cli import console, nowcasters
+    from weatherlib.data import radar_sequences
+    from weatherlib.evaluation.nowcasts import Nowcaster
+    from weatherlib.training import sharding
 
 __all__ = ["EXAMPLES", "Options", "run"]
 
@@ -145,7 +150,6 @@ def run(options: Options) -> None:
     """
     from weatherlib import config, evaluation
     from weatherlib.cli import console, files, nowcast_pictures, nowcasting, spreading
-    from weatherlib.cli import nowcasters as drawing
 
     out = console.Console()
     models = _named(options.models)
@@ -155,45 +159,14 @@ def run(options: Options) -> None:
     layout = None if options.sharding is None else spreading.layout(options.sharding)
     folder = files.writable_folder(options.output)
     with out.stage("preparation"):
-        each = [drawing.frames_of(path) for path in models.values()]
-        data = nowcasting.read_data(_config(options, models), options.data, options.set)
-        period = nowcasting.find_period(
-            data, options.split, start=options.start, end=options.end
-        )
-        leads = options.leads or max(each, default=_MOST_LEADS)
-        samples = nowcasting.find_samples(data, period, leads)
-        drawn = drawing.Options(
-            members=options.members,
-            seed=options.seed,
-            cell_km=float(samples.cell_km),
-            guide=_guide(options),
-            sampler=options.sampler,
-            layout=layout,
-            progress=out.steps("Denoising"),
-        )
-        references = () if options.references == ("none",) else options.references
-        found = nowcasting.collect(models, references, samples, drawn)
-        numbers = nowcasting.choose(samples, options.samples)
-        judged = evaluation.NowcastConfig(
-            pools=options.pools,
-            neighbourhoods=options.neighbourhoods,
-            thresholds=options.thresholds or evaluation.NowcastConfig().thresholds,
-        )
-    rows, columns = samples.shape
-    out.facts(
-        [
-            ("data", f"{data.path}, {period}"),
-            ("samples", f"{len(numbers)} of {len(samples)}, {rows} x {columns} pixels"),
-            ("nowcasts", ", ".join(found)),
-            *spreading.facts(layout),
-        ]
-    )
-    with out.stage("nowcasts"), out.progress("Samples", len(numbers)) as progress:
+        work = _prepare(options, models, layout, out)
+    out.facts([*work.facts, *spreading.facts(layout)])
+    with out.stage("nowcasts"), out.progress("Samples", len(work.numbers)) as progress:
         scores = evaluation.evaluate_nowcasts(
-            found,
-            samples,
-            judged,
-            numbers=numbers,
+            work.nowcasters,
+            work.samples,
+            work.judged,
+            numbers=work.numbers,
             batch_size=options.batch_size,
             over_leads="both",
             progress=progress,
@@ -201,13 +174,85 @@ def run(options: Options) -> None:
     with out.stage("files"):
         written = nowcasting.write_scores(scores, folder)
         written += nowcast_pictures.draw_scores(scores, folder)
-        cases = nowcasting.rainiest(samples, numbers, options.cases)
+        cases = nowcasting.rainiest(work.samples, work.numbers, options.cases)
         written += nowcast_pictures.draw_cases(
-            found, samples, cases, folder, animate=not options.still
+            work.nowcasters, work.samples, cases, folder, animate=not options.still
         )
     _print(out, scores)
     out.print(f"{folder}/{', '.join(path.name for path in written)}")
     out.print_times()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Work:
+    """What is nowcast, by what, and how it is judged.
+
+    Attributes:
+      nowcasters: Models and references by name.
+      samples: Those of the period.
+      numbers: Which of them are judged.
+      judged: How.
+      facts: What there is to say of it.
+    """
+
+    nowcasters: dict[str, Nowcaster]
+    samples: radar_sequences.Sequences
+    numbers: np.ndarray
+    judged: evaluation.NowcastConfig
+    facts: list[tuple[str, str]]
+
+
+def _prepare(
+    options: Options,
+    models: dict[str, str],
+    layout: sharding.Layout | None,
+    out: console.Console,
+) -> _Work:
+    """Opens data and models.
+
+    Raises:
+      ValueError: Models, data and options do not go together.
+      OSError: A file cannot be read.
+      ImportError: pysteps is asked for and not installed.
+    """
+    from weatherlib import evaluation
+    from weatherlib.cli import nowcasters, nowcasting
+
+    each = [nowcasters.frames_of(path) for path in models.values()]
+    data = nowcasting.read_data(_config(options, models), options.data, options.set)
+    period = nowcasting.find_period(
+        data, options.split, start=options.start, end=options.end
+    )
+    leads = options.leads or max(each, default=_MOST_LEADS)
+    samples = nowcasting.find_samples(data, period, leads)
+    drawn = nowcasters.Options(
+        members=options.members,
+        seed=options.seed,
+        cell_km=float(samples.cell_km),
+        guide=_guide(options),
+        sampler=options.sampler,
+        layout=layout,
+        progress=out.steps("Denoising"),
+    )
+    references = () if options.references == ("none",) else options.references
+    found = nowcasting.collect(models, references, samples, drawn)
+    numbers = nowcasting.choose(samples, options.samples)
+    rows, columns = samples.shape
+    return _Work(
+        nowcasters=found,
+        samples=samples,
+        numbers=numbers,
+        judged=evaluation.NowcastConfig(
+            pools=options.pools,
+            neighbourhoods=options.neighbourhoods,
+            thresholds=options.thresholds or evaluation.NowcastConfig().thresholds,
+        ),
+        facts=[
+            ("data", f"{data.path}, {period}"),
+            ("samples", f"{len(numbers)} of {len(samples)}, {rows} x {columns} pixels"),
+            ("nowcasts", ", ".join(found)),
+        ],
+    )
 
 
 def _print(out: console.Console, scores: xarray.Dataset) -> None:

@@ -64,17 +64,7 @@ def make_request(
     _check_grids("forcings", inputs, first_forcings)
     first_member = _first_member(members)
     members = _count_members(inputs, first_forcings, members)
-    coords = {entry.name: entry for entry in static_coords(template)}
-    coords |= {entry.name: entry for entry in static_coords(inputs)}
-    layout = Layout(
-        inputs=_fields(inputs),
-        targets=_fields(template, frames_per_step),
-        forcings=_fields(first_forcings, frames_per_step),
-        coords=tuple(coords.values()),
-        input_times=_multiples(time_step, range(1 - inputs.sizes["time"], 1)),
-        target_times=_multiples(time_step, range(1, frames_per_step + 1)),
-        part=part,
-    )
+    layout = _layout(inputs, template, first_forcings, frames_per_step, time_step, part)
     if steps > 1:
         layout.check_renewal()
     window = {
@@ -99,6 +89,28 @@ def make_request(
             str(name): (inputs if name in inputs else template)[name].attrs
             for name in template
         },
+    )
+
+
+def _layout(
+    inputs: xarray.Dataset,
+    template: xarray.Dataset,
+    forcings: xarray.Dataset,
+    frames_per_step: int,
+    time_step: np.timedelta64,
+    part: tuple[Any, ...],
+) -> Layout:
+    """Returns how the arrays of one step are laid out."""
+    coords = {entry.name: entry for entry in static_coords(template)}
+    coords |= {entry.name: entry for entry in static_coords(inputs)}
+    return Layout(
+        inputs=_fields(inputs),
+        targets=_fields(template, frames_per_step),
+        forcings=_fields(forcings, frames_per_step),
+        coords=tuple(coords.values()),
+        input_times=_multiples(time_step, range(1 - inputs.sizes["time"], 1)),
+        target_times=_multiples(time_step, range(1, frames_per_step + 1)),
+        part=part,
     )
 
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
+import json
+import pathlib
+import shlex
+import urllib.parse
 from types import ModuleType
 
 __all__ = ["require"]
@@ -23,9 +28,27 @@ def require(module: str, *, extra: str | None = None) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        target = f"'weatherlib[{extra}]'" if extra else module.partition(".")[0]
+        target = _with_extra(extra) if extra else module.partition(".")[0]
         raise ImportError(
             f"{module} could not be imported ({error}). "
             f"Install it with: pip install {target}",
             name=module,
         ) from error
+
+
+def _with_extra(extra: str) -> str:
+    """Returns what pip installs this package with an extra from.
+
+    That is the folder of a clone, where it was installed from one.
+    """
+    try:
+        distribution = importlib.metadata.distribution("weatherlib")
+        source = json.loads(distribution.read_text("direct_url.json") or "{}")
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        source = {}
+    url = urllib.parse.urlsplit(source.get("url", ""))
+    folder = urllib.parse.unquote(url.path)
+    if url.scheme != "file" or not pathlib.Path(folder, "setup.py").is_file():
+        return f"'weatherlib[{extra}]'"
+    editable = source.get("dir_info", {}).get("editable", False)
+    return f"{'-e ' if editable else ''}{shlex.quote(f'{folder}[{extra}]')}"

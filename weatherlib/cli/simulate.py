@@ -3,7 +3,7 @@
 A simulated atmosphere with jets, storms, fronts, rain and a daily cycle, in the
 variables and units of ERA5 and the layout of the GraphCast example files. It is not the
 real atmosphere, but a model can be trained and tried on it. Needs the `sim` extra:
-pip install 'weatherlib[sim]'.
+pip install 'weatherlib[sim]', or '.[sim]' in a clone.
 
 An interrupted run stays readable as NAME.partial; the same command continues it.
 """

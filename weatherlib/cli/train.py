@@ -5,7 +5,7 @@ which `weatherlib predict --pretrained` reads), stats/, metrics.jsonl and metric
 events/ for TensorBoard, last/ and best/ (all that is needed to go on), and at the end
 curves.png and report.html. Ctrl-C and SIGTERM keep the state first; --resume continues
 from there, or from the last checkpoint of a killed run. Needs the `train` extra:
-pip install 'weatherlib[train]'.
+pip install 'weatherlib[train]', or '.[train]' in a clone.
 
 Linear models (family lr or lr_multi) without stages are fitted in one pass over the
 training period, which needs no extra; a fit that was stopped begins anew.

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import pathlib
+import types
 
 import pytest
 
@@ -19,12 +20,9 @@ def installed(monkeypatch):
     """Sets what pip has noted of where this package came from; None is nothing."""
 
     def note(source):
-        distribution = importlib.metadata.PathDistribution(pathlib.Path("none"))
-        text = None if source is None else json.dumps(source)
-        distribution.read_text = lambda name: text
-        monkeypatch.setattr(
-            importlib.metadata, "distribution", lambda name: distribution
-        )
+        texts = [None, None if source is None else json.dumps(source)]
+        found = [types.SimpleNamespace(read_text=lambda _, t=text: t) for text in texts]
+        monkeypatch.setattr(importlib.metadata, "distributions", lambda name: found)
 
     note(None)
     return note

@@ -41,11 +41,10 @@ def _with_extra(extra: str) -> str:
 
     That is the folder of a clone, where it was installed from one.
     """
-    try:
-        distribution = importlib.metadata.distribution("weatherlib")
-        source = json.loads(distribution.read_text("direct_url.json") or "{}")
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        source = {}
+    # In the folder of a clone its own metadata, without a note of pip, come first.
+    known = importlib.metadata.distributions(name="weatherlib")
+    notes = filter(None, (found.read_text("direct_url.json") for found in known))
+    source = json.loads(next(notes, "{}"))
     url = urllib.parse.urlsplit(source.get("url", ""))
     folder = urllib.parse.unquote(url.path)
     if url.scheme != "file" or not pathlib.Path(folder, "setup.py").is_file():

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import pathlib
 import types
 
 import pytest

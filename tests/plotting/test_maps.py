@@ -1,3 +1,4 @@
+import io
 import subprocess
 import sys
 
@@ -123,6 +124,20 @@ def test_a_sheet_shows_at_most_twelve_times_and_the_last(times, maps_drawn):
     assert panels[-1].get_title().endswith(f"+{6 * times} h")
     assert len({id(axes.images[0].norm) for axes in panels}) == 1
     assert len(_bars(figure)) == 1
+
+
+@pytest.mark.parametrize("times", [3, 4, 7])
+@pytest.mark.parametrize(
+    "places", [{}, {"lat": [35, 40, 45, 50], "lon": range(0, 20, 5)}]
+)
+def test_titles_of_a_sheet_touch_no_map(times, places):
+    figure = plotting.draw_leads(field(times=times, **places))
+    figure.savefig(io.BytesIO())
+    shown = _maps(figure)
+    titles = [axes.title.get_window_extent() for axes in shown]
+    assert len(titles) == times
+    for axes in shown:
+        assert not any(axes.get_window_extent().overlaps(title) for title in titles)
 
 
 def test_a_sheet_needs_times():

@@ -8,12 +8,16 @@ from typing import Literal
 import matplotlib.axes
 import matplotlib.cm
 import matplotlib.figure
+import matplotlib.layout_engine
 import numpy as np
 import xarray
 
 from weatherlib.plotting import grid, views
 
 __all__ = ["add_colorbar", "panel_figure"]
+
+# Room for the title of a row of panels, inches.
+_ROW_GAP = 0.4
 
 
 def panel_figure(
@@ -40,8 +44,11 @@ def panel_figure(
         width *= min(1.0, math.sqrt(0.55 / shape))
     height = width * float(np.clip(shape, 0.1, 2.0))
     figure = matplotlib.figure.Figure(
-        figsize=(columns * width + 0.3, rows * (height + 0.3) + 0.85),
-        layout="constrained",
+        figsize=(columns * width + 0.3, rows * (height + _ROW_GAP) + 0.85),
+        # Titles of a row would touch the panels above with the usual distance.
+        layout=matplotlib.layout_engine.ConstrainedLayoutEngine(
+            h_pad=_ROW_GAP / 4 if rows > 1 else None
+        ),
     )
     return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
 

@@ -137,5 +137,5 @@ def test_a_connection_that_fails_leaves_nothing_behind(tmp_path):
 
 def test_the_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ecmwf.opendata", None)
-    with pytest.raises(ImportError, match=r"weatherlib\[open-data\]"):
+    with pytest.raises(ImportError, match=r"pip install .*\[open-data\]"):
         data.open_dataset("ecmwf-open-data:")

@@ -400,7 +400,7 @@ def test_buckets_are_read_without_an_account(monkeypatch):
 
 def test_the_package_for_a_bucket_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "s3fs", None)
-    with pytest.raises(ImportError, match=r"weatherlib\[cloud\]"):
+    with pytest.raises(ImportError, match=r"pip install .*\[cloud\]"):
         data.open_dataset("s3://bucket/era5.zarr")
     with pytest.raises(ValueError, match="ftp://host/x: addresses begin with gs://"):
         data.open_dataset("ftp://host/x")

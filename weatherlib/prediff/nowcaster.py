@@ -175,6 +175,9 @@ class Nowcast:
             device then draws `members_at_once`.
         """
         self._draw = self._make_draw(rows=rows)
+        # Once, and not again for every batch.
+        whole = jax.sharding.NamedSharding(rows.mesh, jax.sharding.PartitionSpec())
+        self._params = jax.device_put(self._params, whole)
         self._at_once = min(self._members_at_once * rows.mesh.size, self.members)
 
     def __call__(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
-import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -108,8 +106,8 @@ class WeightedLoss(predictor_base.Predictor):
             predictions = self._predict(inputs, targets, forcings, options)
             loss, each = self._error(predictions, targets)
         if self._settings.differences:
-            shape = self._error_of_shape(predictions, targets, log_variances)
-            loss = loss + self._settings.differences * shape
+            for error in self._errors_of_shape(predictions, targets, log_variances):
+                loss = loss + self._settings.differences * error
         return (loss, each), predictions
 
     @property
@@ -148,13 +146,13 @@ class WeightedLoss(predictor_base.Predictor):
             **self._weights,
         )
 
-    def _error_of_shape(
+    def _errors_of_shape(
         self,
         predictions: xarray.Dataset,
         targets: xarray.Dataset,
         log_variances: xarray.Dataset | None,
-    ) -> xarray.DataArray:
-        """Returns the error of differences between neighbours.
+    ) -> list[xarray.DataArray]:
+        """Returns the errors of differences between neighbours, by dimension.
 
         With log variances a difference counts by how certain its two points are.
         """
@@ -163,7 +161,7 @@ class WeightedLoss(predictor_base.Predictor):
             certain = xarray_jax.apply_ufunc(_certainty, log_variances)
             roots = [share**0.5 for share in losses.neighbour_means(certain)]
             pairs = [(p * root, t * root) for (p, t), root in zip(pairs, roots)]
-        return functools.reduce(operator.add, (self._error(*pair)[0] for pair in pairs))
+        return [self._error(*pair)[0] for pair in pairs]
 
     def _without_gaps(self, targets: xarray.Dataset) -> xarray.Dataset:
         """Returns targets with zero, the mean, where they may be missing."""

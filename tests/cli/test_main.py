@@ -84,6 +84,9 @@ def test_a_wrong_option_is_refused(name, capsys):
         (["simulate", "x.nc", "--days"], "--days"),
         (["predict", "--precision", "half"], "Expected one of ('auto', 'float32'"),
         (["predict", "--steps", "few"], "Error parsing --steps"),
+        (["predict", "--stesp", "3"], "no option --stesp (did you mean --steps?)"),
+        (["evaluate", "x.nc", "--output=y"], "--output (did you mean --out-dir?)"),
+        (["predict", "--qqq", "--steps", "3", "--set", "4"], "no option --qqq; there"),
     ],
 )
 def test_a_mistake_in_an_option_takes_one_line(arguments, expected, capsys):

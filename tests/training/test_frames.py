@@ -5,6 +5,7 @@ import xarray
 from tests.training import toys
 from weatherlib import training
 from weatherlib.training import frames as frames_module
+from weatherlib.training import leads
 
 
 def _frames(weather=None, **options):
@@ -114,6 +115,36 @@ def test_corrupt_samples_are_skipped_named_and_counted_only_if_asked(caplog):
         "2020-01-02T12:00",
     ]
     assert sum("sample skipped" in r.message for r in caplog.records) == 3
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_corrupt_samples_are_replaced_by_others_of_their_period(in_memory):
+    weather = toys.weather(16)
+    weather[toys.PRESSURE][0, 8:10] = np.nan
+    series = _frames(weather, skip_corrupt=True, in_memory=in_memory)
+    period = training.Period(start="2020-01-01T06", end="2020-01-03T12")  # 1 to 9
+    expected = weather[toys.PRESSURE].values[0]
+    for start in (6, 7):  # These and later ones hold frame 8 or 9.
+        inputs, targets, _ = series.loader(1, period)(np.array([start]))
+        np.testing.assert_array_equal(inputs[toys.PRESSURE][0], expected[1:3])
+        np.testing.assert_array_equal(targets[toys.PRESSURE][0], expected[3:4])
+    inputs, targets, _ = series.batch_at(np.array([5]), np.array([2]), period)
+    np.testing.assert_array_equal(inputs[toys.PRESSURE][0], expected[1:3])
+    np.testing.assert_array_equal(targets[toys.PRESSURE][0], expected[4:5])
+    samples = leads.LeadSamples(series, [2], period)
+    np.testing.assert_array_equal(
+        samples(samples.numbers[-1:])[0][toys.PRESSURE][0], expected[1:3]
+    )
+
+
+def test_corrupt_samples_are_not_replaced_by_some_that_reach_over_a_gap():
+    weather = toys.weather(16).isel(time=[*range(8), *range(11, 16)])
+    weather[toys.PRESSURE][0, 5] = np.nan
+    series = _frames(weather, skip_corrupt=True)
+    inputs, targets, _ = series.batch(np.array([5]))
+    expected = weather[toys.PRESSURE].values[0]
+    np.testing.assert_array_equal(inputs[toys.PRESSURE][0], expected[8:10])
+    np.testing.assert_array_equal(targets[toys.PRESSURE][0], expected[10:11])
 
 
 def test_when_everything_is_corrupt_skipping_ends():

@@ -28,7 +28,7 @@ class Fitting(solving.Solving):
         super().__init__(config, say=say)
         frames, targets = self._source.frames, self._model.output_length
         self._starts, self._held_out, self._gap = self._ordered(self._starts)
-        sample = frames.batch(self._starts[:1], targets)
+        sample = frames.batch(self._starts[:1], targets, config.data.train)
         self._read = capture.reader(self._captured)
         self._channels = capture.channels_of(sample)
         self._plan = linear_fit.plan(
@@ -129,7 +129,7 @@ class Fitting(solving.Solving):
         frames, targets = self._source.frames, self._model.output_length
         for first in range(0, len(self._starts), _BATCH):
             part = self._starts[first : first + _BATCH]
-            yield self._read(frames.batch(part, targets))
+            yield self._read(frames.batch(part, targets, self._settings.data.train))
 
     def _ordered(self, starts: np.ndarray) -> tuple[np.ndarray, int, int]:
         """Returns starts with those last that judge, and before them what overlaps.

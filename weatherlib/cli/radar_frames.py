@@ -161,21 +161,35 @@ class RadarFrames:
         except ValueError as error:
             raise ValueError(f"{path}, {period}: {error}") from error
 
-    def loader(self, targets: int = 1) -> Callable[[np.ndarray], Any]:
-        """Returns the function that reads batches with so many target frames."""
-        return lambda starts: self.batch(starts, targets)
+    def loader(
+        self, targets: int = 1, period: training.Period | None = None
+    ) -> Callable[[np.ndarray], Any]:
+        """Returns the function that reads batches with so many target frames.
 
-    def batch(self, starts: np.ndarray, targets: int = 1) -> Any:
+        Args:
+          targets: Frames of the targets.
+          period: Of the samples; not needed, for none is replaced.
+        """
+        return lambda starts: self.batch(starts, targets, period)
+
+    def batch(
+        self,
+        starts: np.ndarray,
+        targets: int = 1,
+        period: training.Period | None = None,
+    ) -> Any:
         """Returns inputs, targets and forcings (none) of samples by their numbers.
 
         Args:
           starts: From `starts`, all of one period; shape [batch].
           targets: Frames of the targets, at most as many as `starts` was asked for.
+          period: Of the samples; not needed, for none is replaced.
 
         Raises:
           OSError: A file cannot be read.
           ValueError: A frame has too many missing pixels.
         """
+        del period
         numbers = np.asarray(starts)
         places = np.unique(numbers // _PART)
         assert len(places) == 1, "a batch is of one period"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -67,7 +68,8 @@ def first_sample(
     """
     frames, period = source.frames, source.settings.train
     if stage.lead is None:
-        return frames.batch(frames.starts(period, targets=targets)[:1], targets)
+        first = frames.starts(period, targets=targets)[:1]
+        return frames.batch(first, targets, period)
     samples = LeadSamples(source.fields, source.lead_steps(stage.lead), period)
     return samples(samples.numbers[:1])
 
@@ -129,8 +131,9 @@ def feed(
     for number, source in enumerate(sources):
         load: Any
         if stage.lead is None:
-            load = source.frames.loader(targets)
-            samples = source.frames.starts(source.settings.train, targets=targets)
+            period = source.settings.train
+            load = source.frames.loader(targets, period)
+            samples = source.frames.starts(period, targets=targets)
         else:
             leads = source.lead_steps(stage.lead)
             load = LeadSamples(source.fields, leads, source.settings.train)
@@ -229,7 +232,7 @@ def validator(
     longest = steps * frames
     return training.Validator(
         objective,
-        source.frames.loader,
+        functools.partial(source.frames.loader, period=period),
         source.frames.starts(period, targets=longest),
         judging,
         placement=placement,

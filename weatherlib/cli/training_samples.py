@@ -38,9 +38,10 @@ class TrainingSamples:
           ValueError: There is none.
         """
         frames = self.source.frames
-        starts = frames.starts(self.source.settings.train, targets=targets)
+        period = self.source.settings.train
+        starts = frames.starts(period, targets=targets)
         places = np.linspace(0, len(starts) - 1, min(count, len(starts))).astype(int)
-        return frames.batch(starts[places], targets)
+        return frames.batch(starts[places], targets, period)
 
     def normalized(self, dataset: xarray.Dataset) -> xarray.Dataset:
         """Returns data with mean 0 and standard deviation 1, as networks see them."""

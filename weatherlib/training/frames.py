@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -159,23 +159,39 @@ class Frames:
         """Returns first and last time of a period and how many frames it has."""
         return frame_axis.extent(self.datetimes, period)
 
-    def loader(self, targets: int = 1) -> Loader:
-        """Returns the function that reads batches with so many target frames."""
-        return lambda starts: self.batch(starts, targets)
+    def loader(self, targets: int = 1, period: Period | None = None) -> Loader:
+        """Returns the function that reads batches with so many target frames.
 
-    def batch(self, starts: np.ndarray, targets: int = 1) -> Sample:
+        Args:
+          targets: Frames after the inputs.
+          period: Where samples that replace corrupt ones come from, as for `starts`.
+        """
+        return lambda starts: self.batch(starts, targets, period)
+
+    def batch(
+        self, starts: np.ndarray, targets: int = 1, period: Period | None = None
+    ) -> Sample:
         """Returns inputs, targets and forcings of samples that begin at `starts`.
 
         Times are lead times, counted from the last input frame.
+
+        Args:
+          starts: First frames of the samples, shape [batch].
+          targets: Frames after the inputs.
+          period: Where samples that replace corrupt ones come from; None is the whole
+            series.
 
         Raises:
           CorruptSampleError: A sample cannot be read or has missing values; the
             message names file, variable and time.
         """
         places = np.arange(self.inputs + targets)
-        return self._cut([(int(start), places) for start in starts], targets)
+        samples = [(int(start), places) for start in starts]
+        return self._cut(samples, targets, period)
 
-    def batch_at(self, starts: np.ndarray, leads: np.ndarray) -> Sample:
+    def batch_at(
+        self, starts: np.ndarray, leads: np.ndarray, period: Period | None = None
+    ) -> Sample:
         """Returns samples whose one target lies some steps after the inputs.
 
         The forcings hold `lead_time`, hours of shape [batch, time]. Targets and
@@ -185,6 +201,7 @@ class Frames:
         Args:
           starts: First frames of the samples, shape [batch].
           leads: Steps from the last input to the target of each, shape [batch].
+          period: As for `batch`.
 
         Raises:
           CorruptSampleError: As for `batch`.
@@ -194,7 +211,7 @@ class Frames:
             (int(start), np.append(past, self.inputs - 1 + int(lead)))
             for start, lead in zip(starts, leads, strict=True)
         ]
-        inputs, targets, forcings = self._cut(samples, 1)
+        inputs, targets, forcings = self._cut(samples, 1, period)
         hours = np.asarray(leads) * (self.step / np.timedelta64(1, "h"))
         lead_time = (("batch", "time"), hours.astype(np.float32)[:, np.newaxis])
         return (
@@ -203,9 +220,14 @@ class Frames:
             forcings.drop_vars("time").assign({LEAD_TIME: lead_time}),
         )
 
-    def _cut(self, samples: Sequence[tuple[int, np.ndarray]], targets: int) -> Sample:
+    def _cut(
+        self,
+        samples: Sequence[tuple[int, np.ndarray]],
+        targets: int,
+        period: Period | None,
+    ) -> Sample:
         """Returns the batch of samples, each a first frame and steps from there."""
-        read = [self._sample(start, places) for start, places in samples]
+        read = [self._sample(start, places, period) for start, places in samples]
         past = slice(0, self.inputs)
         future = slice(self.inputs, self.inputs + targets)
         lead = (np.arange(self.inputs + targets) - self.inputs + 1) * self.step
@@ -278,11 +300,12 @@ class Frames:
             self.dataset["lon"],
         )
 
-    def _sample(self, start: int, places: np.ndarray) -> dict[str, Any]:
+    def _sample(
+        self, start: int, places: np.ndarray, period: Period | None
+    ) -> dict[str, Any]:
         """Returns the arrays of one sample, or of the next one that can be read."""
         offsets = places * self._stride
-        reach, first = int(offsets[-1]), start
-        while True:
+        for first in self._order(start, int(places[-1]), period):
             try:
                 return self._read(frame_axis.frames_at(first + offsets))
             except CorruptSampleError as error:
@@ -292,9 +315,17 @@ class Frames:
                 if when not in self.skipped:
                     self.skipped[when] = str(error)
                     _logger.warning("sample skipped (%s)", error)
-            first = first + 1 if first + 1 + reach < len(self.datetimes) else 0
-            if first == start:
-                raise CorruptSampleError(f"{self._source}: no sample can be read")
+        raise CorruptSampleError(f"{self._source}: no sample can be read")
+
+    def _order(self, start: int, last: int, period: Period | None) -> Iterator[int]:
+        """Yields a first frame, and then those of the samples that may replace it.
+
+        They are of the same period, and like it do not reach over a gap.
+        """
+        yield start
+        others = self.starts(period, targets=last + 1 - self.inputs)
+        others = np.roll(others, -int(np.searchsorted(others, start, side="right")))
+        yield from (int(first) for first in others if first != start)
 
     def _read(self, frames: Any) -> dict[str, Any]:
         """Returns the arrays of some frames, a slice or an array of places."""

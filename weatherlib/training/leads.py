@@ -37,7 +37,7 @@ class LeadSamples:
         Raises:
           ValueError: The period has no sample of one of the lead times.
         """
-        self._frames, self.leads = frames, tuple(leads)
+        self._frames, self.leads, self._period = frames, tuple(leads), period
         self._length = len(frames.datetimes)
         found = [frames.starts(period, targets=lead) for lead in self.leads]
         self.starts = len(np.unique(np.concatenate(found)))
@@ -52,4 +52,5 @@ class LeadSamples:
           CorruptSampleError: As for `Frames.batch`.
         """
         index, starts = np.divmod(np.asarray(numbers), self._length)
-        return self._frames.batch_at(starts, np.asarray(self.leads)[index])
+        leads = np.asarray(self.leads)[index]
+        return self._frames.batch_at(starts, leads, self._period)

@@ -172,7 +172,7 @@ class LeadValidator(_Judge):
         """
         starts = frames.starts(period, targets=max(leads))
         super().__init__(objective, starts, settings, placement)
-        self._frames, self._leads = frames, tuple(leads)
+        self._frames, self._leads, self._period = frames, tuple(leads), period
 
     def __call__(self, params: PyTree, model_state: PyTree) -> dict[str, Any]:
         """Returns what `Validator` does, and `losses` by lead time.
@@ -218,7 +218,8 @@ class LeadValidator(_Judge):
         batches = range(0, len(self._samples), self._size)
         for index, first in enumerate(batches):
             starts = self._samples[first : first + self._size]
-            batch = self._frames.batch_at(starts, np.full(len(starts), lead))
+            leads = np.full(len(starts), lead)
+            batch = self._frames.batch_at(starts, leads, self._period)
             inputs, targets, forcings = batch
             key = jax.random.fold_in(self._key, index)
             placed = self._placement.place_shared(batch)

@@ -322,6 +322,25 @@ def _replace(path, dataset):
     dataset.to_netcdf(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("init_from=nowhere.npz", "init_from: nowhere.npz does not exist"),
+        ("init_from={folder}/weather.nc", "not an npz checkpoint but"),
+        ("validation.rollout=999", "validation: the period from 2020-01-12"),
+        ("data.validation.start='2050'", "validation: the period from 2050"),
+        ("data.task.pressure_levels=[300]", "levels 300 hPa: not in"),
+        ("stages.0={epochs: 1.0e30, batch_size: 2}", "more than can be counted"),
+    ],
+)
+def test_a_dry_run_refuses_what_training_would(folder, capsys, change, message):
+    words = _set(change.replace("{folder}", str(folder)))
+    assert _train(folder, "--dry-run", *words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
 def test_fine_tuning_starts_from_a_file_and_keeps_what_is_frozen(
     folder, finished, capsys
 ):

@@ -91,8 +91,13 @@ class StatisticsConfig:
     scheduler: str | None = None
 
     def __post_init__(self) -> None:
-        if self.step is not None and times.as_timedelta(self.step) <= pd.Timedelta(0):
-            raise ValueError(f"step: {self.step} must be longer than nothing")
+        if self.step is not None:
+            try:
+                step = times.as_timedelta(self.step)
+            except ValueError as error:
+                raise ValueError(f"step: {error}") from error
+            if step <= pd.Timedelta(0):
+                raise ValueError(f"step: {self.step} must be longer than nothing")
         if self.weighting not in ("none", "area"):
             raise ValueError(f"weighting: {self.weighting!r} is not 'none' or 'area'")
         if self.frames_per_block < 0:

@@ -297,8 +297,8 @@ class Run:
             steps = stage.steps or max(round((stage.epochs or 0) * per_epoch), 1)
             if steps >= 2**31:
                 raise ValueError(
-                    f"stages: {stage.epochs:g} epochs of {per_epoch:g} updates are more "
-                    "than can be counted; make fewer"
+                    f"stages: {stage.epochs:g} epochs of {per_epoch:g} updates are "
+                    "more than can be counted; make fewer"
                 )
             self._lengths.append(steps)
         rate = self._rate(expanded, epochs)

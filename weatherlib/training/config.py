@@ -410,7 +410,7 @@ class TrainConfig(config.Mapping):
             object.__setattr__(self, "init_from", init)
 
     def _check_names(self) -> None:
-        """Raises a ValueError where `data.nan_allowed` names no variable of the task."""
+        """Raises a ValueError where `nan_allowed` names no variable of the task."""
         if self.data.task is None:
             return
         task = self.data.task_config()

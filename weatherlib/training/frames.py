@@ -257,9 +257,9 @@ class Frames:
         absent = [level for level in self.task.pressure_levels if level not in levels]
         if len(levels) and absent:
             raise ValueError(
-                f"levels {', '.join(map(str, absent))} hPa: not in {self._source}, which "
-                f"has {', '.join(f'{level:g}' for level in levels)}; the task names them "
-                "in pressure_levels"
+                f"levels {', '.join(map(str, absent))} hPa: not in {self._source}, "
+                f"which has {', '.join(f'{level:g}' for level in levels)}; the task "
+                "names them in pressure_levels"
             )
         if "batch" in dataset.dims:
             dataset = dataset.isel(batch=0, drop=True)

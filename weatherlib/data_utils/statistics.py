@@ -388,7 +388,10 @@ def _attributes(
     attrs["weighting"] = config.weighting
     source = str(dataset.encoding.get("source") or dataset.attrs.get("source") or "")
     if source:
-        attrs["source"] = source if "://" in source else pathlib.Path(source).name
+        path = pathlib.Path(source)
+        # A pattern says little without its folder.
+        named = "/".join(path.parts[-2:]) if set(path.name) & set("*?[") else path.name
+        attrs["source"] = source if "://" in source else named
     return attrs
 
 

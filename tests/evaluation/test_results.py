@@ -25,6 +25,15 @@ def test_results_have_the_form_of_weatherbench():
     assert "flatters climatology" in found.attrs["notes"]
 
 
+@pytest.mark.parametrize("metric", ["power_spectrum", "zonal_spectrum"])
+def test_spectra_alone_have_no_intervals_and_say_so(metric):
+    found = _result(metrics=(metric,), references=(), by_start=True)
+    assert f"truth_{metric}.geopotential" in found
+    assert not [name for name in found.data_vars if str(name).startswith("lower.")]
+    assert "no confidence intervals: spectra" in found.attrs["notes"]
+    assert "confidence" not in found.attrs
+
+
 def test_written_results_are_read_as_they_were(tmp_path):
     found = _result(metrics=("rmse", "power_spectrum", "acc"), by_start=True)
     path = evaluation.write_results(found, tmp_path / "scores.nc")

@@ -119,7 +119,13 @@ def _samples(
     """Returns the samples of the bootstrap, and what to say about them."""
     if not chosen.confidence:
         return None, ""
-    inits = next(iter(found.values())).dataset["init_time"].values
+    held = [t.dataset for t in found.values() if "init_time" in t.dataset.coords]
+    if not held:
+        return None, (
+            "no confidence intervals: spectra, histograms and reliability are summed "
+            "over all starts at once"
+        )
+    inits = held[0]["init_time"].values
     if len(inits) < 2:
         return None, "no confidence intervals: there is a single start"
     block = chosen.block or bootstrap.default_block(inits)

@@ -41,6 +41,32 @@ def _arrays(forecast, happened, name="geopotential"):
     return forecast.values, truth.transpose(*dims[:2], ...).values, weights
 
 
+def test_neighbours_stay_neighbours_in_a_domain_across_greenwich():
+    whole = samples.truth(times=6, rows=12, columns=36)
+    happened = whole.isel(longitude=slice(9, 27), latitude=slice(4, 11))
+    forecast = samples.forecasts(happened, starts=2, leads=1, noise=0.8)
+    warm = {"2m_temperature": (evaluation.parse_threshold("281"),)}
+    options = {"metrics": ("fss", "rmse"), "thresholds": warm, "regions": ("domain",)}
+
+    def scores(change, other=None):
+        found = _run(change(forecast), (other or change)(happened), **options)
+        return np.append(found["fss.2m_temperature"], found["2m_temperature"])
+
+    def moved(dataset):
+        # From 90 to 260 degrees east to 80 west and 90 east, as 0 to 360.
+        east = (dataset["longitude"].values - 170) % 360
+        return dataset.assign_coords(longitude=east).sortby("longitude")
+
+    def signed(dataset):
+        return dataset.assign_coords(longitude=dataset["longitude"].values - 170)
+
+    expected = scores(lambda d: d)
+    np.testing.assert_allclose(scores(moved), expected)
+    np.testing.assert_allclose(scores(signed), expected)
+    # A truth of the whole globe is cut to the same columns.
+    np.testing.assert_allclose(scores(moved, lambda _: moved(whole)), expected)
+
+
 def test_the_fair_error_of_the_ensemble_mean_is_less_its_variance_by_members():
     forecast, happened = _ensemble_pair(members=4)
     names = ("ensemble_mean_mse", "ensemble_variance", "ensemble_mean_mse_fair")

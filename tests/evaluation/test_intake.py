@@ -43,6 +43,25 @@ def test_every_layout_of_a_hindcast_set_ends_in_one(change):
     _same(found, intake.as_forecasts(made))
 
 
+@pytest.mark.parametrize(
+    ("east", "expected"),
+    [
+        ([0, 10, 340, 350], [-20, -10, 0, 10]),
+        ([-20, -10, 0, 10], [-20, -10, 0, 10]),
+        ([170, 180, -170, -160], [170, 180, 190, 200]),
+        ([0, 10, 20, 30], [0, 10, 20, 30]),
+        ([-180, -90, 0, 90], [0, 90, 180, 270]),
+    ],
+)
+def test_columns_run_from_west_to_east(east, expected):
+    made = samples.forecasts(samples.truth(columns=4)).assign_coords(longitude=east)
+    found = intake.as_forecasts(made)
+    assert found["lon"].values.tolist() == expected
+    place = [[x % 360 for x in east].index(x % 360) for x in expected]
+    values = made["2m_temperature"].isel(longitude=place).values
+    np.testing.assert_array_equal(found["2m_temperature"].values, values)
+
+
 @pytest.mark.parametrize("name", ["number", "realization", "sample", "member"])
 def test_members_have_one_name(name):
     made = samples.forecasts(samples.truth(), members=3).rename(number=name)

@@ -1,8 +1,9 @@
 """Forecasts and truth of any layout in one form.
 
 Forecasts get the dimensions (init_time, lead_time[, number][, level], lat, lon), truth
-(time[, level], lat, lon), rows from south to north and columns from 0 to 360 degrees.
-A grid without degrees, such as that of a radar, keeps its order.
+(time[, level], lat, lon), rows from south to north and columns from west to east: from
+0 to 360 degrees, or from the western edge of a domain that crosses Greenwich. A grid
+without degrees, such as that of a radar, keeps its order.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ def match_grid(
     columns = _places(own.lon, grid.lon, period=360.0)
     if rows is None or columns is None:
         raise _grid_error(own, grid, name, of)
-    if len(rows) != own.shape[0] or len(columns) != own.shape[1]:
+    if _moves(rows, own.shape[0]) or _moves(columns, own.shape[1]):
         dataset = dataset.isel(lat=rows, lon=columns)
     # Coordinates of float32 and float64 must not count as different points.
     return dataset.assign_coords(lat=grid.lat, lon=grid.lon)
@@ -204,11 +205,30 @@ def _horizontal(dataset: xarray.Dataset, name: str) -> xarray.Dataset:
     lon = np.asarray(dataset["lon"].values, np.float64) % 360.0
     lon = np.where(360.0 - lon < _SLACK / 10, 0.0, lon)
     _, first = np.unique(np.round(lon / _SLACK), return_index=True)
+    lon, first = _from_west(lon, first)
     rows = np.argsort(dataset["lat"].values, kind="stable")
     order = {"lat": rows, "lon": first}
     moved = {k: v for k, v in order.items() if _moves(v, dataset.sizes[k])}
     dataset = dataset.assign_coords(lon=lon)
     return dataset.isel(moved) if moved else dataset
+
+
+def _from_west(lon: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns longitudes and the order of columns that puts neighbours side by side.
+
+    Columns of a domain that crosses Greenwich start behind the widest gap, and those
+    west of Greenwich are negative. Circles of latitude start at Greenwich.
+
+    Args:
+      lon: Degrees east in [0, 360), shape [lon].
+      order: Places in `lon`, eastwards from Greenwich.
+    """
+    steps = np.diff(lon[order], append=lon[order[:1]] + 360.0)
+    # Gaps of an even grid around the globe differ by rounding.
+    if len(order) < 2 or steps.max() <= 1.02 * steps[-1]:
+        return lon, order
+    order = np.roll(order, -1 - int(steps.argmax()))
+    return np.where(lon >= lon[order[0]], lon - 360.0, lon), order
 
 
 def _moves(order: np.ndarray, size: int) -> bool:
@@ -340,7 +360,7 @@ def _places(
     """Returns where each wanted value is held, None where one is not."""
     distance = np.abs(held[None, :] - wanted[:, None])
     if period is not None:
-        distance = np.minimum(distance, period - distance)
+        distance = np.minimum(distance % period, -distance % period)
     place = distance.argmin(1)
     near = distance[np.arange(len(wanted)), place] < _SLACK
     return place if near.all() else None

@@ -96,7 +96,8 @@ class Grid:
 
     Attributes:
       lat: Degrees north, ascending, shape [lat]; None on a plane.
-      lon: Degrees east in [0, 360), ascending, shape [lon]; None on a plane.
+      lon: Degrees east, ascending, shape [lon]; negative west of Greenwich where a
+        domain crosses it. None on a plane.
       shape: Rows and columns.
     """
 

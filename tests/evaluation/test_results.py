@@ -34,6 +34,35 @@ def test_spectra_alone_have_no_intervals_and_say_so(metric):
     assert "confidence" not in found.attrs
 
 
+@pytest.mark.parametrize("metric", ["rmse", "acc"])
+def test_models_are_compared_on_the_starts_that_both_have(metric):
+    forecast, happened = samples.pair()
+    worse = forecast.copy(deep=True)
+    worse["2m_temperature"][6:] += 10 * np.sin(np.arange(12))
+    gap = worse.copy(deep=True)
+    gap["2m_temperature"][6:9, 1] = np.nan  # Whole fields at one lead time.
+    gap["2m_temperature"][9:, 1, :4] = np.nan  # Some rows.
+    found = evaluation.evaluate(
+        {"first": gap, "same": worse, "good": forecast}, happened, metrics=(metric,),
+        references=(), variables=("2m_temperature",), resamples=50,
+        climatology=happened.mean("time"), regions=("global",),
+    )  # fmt: skip
+    at = {"metric": metric, "region": "global"}
+    same = {"model": "same", **at}
+    values = found["2m_temperature"].sel(at)
+    assert not np.isclose(*values.sel(model=["first", "same"])[:, 1])
+    for kind in ("difference", "difference_lower", "difference_upper"):
+        np.testing.assert_allclose(found[f"{kind}.2m_temperature"].sel(same), 0)
+    np.testing.assert_array_equal(found["p_value.2m_temperature"].sel(same), 1)
+    good = found["difference.2m_temperature"].sel(model="good", **at)
+    own = values.sel(model="good") - values.sel(model="first")
+    np.testing.assert_allclose(good[[0, 2]], own[[0, 2]])
+    np.testing.assert_allclose(good[1], 0)
+    notes = found.attrs["notes"]
+    assert "same: differences from first leave out 6 starts, at lead times" in notes
+    assert "good: differences from first leave out 6 starts" in notes
+
+
 def test_written_results_are_read_as_they_were(tmp_path):
     found = _result(metrics=("rmse", "power_spectrum", "acc"), by_start=True)
     path = evaluation.write_results(found, tmp_path / "scores.nc")

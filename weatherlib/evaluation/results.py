@@ -76,16 +76,19 @@ def assemble(
     """
     counts, note = _samples(found, chosen)
     names = list(units)
+    lost: dict[str, int] = {}
     out: dict[str, xarray.DataArray] = {}
     for variable in names:
         plain = [m for m in wanted if not m.dims]
-        stacked = _stack(found, plain, variable, counts, chosen, baseline)
+        stacked = _stack(found, plain, variable, counts, chosen, baseline, lost)
         for kind, array in stacked.items():
             label = variable if kind == "value" else f"{kind}.{variable}"
             out[label] = array.assign_attrs(_attrs(variable, units))
         for metric in wanted:
             if metric.dims:
-                parts = _stack(found, [metric], variable, counts, chosen, baseline)
+                parts = _stack(
+                    found, [metric], variable, counts, chosen, baseline, lost
+                )
                 for kind, array in parts.items():
                     label = f"{metric.name}.{variable}"
                     label = label if kind == "value" else f"{kind}.{label}"
@@ -106,7 +109,12 @@ def assemble(
     if "metric" in dataset.dims:
         order["metric"] = plain_names
     dataset = dataset.reindex(order)
-    notes = "\n".join(x for x in (attrs.get("notes", ""), note) if x)
+    unlike = [
+        f"{name}: differences from {baseline} leave out {count} starts, at lead times "
+        "and in regions where the two do not hold values of the same points"
+        for name, count in lost.items()
+    ]
+    notes = "\n".join(x for x in (attrs.get("notes", ""), note, *unlike) if x)
     dataset.attrs = {**attrs, "notes": notes, "baseline": baseline}
     if counts is not None:
         dataset.attrs["confidence"] = f"{chosen.confidence:g}"
@@ -146,8 +154,12 @@ def _stack(
     counts: np.ndarray | None,
     chosen: settings.Settings,
     baseline: str,
+    lost: dict[str, int],
 ) -> dict[str, xarray.DataArray]:
-    """Returns values, intervals and comparisons of metrics of the same dimensions."""
+    """Returns values, intervals and comparisons of metrics of the same dimensions.
+
+    `lost` takes how many starts are left out of the comparison with each model.
+    """
     parts: dict[str, list[xarray.DataArray]] = {}
     for metric in wanted:
         first: xarray.DataArray | None = None
@@ -167,12 +179,19 @@ def _stack(
                     first = drawn if name == baseline else first
                     kinds |= _intervals(drawn, kinds["value"], chosen.confidence)
                     if first is not None and name != baseline:
-                        base = totals.metric_values(found[baseline], metric, variable)
-                        assert base is not None
+                        assert counts is not None
+                        ours, theirs, count = totals.on_common_starts(
+                            found[name], found[baseline], metric, variable
+                        )
+                        if count:
+                            lost[name] = max(count, lost.get(name, 0))
+                            apart = _apart(ours, theirs, metric, variable, counts)
+                        else:
+                            apart = drawn - first
+                        ones = np.ones((1, counts.shape[1]))
+                        plain = _apart(ours, theirs, metric, variable, ones)
                         kinds |= _comparison(
-                            value.isel(sample=0) - base.isel(sample=0),
-                            drawn - first,
-                            chosen.confidence,
+                            plain.isel(sample=0), apart, chosen.confidence
                         )
                 if chosen.by_start:
                     kinds["by_start"] = _each_start(found[name], metric, variable)
@@ -206,6 +225,19 @@ def _intervals(
 ) -> dict[str, xarray.DataArray]:
     low, high = bootstrap.interval(drawn.values, confidence)
     return {"lower": value.copy(data=low), "upper": value.copy(data=high)}
+
+
+def _apart(
+    ours: totals.Totals,
+    theirs: totals.Totals,
+    metric: metrics.Metric,
+    variable: str,
+    counts: np.ndarray,
+) -> xarray.DataArray:
+    """Returns the difference of a metric of two models in each sample."""
+    pair = [totals.metric_values(t, metric, variable, counts) for t in (ours, theirs)]
+    assert pair[0] is not None and pair[1] is not None
+    return pair[0] - pair[1]
 
 
 def _comparison(

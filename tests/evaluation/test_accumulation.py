@@ -41,6 +41,21 @@ def _arrays(forecast, happened, name="geopotential"):
     return forecast.values, truth.transpose(*dims[:2], ...).values, weights
 
 
+def test_fields_that_do_not_change_are_left_out_with_a_note():
+    mask = (("latitude", "longitude"), np.zeros((8, 12)))
+    forecast, happened = (d.assign(land_sea_mask=mask) for d in samples.pair())
+    found = _run(forecast, happened, metrics=("rmse",))
+    assert "land_sea_mask" not in found
+    note = "land_sea_mask: does not change in time in forecast, left out"
+    assert note in found.attrs["notes"]
+    one = _run(forecast.isel(time=0), happened, metrics=("rmse",))
+    assert "land_sea_mask: does not change" in one.attrs["notes"]
+    with pytest.raises(ValueError, match="land_sea_mask: does not change in time"):
+        _run(forecast, happened, variables=("land_sea_mask",))
+    with pytest.raises(ValueError, match="share no variable that changes in time"):
+        _run(forecast, happened.drop_vars(["geopotential", "2m_temperature"]))
+
+
 def test_neighbours_stay_neighbours_in_a_domain_across_greenwich():
     whole = samples.truth(times=6, rows=12, columns=36)
     happened = whole.isel(longitude=slice(9, 27), latitude=slice(4, 11))

@@ -6,6 +6,7 @@ import xarray
 
 from tests.evaluation import samples
 from weatherlib import evaluation
+from weatherlib.evaluation import metrics
 
 
 def _result(**options):
@@ -185,6 +186,41 @@ def test_the_spreadsheet_has_a_line_for_each_score(tmp_path):
     assert one["units"] == "m2 s-2"
     waves = {x["wavenumber"] for x in lines if x["metric"] == "forecast_zonal_spectrum"}
     assert waves == set(map(str, range(7)))
+
+
+@pytest.mark.parametrize(
+    ("metric", "units", "expected"),
+    [
+        ("rmse", "K", "K"),
+        ("mse", "K", "K2"),
+        ("mse", "m2 s-2", "m4 s-4"),
+        ("mse", "kg m**-2 s**-1", "kg2 m-4 s-2"),
+        ("mse", "1", "1"),
+        ("mse", "(0 - 1)", "((0 - 1))2"),
+        ("mse", "", ""),
+        ("acc", "K", ""),
+        ("truth_power_spectrum", "m s-1", "m2 s-2"),
+        ("unheard_of", "K", ""),
+    ],
+)
+def test_a_metric_has_its_power_of_the_unit(metric, units, expected):
+    assert metrics.units_of(metric, units) == expected
+
+
+def test_tables_and_spreadsheets_name_the_unit_of_each_metric(tmp_path):
+    names = ("rmse", "mse", "acc", "fss", "zonal_spectrum")
+    warm = {"2m_temperature": (evaluation.parse_threshold("281"),)}
+    found = _result(metrics=names, thresholds=warm, by_start=True)
+    for metric, unit in (("rmse", "K"), ("mse", "K2"), ("acc", "")):
+        rows = evaluation.score_rows(found, metric)[1]
+        assert {row[1] for row in rows if row[0] == "2m_temperature"} == {unit}
+    path = evaluation.write_csv(found, tmp_path / "scores.csv")
+    with path.open(encoding="utf8") as file:
+        lines = [x for x in csv.DictReader(file) if x["variable"] == "2m_temperature"]
+    assert {(x["metric"], x["units"]) for x in lines} == {
+        ("rmse", "K"), ("mse", "K2"), ("acc", ""), ("fss", ""),
+        ("forecast_zonal_spectrum", "K2"), ("truth_zonal_spectrum", "K2"),
+    }  # fmt: skip
 
 
 def test_the_table_marks_what_differs_beyond_chance():

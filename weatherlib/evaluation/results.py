@@ -93,7 +93,11 @@ def assemble(
                     label = f"{metric.name}.{variable}"
                     label = label if kind == "value" else f"{kind}.{label}"
                     out[label] = array.isel(metric=0, drop=True).assign_attrs(
-                        {"long_name": metric.long_name, "better": metric.better}
+                        {
+                            "long_name": metric.long_name,
+                            "better": metric.better,
+                            "units": metrics.units_of(metric.name, units[variable]),
+                        }
                     )
     dataset = xarray.merge(
         [array.rename(name) for name, array in out.items()],

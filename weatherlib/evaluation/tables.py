@@ -11,7 +11,7 @@ import numpy as np
 import xarray
 
 from weatherlib import writing
-from weatherlib.evaluation import results
+from weatherlib.evaluation import metrics, results
 
 __all__ = ["open_results", "score_rows", "write_csv", "write_results"]
 
@@ -127,7 +127,7 @@ def score_rows(
         array = dataset[name]
         if metric not in array["metric"].values:
             continue
-        units = str(array.attrs.get("units", ""))
+        units = metrics.units_of(metric, str(array.attrs.get("units", "")))
         for label, chosen in _by_level(array.sel(metric=metric), levels):
             place = {"region": region or chosen["region"].values[0]}
             place = place if "region" in chosen.dims else {}
@@ -228,7 +228,9 @@ def _lines(dataset: xarray.Dataset) -> Iterator[list[str]]:
             at = {d: axes[n][place[d]] for n, d in enumerate(map(str, array.dims))}
             found = {"variable": variable, "metric": metric or None, **_texts(at)}
             found["value"] = f"{array.values[tuple(index)]:.7g}"
-            found["units"] = array.attrs.get("units", "")
+            own = str(array.attrs.get("units", ""))
+            # Scores of further dimensions are of one metric, and name its unit.
+            found["units"] = own if metric else metrics.units_of(found["metric"], own)
             for extra, other in tied.items():
                 number = other.values[tuple(index)]
                 found[extra] = "" if np.isnan(number) else f"{number:.7g}"

@@ -56,6 +56,25 @@ def test_fields_that_do_not_change_are_left_out_with_a_note():
         _run(forecast, happened.drop_vars(["geopotential", "2m_temperature"]))
 
 
+def test_a_single_level_is_compared_with_that_level_only():
+    forecast, happened = samples.pair()
+    whole = _run(forecast, happened, metrics=("rmse",))
+    upper = forecast.sel(level=500)
+    for truth in (happened, happened.sel(level=500)):
+        found = _run(upper, truth, metrics=("rmse",), references=("climatology",),
+                     climatology=happened.mean("time").sel(level=[500]))  # fmt: skip
+        assert found["level"].values.tolist() == [500]
+        ours = found["geopotential"].sel(model="forecast", level=500)
+        theirs = whole["geopotential"].sel(model="forecast", level=500)
+        np.testing.assert_allclose(ours, theirs)
+        assert "level" not in found["2m_temperature"].dims
+    with pytest.raises(ValueError, match="no level in common: forecast has 500; truth"):
+        _run(upper, happened.sel(level=850))
+    with pytest.raises(ValueError, match="the climatology has no levels, the truth"):
+        _run(upper, happened, references=("climatology",),
+             climatology=happened.mean("time").sel(level=500, drop=True))  # fmt: skip
+
+
 def test_neighbours_stay_neighbours_in_a_domain_across_greenwich():
     whole = samples.truth(times=6, rows=12, columns=36)
     happened = whole.isel(longitude=slice(9, 27), latitude=slice(4, 11))

@@ -199,7 +199,7 @@ def _horizontal(dataset: xarray.Dataset, name: str) -> xarray.Dataset:
         if "level" in dataset.dims:
             dataset = dataset.assign_coords(level=np.asarray(levels, np.float64))
         else:
-            dataset = dataset.drop_vars("level")
+            dataset = _on_its_level(dataset.drop_vars("level"), levels[0])
     if not _in_degrees(dataset):
         return dataset.drop_vars(["lat", "lon"], errors="ignore")
     lon = np.asarray(dataset["lon"].values, np.float64) % 360.0
@@ -211,6 +211,20 @@ def _horizontal(dataset: xarray.Dataset, name: str) -> xarray.Dataset:
     moved = {k: v for k, v in order.items() if _moves(v, dataset.sizes[k])}
     dataset = dataset.assign_coords(lon=lon)
     return dataset.isel(moved) if moved else dataset
+
+
+def _on_its_level(dataset: xarray.Dataset, level: float) -> xarray.Dataset:
+    """Returns data of a single level with an axis for it.
+
+    Fields that are known to be at the surface have none.
+    """
+    single = {}
+    for name, array in dataset.data_vars.items():
+        known = variables.find(str(name))
+        on_levels = known is None or known.kind == "atmospheric"
+        if on_levels and {"lat", "lon"} <= set(array.dims):
+            single[name] = array.expand_dims(level=[level])
+    return dataset.assign(single)
 
 
 def _from_west(lon: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -75,6 +75,23 @@ def test_a_single_level_is_compared_with_that_level_only():
              climatology=happened.mean("time").sel(level=500, drop=True))  # fmt: skip
 
 
+def test_a_climatology_in_other_units_is_refused():
+    forecast, happened = samples.pair()
+    normal = happened.mean("time", keep_attrs=True)
+    options = {"references": ("climatology",), "metrics": ("rmse",)}
+    expected = _run(forecast, happened, climatology=normal, **options)
+    normal["2m_temperature"].attrs["units"] = "Kelvin"
+    found = _run(forecast, happened, climatology=normal, **options)
+    xarray.testing.assert_identical(found, expected)
+    normal["2m_temperature"] = normal["2m_temperature"] - 273.15
+    normal["2m_temperature"].attrs["units"] = "degC"
+    message = "2m_temperature: the climatology is in degC, the truth in K"
+    with pytest.raises(ValueError, match=message):
+        _run(forecast, happened, climatology=normal, **options)
+    # Only what is scored matters.
+    _run(forecast, happened, climatology=normal, variables=("geopotential",), **options)
+
+
 def test_neighbours_stay_neighbours_in_a_domain_across_greenwich():
     whole = samples.truth(times=6, rows=12, columns=36)
     happened = whole.isel(longitude=slice(9, 27), latitude=slice(4, 11))

@@ -12,6 +12,7 @@ import xarray
 from weatherlib.evaluation import (
     alignment,
     climatology,
+    intake,
     metrics,
     reading,
     references,
@@ -234,6 +235,13 @@ def _climatology(
         return None
     if given is not None:
         table = climatology.open_climatology(given, aligned.grid)
+        for name in aligned.names:
+            if name not in table.dataset:
+                continue
+            happened = aligned.truth.dataset[name]
+            stated = happened.assign_attrs(units=aligned.units[name])
+            own = table.dataset[name]
+            intake.common_units(own, stated, name, "the climatology")
         return dataclasses.replace(table, description="from the file given")
     if chosen.period is not None:
         return climatology.fit_climatology(

@@ -154,8 +154,19 @@ def match_grid(
     return dataset.assign_coords(lat=grid.lat, lon=grid.lon)
 
 
-def common_units(forecast: xarray.DataArray, truth: xarray.DataArray, name: str) -> str:
+def common_units(
+    forecast: xarray.DataArray,
+    truth: xarray.DataArray,
+    name: str,
+    what: str = "the forecast",
+) -> str:
     """Returns the unit of both, empty where it is not known.
+
+    Args:
+      forecast: What is compared with the truth.
+      truth: What happened.
+      name: Of the variable.
+      what: What the first is, for messages.
 
     Raises:
       ValueError: They name different units.
@@ -171,8 +182,8 @@ def common_units(forecast: xarray.DataArray, truth: xarray.DataArray, name: str)
     ]
     if all(same) and same[0] != same[1]:
         raise ValueError(
-            f"{name}: the forecast is in {found[0]}, the truth in {found[1]}; convert "
-            "one of them"
+            f"{name}: {what} is in {found[0]}, the truth in {found[1]}; convert one "
+            "of them"
         )
     return next((unit for unit in same if unit), expected)
 

@@ -46,6 +46,19 @@ def test_a_box_runs_eastwards_over_the_seam(west, width):
     np.testing.assert_array_equal(np.flatnonzero(mask[0]), sorted(inside))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_points_on_the_edge_of_a_box_are_in_it_whatever_their_type(dtype):
+    lat = (43 + 0.1 * np.arange(20)).astype(dtype).astype(np.float64)
+    lon = ((355 + 0.3 * np.arange(20)) % 360).astype(dtype).astype(np.float64)
+    for first in range(17):
+        south, west = 43 + 0.1 * first, 355 + 0.3 * first
+        box = regions.Box(south=round(south, 1), north=round(south + 0.3, 1),
+                          west=round(west, 1), east=round(west + 0.9, 1))  # fmt: skip
+        mask = box.mask(lat, lon)
+        np.testing.assert_array_equal(np.flatnonzero(mask.any(1)), first + np.arange(4))
+        np.testing.assert_array_equal(np.flatnonzero(mask.any(0)), first + np.arange(4))
+
+
 def test_europe_is_where_weatherbench_has_it():
     grid = _grid(180, 360)
     mask = regions.region_masks(grid, ["europe"])["europe"]

@@ -26,6 +26,8 @@ Weighting = Literal["area", "cosine", "none"]
 # A grid whose first and last cells reach this near to the poles covers the globe; those
 # of Gaussian grids end a little before them.
 _NEAR_POLE = 88.0
+# Degrees by which a point may miss an edge that it lies on: 43.3 in float32 is more.
+_SLACK = 1e-3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,12 +57,12 @@ class Box:
 
     def mask(self, lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
         """Returns 1.0 for points of the box and 0.0 for others, shape [lat, lon]."""
-        rows = (lat >= self.south) & (lat <= self.north)
+        rows = (lat >= self.south - _SLACK) & (lat <= self.north + _SLACK)
         width = self.east - self.west
         if width % 360 == 0 and width != 0:
             columns = np.ones(len(lon), bool)
         else:
-            columns = (lon - self.west) % 360 <= width % 360
+            columns = (lon - self.west + _SLACK) % 360 <= width % 360 + 2 * _SLACK
         inside = rows[:, None] & columns[None, :]
         return (~inside if self.outside else inside).astype(np.float64)
 

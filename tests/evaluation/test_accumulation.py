@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.evaluation import samples
 from weatherlib import data, evaluation
-from weatherlib.evaluation import deterministic, ensemble, events, spectra
+from weatherlib.evaluation import deterministic, ensemble, events, regions, spectra
 
 _ALL = ("rmse", "mse", "mae", "bias", "acc", "activity", "power_spectrum",
         "zonal_spectrum", "crps")  # fmt: skip
@@ -90,6 +90,23 @@ def test_a_climatology_in_other_units_is_refused():
         _run(forecast, happened, climatology=normal, **options)
     # Only what is scored matters.
     _run(forecast, happened, climatology=normal, variables=("geopotential",), **options)
+
+
+def test_zonal_spectra_are_of_the_whole_globe_whatever_the_regions():
+    forecast, happened = samples.pair()
+    found = [
+        _run(forecast, happened, metrics=("zonal_spectrum",), regions=names)
+        for names in (("global", "tropics"), ("tropics", "global"))
+    ]
+    name = "forecast_zonal_spectrum.2m_temperature"
+    np.testing.assert_array_equal(found[0][name], found[1][name])
+    ours, _, weights = _arrays(forecast, happened, "2m_temperature")
+    power = spectra.zonal_power(ours).mean(0)
+    area = regions.point_weights(regions.Grid(
+        lat=happened["latitude"].values, lon=None, shape=(8, 1)))  # fmt: skip
+    np.testing.assert_allclose(area, weights / weights.mean(), rtol=0.02)
+    expected = (power * area).mean(-2)
+    np.testing.assert_allclose(found[1][name].squeeze("model"), expected)
 
 
 def test_neighbours_stay_neighbours_in_a_domain_across_greenwich():

@@ -109,6 +109,23 @@ def test_zonal_spectra_are_of_the_whole_globe_whatever_the_regions():
     np.testing.assert_allclose(found[1][name].squeeze("model"), expected)
 
 
+def test_fields_with_gaps_are_counted_where_spectra_leave_them_out():
+    forecast, happened = (d.copy(deep=True) for d in samples.pair())
+    options = {"metrics": ("power_spectrum",), "variables": ("2m_temperature",)}
+    happened = happened.isel(time=slice(0, 14))  # Some pairs have no truth at all.
+    whole = _run(forecast, happened, **options)
+    assert "spectra of" not in whole.attrs["notes"].replace("spectra, hist", "")
+    happened["2m_temperature"][5, 3, 4] = np.nan
+    other = forecast.copy(deep=True)
+    other["2m_temperature"][:2] = np.nan
+    found = _run({"a": forecast, "b": other}, happened, **options)
+    notes = found.attrs["notes"]
+    note = "of 35 fields have missing values and are left out"
+    assert f"spectra of 2m_temperature: 3 {note} (a)" in notes
+    assert f"spectra of 2m_temperature: 9 {note} (b)" in notes
+    assert np.isfinite(found["forecast_power_spectrum.2m_temperature"]).all()
+
+
 def test_neighbours_stay_neighbours_in_a_domain_across_greenwich():
     whole = samples.truth(times=6, rows=12, columns=36)
     happened = whole.isel(longitude=slice(9, 27), latitude=slice(4, 11))

@@ -178,6 +178,8 @@ def accumulate(
         for name, count in missing.items()
         if count
     ]
+    valid = aligned.inits[:, None] + aligned.leads[None, :]
+    notes += totals.incomplete_fields(empty, int(aligned.truth.holds(valid).sum()))
     return Accumulated(
         totals=empty,
         settings=chosen,

@@ -11,7 +11,13 @@ import xarray
 
 from weatherlib.evaluation import metrics, statistics
 
-__all__ = ["Totals", "empty_totals", "metric_values", "on_common_starts"]
+__all__ = [
+    "Totals",
+    "empty_totals",
+    "incomplete_fields",
+    "metric_values",
+    "on_common_starts",
+]
 
 PARTS = ("sum", "weight")
 # Shares of the points that differ by less than this count as the same sample.
@@ -116,6 +122,33 @@ def empty_totals(
                 ["part", *dims],
             )
     return Totals(xarray.Dataset(arrays), members)
+
+
+def incomplete_fields(found: Mapping[str, Totals], pairs: int) -> list[str]:
+    """Returns notes of the fields that spectra leave out because a value is missing.
+
+    Args:
+      found: Totals of each model.
+      pairs: Pairs of start and lead time that have truth.
+    """
+    models: dict[tuple[str, int, int], list[str]] = {}
+    for name, each in found.items():
+        lost: dict[str, tuple[int, int]] = {}
+        for label, array in each.dataset.data_vars.items():
+            if not str(array.dims[-1]).endswith("wavenumber"):
+                continue
+            variable = str(label).partition(".")[2]
+            count = pairs * array.sizes.get("level", 1)
+            gone = count - round(float(array.values[1][..., 0].sum()))
+            lost[variable] = max(lost.get(variable, (0, 0)), (gone, count))
+        for variable, (gone, count) in lost.items():
+            if gone:
+                models.setdefault((variable, gone, count), []).append(name)
+    return [
+        f"spectra of {variable}: {gone} of {count} fields have missing values and are "
+        f"left out ({', '.join(names)})"
+        for (variable, gone, count), names in models.items()
+    ]
 
 
 def metric_values(

@@ -82,6 +82,14 @@ def test_options_reach_the_library(folder, capsys):
     assert "acc" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["", "a/b", "../b", "..", "b/"])
+def test_a_name_that_is_no_file_name_is_refused_before_any_work(folder, capsys, name):
+    before = sorted(folder.rglob("*"))
+    assert _run("no.zarr", "--truth", "truth.nc", "--out-dir", "o", "--name", name) == 2
+    assert f"--name {name!r}: the files' name without" in capsys.readouterr().err
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_forecasts_by_step_and_valid_time_keep_their_lead_times(folder, capsys):
     forecast, _ = samples.pair()
     stepped = forecast.rename(prediction_timedelta="step")
@@ -119,6 +127,7 @@ def test_forecasts_by_step_and_valid_time_keep_their_lead_times(folder, capsys):
         (["good.zarr", "--truth", "truth.nc", "--regions", "a=1,2"], "south,north"),
         (["good.zarr", "--truth", "truth.nc", "--regions", "land"], "land_sea_mask"),
         (["good.zarr", "--truth", "truth.nc", "--metrics", "rsme"], "no metric"),
+        (["good.zarr", "--truth", "truth.nc", "--regions", "=1,2,3,4"], "has no name"),
         (["good.zarr", "--truth", "truth.nc", "--workers", "0"], "at least 1"),
         (["truth.nc", "--truth", "bad.nc"], "has the dimension prediction_timedelta"),
     ],

@@ -90,6 +90,8 @@ def test_a_box_is_written_with_four_edges():
         regions.parse_box("alps=43,49,5")
     with pytest.raises(ValueError, match="south < north"):
         regions.parse_box("alps=49,43,5,17")
+    with pytest.raises(ValueError, match="'=43,49,5,17': the box has no name"):
+        regions.parse_box("=43,49,5,17")
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,7 @@ def run(options: Options) -> None:
     from weatherlib.cli import archives, console, files, score_pictures
 
     out = console.Console()
+    _check_name(options.name)
     out_dir = files.writable_folder(options.out_dir)
     settings = _settings(options)
     with out.stage("open"):
@@ -199,6 +200,15 @@ def run(options: Options) -> None:
         out.print(f"  {each}")
     out.print()
     out.print_times()
+
+
+def _check_name(name: str) -> None:
+    """Raises a ValueError where the files cannot be called so in --out-dir."""
+    if name in ("", "..") or pathlib.PurePath(name).name != name:
+        raise ValueError(
+            f"--name {name!r}: the files' name without a folder, such as scores; the "
+            "folder is --out-dir"
+        )
 
 
 def _settings(options: Options) -> evaluation.Settings:

@@ -134,6 +134,11 @@ def parse_box(text: str) -> tuple[str, Box]:
       ValueError: It is written otherwise.
     """
     name, _, edges = text.partition("=")
+    if not name.strip():
+        raise ValueError(
+            f"region {text!r}: the box has no name; write name=south,north,west,east, "
+            "such as alps=43,49,5,17"
+        )
     try:
         south, north, west, east = map(float, edges.split(","))
     except ValueError as error:

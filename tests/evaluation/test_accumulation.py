@@ -126,6 +126,18 @@ def test_fields_with_gaps_are_counted_where_spectra_leave_them_out():
     assert np.isfinite(found["forecast_power_spectrum.2m_temperature"]).all()
 
 
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8"])
+def test_whole_lead_times_without_units_are_hours_with_a_note(dtype):
+    forecast, happened = samples.pair()
+    hours = np.array([12, 24, 36], dtype)
+    bare = forecast.assign_coords(prediction_timedelta=hours)
+    found = _run(bare, happened, metrics=("rmse",))
+    expected = _run(forecast, happened, metrics=("rmse",))
+    xarray.testing.assert_equal(found, expected)
+    note = "forecast: prediction_timedelta has no units; its numbers are taken for"
+    assert note in found.attrs["notes"] and note not in expected.attrs["notes"]
+
+
 def test_neighbours_stay_neighbours_in_a_domain_across_greenwich():
     whole = samples.truth(times=6, rows=12, columns=36)
     happened = whole.isel(longitude=slice(9, 27), latitude=slice(4, 11))

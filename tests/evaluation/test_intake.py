@@ -114,8 +114,12 @@ def test_truth_is_put_in_order():
         (lambda d: d.drop_vars(["time", "prediction_timedelta"]), "neither starts"),
         (lambda d: d.rename(latitude="row"), "no horizontal grid"),
         (lambda d: d.isel(time=[0, 1, 1]), "init_time occurs more than once"),
+        (lambda d: d.assign_coords(prediction_timedelta=[0.5, 1, 1.5]),
+         "mine: prediction_timedelta holds numbers without units, such as 1.5; give"),
+        (lambda d: d.assign_coords(prediction_timedelta=[1, 2, 7 * 10**13]),
+         "such as 7e.13; give the file some, such as with `ncatted -a units,pred"),
     ],
-)
+)  # fmt: skip
 def test_forecasts_that_cannot_be_understood_say_why(change, message):
     with pytest.raises(ValueError, match=message):
         intake.as_forecasts(change(samples.pair()[0]), "mine")

@@ -70,6 +70,8 @@ def align(
         raise ValueError("there is no forecast to evaluate")
     notes: list[str] = []
     known = {name: intake.as_forecasts(d, name) for name, d in forecasts.items()}
+    for name, dataset in forecasts.items():
+        notes += intake.guesses(dataset, name)
     happened = intake.as_truth(truth)
     names = _common_variables(known, happened, chosen.variables, notes)
     known = {name: dataset[list(names)] for name, dataset in known.items()}

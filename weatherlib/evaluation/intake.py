@@ -25,6 +25,7 @@ __all__ = [
     "describe_period",
     "describe_times",
     "grid_of",
+    "guesses",
     "match_grid",
 ]
 
@@ -32,6 +33,8 @@ _MEMBERS = ("number", "realization", "sample", "member", "ensemble_member")
 _STARTS = ("init_time", "forecast_reference_time", "time")
 _LEADS = ("prediction_timedelta", "lead_time", "step", "forecast_period")
 _SLACK = 1e-3
+# More hours than this are no lead time; they count something else, such as seconds.
+_MOST_HOURS = 100_000
 # The ends of a period that has none, within what datetime64[ns] holds.
 OPEN_PERIOD = (np.datetime64("1678-01-01", "ns"), np.datetime64("2262-01-01", "ns"))
 
@@ -70,6 +73,16 @@ def as_forecasts(dataset: xarray.Dataset, name: str = "forecast") -> xarray.Data
     raise ValueError(
         f"{name}: time holds {dataset['time'].dtype}, expected dates or lead times"
     )
+
+
+def guesses(dataset: xarray.Dataset, name: str = "forecast") -> list[str]:
+    """Returns what `as_forecasts` takes for granted about a dataset, for a reader."""
+    lead = next((n for n in _LEADS if n in dataset.coords), None)
+    if lead is None or dataset[lead].dtype.kind not in "iu":
+        return []
+    if dataset[lead].attrs.get("units"):
+        return []
+    return [f"{name}: {lead} has no units; its numbers are taken for hours"]
 
 
 def as_truth(dataset: xarray.Dataset, name: str = "truth") -> xarray.Dataset:
@@ -289,7 +302,9 @@ def _hindcast(dataset: xarray.Dataset, lead: str, name: str) -> xarray.Dataset:
             "time"
         )
     leads = dataset[lead]
-    if leads.dtype.kind != "m":
+    if leads.dtype.kind in "iuf" and not leads.attrs.get("units"):
+        leads = _whole_hours(leads, name)
+    elif leads.dtype.kind != "m":
         leads = times.decode_time(dataset, [lead])[lead]
     for old, new, values in (
         (start, "init_time", dataset[start].values.astype("datetime64[ns]")),
@@ -304,6 +319,21 @@ def _hindcast(dataset: xarray.Dataset, lead: str, name: str) -> xarray.Dataset:
     extra = [n for n in ("valid_time", "datetime", "time") if n in dataset.coords]
     dataset = dataset.drop_vars(extra).isel(batch=0, drop=True, missing_dims="ignore")
     return _sorted(_named(dataset), name)
+
+
+def _whole_hours(leads: xarray.DataArray, name: str) -> xarray.DataArray:
+    """Returns integers without units as hours.
+
+    Raises:
+      ValueError: They are fractions, or too many to be hours.
+    """
+    if leads.dtype.kind == "f" or (abs(leads) > _MOST_HOURS).any():
+        raise ValueError(
+            f"{name}: {leads.name} holds numbers without units, such as "
+            f"{leads.values.ravel()[-1]:g}; give the file some, such as with `ncatted "
+            f"-a units,{leads.name},o,c,hours FILE`, or store whole hours"
+        )
+    return leads.astype("int64").astype("timedelta64[h]")
 
 
 def _forecast_file(dataset: xarray.Dataset, name: str) -> xarray.Dataset:

@@ -82,6 +82,16 @@ def test_options_reach_the_library(folder, capsys):
     assert "acc" in capsys.readouterr().out
 
 
+def test_a_seed_draws_other_samples_of_the_same_scores(folder):
+    words = ["good.zarr", "--truth", "truth.nc", "--references", "none"]
+    words += ["--regions", "global", "--metrics", "mse"]
+    assert _run(*words, "--name", "first") == 0
+    assert _run(*words, "--name", "other", "--seed", "1") == 0
+    first, other = map(evaluation.open_results, ("first.nc", "other.nc"))
+    xarray.testing.assert_identical(first["2m_temperature"], other["2m_temperature"])
+    assert (first["lower.2m_temperature"] != other["lower.2m_temperature"]).any()
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "../b", "..", "b/"])
 def test_a_name_that_is_no_file_name_is_refused_before_any_work(folder, capsys, name):
     before = sorted(folder.rglob("*"))
@@ -129,6 +139,7 @@ def test_forecasts_by_step_and_valid_time_keep_their_lead_times(folder, capsys):
         (["good.zarr", "--truth", "truth.nc", "--metrics", "rsme"], "no metric"),
         (["good.zarr", "--truth", "truth.nc", "--regions", "=1,2,3,4"], "has no name"),
         (["good.zarr", "--truth", "truth.nc", "--workers", "0"], "at least 1"),
+        (["good.zarr", "--truth", "truth.nc", "--seed", "-1"], "seed is at least 0"),
         (["truth.nc", "--truth", "bad.nc"], "has the dimension prediction_timedelta"),
     ],
 )

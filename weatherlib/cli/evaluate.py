@@ -121,6 +121,10 @@ class Options:
     """Consecutive starts kept together by the bootstrap. Default: those of five days.
     """
 
+    seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
+    """Of the samples of the bootstrap, and of ranks drawn where members tie with the
+    truth."""
+
     skip_corrupt: bool = False
     """Leave out damaged files among many of forecasts, truth or climatology, and say
     how many."""
@@ -241,6 +245,7 @@ def _settings(options: Options) -> evaluation.Settings:
         confidence=options.confidence,
         resamples=options.resamples,
         block=options.block,
+        seed=options.seed,
         by_start=options.by_start,
     )
 

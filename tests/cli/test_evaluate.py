@@ -136,13 +136,15 @@ def test_forecasts_by_step_and_valid_time_keep_their_lead_times(folder, capsys):
         ),
         (["good.zarr", "--truth", "truth.nc", "--regions", "a=1,2"], "south,north"),
         (["good.zarr", "--truth", "truth.nc", "--regions", "land"], "land_sea_mask"),
-        (["good.zarr", "--truth", "truth.nc", "--metrics", "rsme"], "no metric"),
+        (["good.zarr", "--truth", "truth.nc", "--metrics", "rsme"],
+         "there is no metric 'rsme' (did you mean 'rmse'?)"),
+        (["good.zarr", "--truth", "truth.nc", "--metrics", "qqq"], "(valid: rmse, mse"),
         (["good.zarr", "--truth", "truth.nc", "--regions", "=1,2,3,4"], "has no name"),
         (["good.zarr", "--truth", "truth.nc", "--workers", "0"], "at least 1"),
         (["good.zarr", "--truth", "truth.nc", "--seed", "-1"], "seed is at least 0"),
         (["truth.nc", "--truth", "bad.nc"], "has the dimension prediction_timedelta"),
     ],
-)
+)  # fmt: skip
 def test_a_mistake_ends_with_one_line_and_code_2(folder, capsys, words, message):
     assert _run(*words) == 2
     error = capsys.readouterr().err

@@ -114,6 +114,8 @@ def test_truth_is_put_in_order():
         (lambda d: d.drop_vars(["time", "prediction_timedelta"]), "neither starts"),
         (lambda d: d.rename(latitude="row"), "no horizontal grid"),
         (lambda d: d.isel(time=[0, 1, 1]), "init_time occurs more than once"),
+        (lambda d: d.isel(time=[]), "mine: init_time has no value"),
+        (lambda d: d.isel(prediction_timedelta=[]), "mine: lead_time has no value"),
         (lambda d: d.assign_coords(prediction_timedelta=[0.5, 1, 1.5]),
          "mine: prediction_timedelta holds numbers without units, such as 1.5; give"),
         (lambda d: d.assign_coords(prediction_timedelta=[1, 2, 7 * 10**13]),

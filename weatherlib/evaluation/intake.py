@@ -381,12 +381,15 @@ def _sorted(dataset: xarray.Dataset, name: str) -> xarray.Dataset:
     """Returns the forecasts in the order of start and lead time.
 
     Raises:
-      ValueError: A start or a lead time occurs twice, or a dimension is not known.
+      ValueError: There is no start or lead time, one occurs twice, or a dimension is
+        not known.
     """
     known = ("init_time", "lead_time", "number", "level", "lat", "lon")
     _require_dims(dataset, known, name)
     for dim in ("init_time", "lead_time"):
         values = dataset[dim].values
+        if not values.size:
+            raise ValueError(f"{name}: {dim} has no value, so there is no forecast")
         order = np.argsort(values, kind="stable")
         if (np.diff(values[order]) == np.timedelta64(0, "ns")).any():
             raise ValueError(f"{name}: a value of {dim} occurs more than once")

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from weatherlib import config
 from weatherlib.evaluation import events, statistics
 
 __all__ = [
@@ -293,8 +294,8 @@ def find_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
     for name in names:
         for single in _GROUPS.get(name, (name,)):
             if single not in METRICS:
-                known = ", ".join([*METRICS, *_GROUPS])
-                raise ValueError(f"there is no metric {name!r}; there are {known}")
+                hint = config.closest_hint(name, [*METRICS, *_GROUPS])
+                raise ValueError(f"there is no metric {name!r}{hint}")
             found[single] = METRICS[single]
     return tuple(found.values())
 

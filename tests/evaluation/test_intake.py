@@ -4,6 +4,7 @@ import xarray
 
 from tests.evaluation import samples
 from weatherlib.data import layout
+from weatherlib.data_utils import lexicon
 from weatherlib.evaluation import intake
 
 _DIMS = {"init_time": 12, "lead_time": 3, "level": 2, "lat": 8, "lon": 12}
@@ -62,7 +63,7 @@ def test_columns_run_from_west_to_east(east, expected):
     np.testing.assert_array_equal(found["2m_temperature"].values, values)
 
 
-@pytest.mark.parametrize("name", ["number", "realization", "sample", "member"])
+@pytest.mark.parametrize("name", lexicon.MEMBERS)
 def test_members_have_one_name(name):
     made = samples.forecasts(samples.truth(), members=3).rename(number=name)
     found = intake.as_forecasts(made)

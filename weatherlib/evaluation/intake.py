@@ -29,7 +29,6 @@ __all__ = [
     "match_grid",
 ]
 
-_MEMBERS = ("number", "realization", "sample", "member", "ensemble_member")
 _STARTS = ("init_time", "forecast_reference_time", "time")
 _LEADS = ("prediction_timedelta", "lead_time", "step", "forecast_period")
 _SLACK = 1e-3
@@ -113,7 +112,7 @@ def as_truth(dataset: xarray.Dataset, name: str = "truth") -> xarray.Dataset:
         raise ValueError(f"{name}: the time {moments[twice[0]]} occurs more than once")
     if (np.diff(order) != 1).any():
         dataset = dataset.isel(time=order)
-    members = [dim for dim in _MEMBERS if dim in dataset.dims]
+    members = [dim for dim in lexicon.MEMBERS if dim in dataset.dims]
     if members:
         raise ValueError(
             f"{name}: has {dataset.sizes[members[0]]} members along {members[0]}; "
@@ -285,8 +284,8 @@ def _in_degrees(dataset: xarray.Dataset) -> bool:
 
 def _with_members(dataset: xarray.Dataset) -> xarray.Dataset:
     """Returns the data with members along `number`."""
-    found = [dim for dim in _MEMBERS if dim in dataset.dims]
-    if found and found[0] != "number":
+    found = [dim for dim in lexicon.MEMBERS if dim in dataset.dims]
+    if found and "number" not in found:
         dataset = dataset.rename({found[0]: "number"})
     if "number" in dataset.coords and "number" not in dataset.dims:
         dataset = dataset.drop_vars("number")

@@ -458,6 +458,26 @@ def test_a_plane_without_degrees_can_be_scored():
     np.testing.assert_array_equal(spectrum["radial_wavenumber"], np.arange(1, 11))
 
 
+def test_a_part_of_the_globe_has_spectra_by_length(tmp_path):
+    part = {"latitude": slice(9, 16), "longitude": slice(3, 14)}
+    happened = samples.truth(rows=18, columns=36).isel(part)  # 7 x 11 cells of 10°.
+    forecast = samples.forecasts(happened)
+    names = ("rmse", "radial_spectrum")
+    found = _run(forecast, happened, metrics=names, regions=("domain",))
+    spectrum = found["truth_radial_spectrum.2m_temperature"].squeeze("model")
+    ours, theirs, _ = _arrays(forecast, happened, "2m_temperature")
+    cell = (1111.95, 1111.95 * np.cos(np.deg2rad(35)))
+    np.testing.assert_allclose(spectrum, spectra.radial_power(theirs, cell).mean(0))
+    waves = np.arange(1, 4)
+    np.testing.assert_array_equal(found["radial_wavenumber"], waves)
+    side = 7 * cell[0]
+    np.testing.assert_allclose(found["wavelength_km"], side / waves, rtol=1e-5)
+    path = evaluation.write_results(found, tmp_path / "scores.nc")
+    xarray.testing.assert_identical(evaluation.open_results(path), found)
+    with pytest.raises(ValueError, match="needs a plane, or an evenly spaced grid of a"):
+        _run(*samples.pair(), metrics=names)
+
+
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [

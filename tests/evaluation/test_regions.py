@@ -103,6 +103,18 @@ def test_a_region_that_cannot_be_drawn_is_refused(name, message):
         regions.region_masks(_grid(), [name])
 
 
+def test_the_size_of_cells_is_that_at_the_middle_latitude():
+    lat, lon = np.arange(50.0, 71, 0.5), np.arange(-10.0, 20, 1)
+    shape = (len(lat), len(lon))
+    part = regions.Grid(lat=lat, lon=lon, shape=shape)
+    np.testing.assert_allclose(part.cell_km, [55.6, 111.2 * 0.497], rtol=1e-2)
+    uneven = regions.Grid(lat=lat, lon=lon**3, shape=shape)
+    plane = regions.Grid(lat=None, lon=None, shape=shape)
+    row = regions.Grid(lat=lat[:1], lon=lon, shape=(1, len(lon)))
+    for grid in (_grid(), uneven, plane, row):
+        assert grid.cell_km is None
+
+
 def test_a_region_outside_of_the_grid_is_refused():
     part = regions.Grid(lat=np.arange(40.0, 60), lon=np.arange(0.0, 20), shape=(20, 20))
     with pytest.raises(ValueError, match="no point of the grid"):

@@ -191,8 +191,19 @@ def accumulate(
             "title": "Scores of weather forecasts",
             "weighting": chosen.weighting if aligned.grid.lat is not None else "none",
             "starts": str(len(aligned.inits)),
+            **_shorter_side(aligned.grid, wanted),
         },
     )
+
+
+def _shorter_side(
+    grid: regions.Grid, wanted: tuple[metrics.Metric, ...]
+) -> dict[str, str]:
+    """Returns the length that waves of radial spectra are counted along, if known."""
+    if grid.cell_km is None or not any("plane" in m.needs for m in wanted):
+        return {}
+    lengths = (n * km for n, km in zip(grid.shape, grid.cell_km))
+    return {"shorter_side_km": f"{min(lengths):.6g}"}
 
 
 def _wanted_metrics(
@@ -215,7 +226,10 @@ def _wanted_metrics(
         "thresholds": (bool(chosen.thresholds), "thresholds"),
         "global": (aligned.grid.is_global, "a global grid"),
         "periodic": (aligned.grid.is_periodic, "a grid around the globe"),
-        "plane": (aligned.grid.lat is None, "a plane, without degrees of latitude"),
+        "plane": (
+            aligned.grid.lat is None or aligned.grid.cell_km is not None,
+            "a plane, or an evenly spaced grid of a part of the globe",
+        ),
     }
     for metric in found:
         for need in metric.needs:
@@ -404,5 +418,7 @@ def _sizes(plan: running.Plan, variable: str, members: int) -> dict[str, Any]:
         "probability": statistics.probabilities(),
         "total_wavenumber": np.arange(plan.truncation + 1),
         "zonal_wavenumber": np.arange(plan.grid.shape[1] // 2 + 1),
-        "radial_wavenumber": spectra.radial_wavenumbers(*plan.grid.shape),
+        "radial_wavenumber": spectra.radial_wavenumbers(
+            *plan.grid.shape, plan.grid.cell_km or (1.0, 1.0)
+        ),
     }

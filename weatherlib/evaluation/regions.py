@@ -26,6 +26,8 @@ Weighting = Literal["area", "cosine", "none"]
 # A grid whose first and last cells reach this near to the poles covers the globe; those
 # of Gaussian grids end a little before them.
 _NEAR_POLE = 88.0
+# Of latitude, on a sphere of 6371 km.
+_KM_PER_DEGREE = 6371.0 * np.pi / 180
 # Degrees by which a point may miss an edge that it lies on: 43.3 in float32 is more.
 _SLACK = 1e-3
 
@@ -115,6 +117,24 @@ class Grid:
         step = np.diff(self.lon)
         gap = 360 - (self.lon[-1] - self.lon[0])
         return bool(np.allclose(step, gap, rtol=0.02))
+
+    @property
+    def cell_km(self) -> tuple[float, float] | None:
+        """Height and width in km of a cell at the middle latitude of a domain.
+
+        None for a plane without degrees, for circles of latitude, and where rows or
+        columns are not evenly spaced.
+        """
+        if self.lat is None or self.lon is None or self.is_periodic:
+            return None
+        steps = [np.diff(axis) for axis in (self.lat, self.lon)]
+        if any(not step.size for step in steps):
+            return None
+        down, across = (float(step.mean()) for step in steps)
+        if not all(np.allclose(s, s.mean(), rtol=0.02) for s in steps):
+            return None
+        middle = np.cos(np.deg2rad((self.lat[0] + self.lat[-1]) / 2))
+        return _KM_PER_DEGREE * down, _KM_PER_DEGREE * across * float(middle)
 
     @property
     def is_global(self) -> bool:

@@ -122,6 +122,9 @@ def assemble(
     dataset.attrs = {**attrs, "notes": notes, "baseline": baseline}
     if counts is not None:
         dataset.attrs["confidence"] = f"{chosen.confidence:g}"
+    if "radial_wavenumber" in dataset.dims and "shorter_side_km" in attrs:
+        lengths = float(attrs["shorter_side_km"]) / dataset["radial_wavenumber"]
+        dataset = dataset.assign_coords(wavelength_km=lengths)
     return _with_counts(dataset, found[baseline])
 
 

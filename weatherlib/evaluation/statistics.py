@@ -244,7 +244,8 @@ def _radial(of: str) -> Compute:
         total: np.ndarray | float = 0.0
         for source in sources:
             filled = np.where(np.isfinite(source), source, 0.0)
-            total = total + spectra.radial_power(filled)
+            cell = block.grid.cell_km or (1.0, 1.0)
+            total = total + spectra.radial_power(filled, cell)
         return _complete(block, np.asarray(total / len(sources)))
 
     return compute

@@ -465,7 +465,7 @@ def test_a_part_of_the_globe_has_spectra_by_length(tmp_path):
     names = ("rmse", "radial_spectrum")
     found = _run(forecast, happened, metrics=names, regions=("domain",))
     spectrum = found["truth_radial_spectrum.2m_temperature"].squeeze("model")
-    ours, theirs, _ = _arrays(forecast, happened, "2m_temperature")
+    theirs = _arrays(forecast, happened, "2m_temperature")[1]
     cell = (1111.95, 1111.95 * np.cos(np.deg2rad(35)))
     np.testing.assert_allclose(spectrum, spectra.radial_power(theirs, cell).mean(0))
     waves = np.arange(1, 4)
@@ -474,7 +474,7 @@ def test_a_part_of_the_globe_has_spectra_by_length(tmp_path):
     np.testing.assert_allclose(found["wavelength_km"], side / waves, rtol=1e-5)
     path = evaluation.write_results(found, tmp_path / "scores.nc")
     xarray.testing.assert_identical(evaluation.open_results(path), found)
-    with pytest.raises(ValueError, match="needs a plane, or an evenly spaced grid of a"):
+    with pytest.raises(ValueError, match="needs a plane, or an evenly spaced grid"):
         _run(*samples.pair(), metrics=names)
 
 

@@ -165,7 +165,9 @@ def _common_variables(
                 f"{name}: not in {lacking}, which has {_list(sets[lacking])}{hint}"
             )
     steady = {
-        name: where for name in shared if (where := _without_time(sets, name)) is not None
+        name: where
+        for name in shared
+        if (where := _without_time(sets, name)) is not None
     }
     for name in wanted:
         if name in steady:

@@ -60,8 +60,8 @@ def test_models_are_compared_on_the_starts_that_both_have(metric):
     np.testing.assert_allclose(good[[0, 2]], own[[0, 2]])
     np.testing.assert_allclose(good[1], 0)
     notes = found.attrs["notes"]
-    assert "same: differences from first leave out 6 starts, at lead times" in notes
-    assert "good: differences from first leave out 6 starts" in notes
+    assert "same: differences from first leave out 6 of 12 starts, at lead times" in notes
+    assert "good: differences from first leave out 6 of 12 starts" in notes
 
 
 def test_written_results_are_read_as_they_were(tmp_path):

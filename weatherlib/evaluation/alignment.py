@@ -222,7 +222,8 @@ def _common_levels(
             notes.append(f"{name}: {without} has no levels, others have; left out")
     if not kept:
         raise ValueError(
-            f"{', '.join(names)}: forecast and truth differ in having levels"
+            f"{', '.join(names)}: forecast and truth differ in having levels; a single "
+            "one is stated by a coordinate level in hPa"
         )
     leveled = [name for name in kept if "level" in next(iter(sets.values()))[name].dims]
     if not leveled:

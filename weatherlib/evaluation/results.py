@@ -113,9 +113,10 @@ def assemble(
     if "metric" in dataset.dims:
         order["metric"] = plain_names
     dataset = dataset.reindex(order)
+    starts = 0 if counts is None else counts.shape[1]
     unlike = [
-        f"{name}: differences from {baseline} leave out {count} starts, at lead times "
-        "and in regions where the two do not hold values of the same points"
+        f"{name}: differences from {baseline} leave out {count} of {starts} starts, at "
+        "lead times and in regions where the two do not hold values of the same points"
         for name, count in lost.items()
     ]
     notes = "\n".join(x for x in (attrs.get("notes", ""), note, *unlike) if x)

@@ -303,6 +303,7 @@ def test_sums_of_two_periods_merge_to_those_of_both():
     )
     merged = second.merge(first)
     xarray.testing.assert_allclose(merged.results(), whole.results(), rtol=1e-10)
+    assert merged.results().attrs["starts"] == whole.results().attrs["starts"] == "12"
     other = evaluation.accumulate(
         forecast, happened, evaluation.Settings(metrics=("mae",), references=())
     )

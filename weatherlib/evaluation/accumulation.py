@@ -64,7 +64,11 @@ class Accumulated:
             )
         merged = {n: t.merge(other.totals[n]) for n, t in self.totals.items()}
         notes = tuple(dict.fromkeys((*self.notes, *other.notes)))
-        return dataclasses.replace(self, totals=merged, notes=notes)
+        facts = dict(self.facts)
+        for each in merged.values():
+            if "init_time" in each.dataset.sizes:
+                facts["starts"] = str(each.dataset.sizes["init_time"])
+        return dataclasses.replace(self, totals=merged, notes=notes, facts=facts)
 
     def results(self) -> xarray.Dataset:
         """Returns the scores, see `evaluate`."""

@@ -68,6 +68,10 @@ def test_members_have_one_name(name):
     made = samples.forecasts(samples.truth(), members=3).rename(number=name)
     found = intake.as_forecasts(made)
     assert found.sizes["number"] == 3
+    if name != "number":
+        # A control's number, left behind as a scalar, is none of the members.
+        left = made.assign_coords(number=0)
+        assert intake.as_forecasts(left).sizes["number"] == 3
 
 
 def test_a_forecast_file_of_ours_is_a_set_of_one_start():

@@ -60,7 +60,7 @@ def test_models_are_compared_on_the_starts_that_both_have(metric):
     np.testing.assert_allclose(good[[0, 2]], own[[0, 2]])
     np.testing.assert_allclose(good[1], 0)
     notes = found.attrs["notes"]
-    assert "same: differences from first leave out 6 of 12 starts, at lead times" in notes
+    assert "same: differences from first leave out 6 of 12 starts, at lead" in notes
     assert "good: differences from first leave out 6 of 12 starts" in notes
 
 

@@ -285,10 +285,10 @@ def _in_degrees(dataset: xarray.Dataset) -> bool:
 def _with_members(dataset: xarray.Dataset) -> xarray.Dataset:
     """Returns the data with members along `number`."""
     found = [dim for dim in lexicon.MEMBERS if dim in dataset.dims]
-    if found and "number" not in found:
-        dataset = dataset.rename({found[0]: "number"})
     if "number" in dataset.coords and "number" not in dataset.dims:
         dataset = dataset.drop_vars("number")
+    if found and "number" not in found:
+        dataset = dataset.rename({found[0]: "number"})
     return dataset
 
 

@@ -62,6 +62,12 @@ def test_models_are_compared_on_the_starts_that_both_have(metric):
     notes = found.attrs["notes"]
     assert "same: differences from first leave out 6 of 12 starts, at lead" in notes
     assert "good: differences from first leave out 6 of 12 starts" in notes
+    # The climatology has no ACC, which is no gap.
+    found = evaluation.evaluate(
+        {"good": forecast}, happened, metrics=("acc",), references=("climatology",),
+        variables=("2m_temperature",), climatology=happened.mean("time"),
+    )  # fmt: skip
+    assert "leave out" not in found.attrs["notes"]
 
 
 def test_written_results_are_read_as_they_were(tmp_path):

@@ -215,7 +215,8 @@ def on_common_starts(
 
     Returns:
       Both totals, the very same where nothing is left out, and the number of starts
-      that lose any of their lead times, levels and regions.
+      that lose any of their lead times, levels and regions, unless one of the two has
+      no value at all, as the ACC of a climatology.
     """
     names = [f"{s}.{variable}" for s in metric.statistics]
     keep: np.ndarray | bool = True
@@ -226,8 +227,9 @@ def on_common_starts(
         keep = keep & (low > (1 - _SAME_SHARE) * high)
         either = either | (high > 0)
     if metric.per_start:
-        made = [_each_start(t, metric, names) for t in (ours, theirs)]
-        keep = keep & np.isfinite(made[0]) & np.isfinite(made[1])
+        known = [np.isfinite(_each_start(t, metric, names)) for t in (ours, theirs)]
+        if known[0].any() and known[1].any():
+            keep = keep & known[0] & known[1]
     lost = np.asarray(either & ~np.asarray(keep))
     if not lost.any():
         return ours, theirs, 0

@@ -23,6 +23,7 @@ _COLOURS = matplotlib.colors.LinearSegmentedColormap.from_list(
 )
 _CELL = 0.42
 _ROW = 0.26
+_MOST_LIMIT = 0.5  # Beyond, even a model twice as good has no colour left.
 _NUMBERED = 16  # Lead times up to which each cell says its number.
 
 
@@ -70,7 +71,8 @@ def draw_scorecard(
       significant: Of the same shape, true where the change is no accident; cells that
         are not are paler.
       limit: Fraction at which the colours end. Default: a round number that holds 95 %
-        of all values.
+        of all values, 0.5 at most: a poor reference would take the colours from models
+        that resemble one another.
       title: Above all tables.
       better_is_lower: Whether a negative change is the better one.
 
@@ -84,7 +86,7 @@ def draw_scorecard(
     rows = _rows(relative)
     values = [array for array in relative.data_vars.values() if lead in array.dims]
     sizes = _magnitudes(values)
-    limit = limit or _round_up(float(np.percentile(sizes, 95)))
+    limit = limit or min(_round_up(float(np.percentile(sizes, 95))), _MOST_LIMIT)
     others = {d for array in values for d in array.dims} - {lead, "level"}
     panels = _panels(relative, sorted(others, key=str))
     figure, grid = _figure(rows, len(hours), len(panels))
@@ -228,7 +230,8 @@ def _draw_table(
         linewidth=0.8,
     )
     axes.set_facecolor("0.9")
-    axes.invert_yaxis()
+    # Not turned round: panels that share the axis would turn one another back.
+    axes.set_ylim(len(table) - 0.5, -0.5)
     if table.shape[1] > _NUMBERED:
         return
     for (row, column), value in np.ndenumerate(table):

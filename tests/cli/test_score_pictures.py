@@ -57,3 +57,22 @@ def test_a_scorecard_of_few_levels_and_regions_shows_all(tmp_path, monkeypatch):
     shown = _shown(monkeypatch, tmp_path, _scores((500, 850, 1000), ("global", "a")))
     assert shown["level"].values.tolist() == [500, 850, 1000]
     assert shown["region"].values.tolist() == ["global", "a"]
+
+
+def test_a_perfect_forecast_and_one_without_values_leave_out_the_scorecard(tmp_path):
+    for factor in (0.0, np.nan):
+        found = _scores((500,), ("global",))
+        old = found["model"] == "old"
+        found["temperature"] = found["temperature"] * xarray.where(old, factor, 1.0)
+        said = []
+        paths = score_pictures.draw(found, tmp_path / "scores", say=said.append)
+        assert [path.name for path in paths] == ["scores_rmse.png"]
+        assert len(said) == 1 and "No scorecard: rmse: nothing can be" in said[0]
+
+
+def test_one_lead_time_has_a_scorecard_and_no_curves(tmp_path):
+    found = _scores((500,), ("global",)).isel(lead_time=[1])
+    said = []
+    paths = score_pictures.draw(found, tmp_path / "scores", say=said.append)
+    assert [path.name for path in paths] == ["scores_scorecard.png"]
+    assert said == ["No curves: there is one lead time."]

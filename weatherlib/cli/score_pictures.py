@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import matplotlib.figure
 import numpy as np
@@ -16,7 +16,17 @@ from weatherlib.evaluation import metrics
 
 __all__ = ["curve_figure", "curves", "draw", "metric_names", "scorecard", "variables"]
 
-_DRAWN = ("rmse", "acc", "crps_fair", "crps", "spread_skill_ratio", "csi", "fss")
+_DRAWN = (
+    "rmse",
+    "acc",
+    "crps_fair",
+    "crps",
+    "spread_skill_ratio",
+    "csi",
+    "fss",
+    "brier_score_fair",
+    "brier_score",
+)
 _MOST = 8
 # A scorecard of more levels or panels than these shows the chief levels, and the first
 # region only: all of them are a picture that nobody can read.
@@ -29,27 +39,40 @@ _CHANCE = 0.05
 _CASES = ("threshold", "neighbourhood")
 
 
-def draw(found: xarray.Dataset, path: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the pictures drawn: a sheet of curves for each of the chief metrics.
+def draw(
+    found: xarray.Dataset, path: pathlib.Path, *, say: Callable[[str], None] = print
+) -> list[pathlib.Path]:
+    """Returns the pictures drawn: curves of the chief metrics, and a scorecard.
 
     Args:
       found: Scores as `evaluation.evaluate` returns them.
       path: Folder and name of the files, without a suffix.
+      say: Takes a line on each kind of picture that cannot be drawn, and why.
     """
-    if "metric" not in found.dims or found.sizes["lead_time"] < 2:
+    held = metric_names(found)
+    metrics_drawn = [metric for metric in _DRAWN if metric in held] or held
+    if not metrics_drawn:
+        say("No pictures: none of the scores is a single value by lead time.")
         return []
     written = []
-    for metric in _DRAWN:
-        if metric not in found["metric"].values:
-            continue
+    for metric in metrics_drawn:
+        if found.sizes["lead_time"] < 2:
+            say("No curves: there is one lead time.")
+            break
         if not curves(found, metric).data_vars:
+            say(f"No curves of {metric}: all of its scores are missing.")
             continue
         target = path.with_name(f"{path.name}_{metric}.png")
         written.append(plotting.save_figure(curve_figure(found, metric), target))
-    if found.sizes["model"] > 1 and "rmse" in found["metric"].values:
-        figure = scorecard(found, "rmse", found.attrs["baseline"])
+    judged = [metric for metric in metrics_drawn if metric in _judged()]
+    if found.sizes["model"] > 1 and judged:
         target = path.with_name(f"{path.name}_scorecard.png")
-        written.append(plotting.save_figure(figure, target))
+        try:
+            figure = scorecard(found, judged[0], found.attrs["baseline"])
+        except ValueError as error:
+            say(f"No scorecard: {error}.")
+        else:
+            written.append(plotting.save_figure(figure, target))
     return written
 
 
@@ -213,7 +236,10 @@ def scorecard(
         if name in chances and baseline == found.attrs.get("baseline"):
             significant[name] = chances[name].reindex(model=others) < _CHANCE
     if not relative:
-        raise ValueError(f"{metric}: {baseline} and the other models share no score")
+        raise ValueError(
+            f"{metric}: nothing can be compared in per cent; {baseline} has no score "
+            "but perfect ones, or none where another model has one"
+        )
     title = title or f"{_title(metric)} against {baseline}"
     notes = {"zero": ", by distance from 0", "one": ", by distance from 1"}
     return plotting.draw_scorecard(
@@ -224,13 +250,18 @@ def scorecard(
     )
 
 
+def _judged() -> list[str]:
+    """Returns the metrics of which it is known which values are good."""
+    return [name for name, each in metrics.METRICS.items() if each.better != "none"]
+
+
 def _direction(metric: str) -> metrics.Better:
     """Returns which values of a metric are good.
 
     Raises:
       ValueError: It is not known, or none are.
     """
-    known = [name for name, each in metrics.METRICS.items() if each.better != "none"]
+    known = _judged()
     if metric not in known:
         raise ValueError(
             f"--metric {metric}: no value of it is known to be better than another, as "

@@ -77,6 +77,14 @@ def test_a_poor_reference_leaves_colours_for_models_that_are_alike():
     assert mesh.norm.vmin == -50.0
 
 
+def test_rows_without_a_value_are_left_out():
+    relative = _relative()
+    relative["geopotential"] = relative["geopotential"].where(relative["level"] == 850)
+    ((axes, _),) = _tables(plotting.draw_scorecard(relative))
+    labels = [text.get_text() for text in axes.get_yticklabels()]
+    assert labels == ["Geopotential 850 hPa", "2 m temperature"]
+
+
 def test_arrays_and_plain_day_numbers_are_taken_too():
     array = xarray.DataArray(
         [[0.1, np.nan], [-0.1, 0.0]],

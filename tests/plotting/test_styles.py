@@ -93,3 +93,19 @@ def test_the_valid_time_follows_from_the_start_of_the_forecast():
     start = np.datetime64("2020-02-29T18", "ns")
     array = array.assign_coords(forecast_reference_time=start)
     assert styles.valid_label(array) == "2020-03-01 06:00 UTC, +12 h"
+
+
+@pytest.mark.parametrize(
+    ("units", "expected"),
+    [
+        ("K", "K²"),
+        ("m2 s-2", "m⁴ s⁻⁴"),
+        ("m**2 s**-2", "m⁴ s⁻⁴"),
+        ("m/s", "m² s⁻²"),
+        ("kg/kg", "(kg/kg)²"),
+        ("0-1", "(0-1)²"),
+        ("", ""),
+    ],
+)
+def test_squares_of_units_are_written_with_powers(units, expected):
+    assert styles.squared(units) == expected

@@ -125,7 +125,7 @@ def run(options: Options) -> None:
 
     out_dir = files.writable_folder(options.out_dir)
     if options.kind in ("curves", "scorecard"):
-        paths = [plot_scores.draw(options, out_dir)]
+        paths = plot_scores.draw(options, out_dir)
     elif options.kind in ("map", "panels"):
         paths = _maps(options, out_dir)
     else:

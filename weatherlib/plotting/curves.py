@@ -22,6 +22,7 @@ _LOOKS = {
 }
 _OTHER = {"linewidth": 1.3}
 _DAY = 24.0
+_HEADROOM = 1.05
 
 
 def draw_score_curves(
@@ -30,6 +31,7 @@ def draw_score_curves(
     columns: int = 0,
     title: str = "RMSE by lead time",
     bands: tuple[xarray.Dataset, xarray.Dataset] | None = None,
+    aim: float | None = None,
 ) -> matplotlib.figure.Figure:
     """Returns a figure with one panel per variable, and one line per forecast in it.
 
@@ -41,6 +43,7 @@ def draw_score_curves(
       title: Above all panels.
       bands: Lower and upper ends of the intervals around the lines, drawn as bands;
         of the same form, variables without an interval left out.
+      aim: The value of a perfect forecast, drawn as a thin line. Default: none.
 
     Raises:
       ValueError: There is nothing to draw, or a dimension is missing.
@@ -74,21 +77,46 @@ def draw_score_curves(
         axes.set_title(styles.label(values.rename(name)), fontsize=9)
         axes.set_ylabel(str(shown.attrs.get("units", "")), fontsize=8)
         axes.set_xlabel(f"lead time ({unit})", fontsize=8)
-        if not (shown < 0).any():
-            axes.set_ylim(bottom=0)
-        axes.set_xlim(left=0)
+        _limit(axes, [shown, *ends], aim)
         axes.xaxis.set_major_locator(copy.copy(ticks))
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.25, linewidth=0.5)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in panels[count:]:
         axes.remove()
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False
-    )
+    _add_legend(figure)
     figure.suptitle(title, fontsize=12)
     return figure
+
+
+def _limit(
+    axes: matplotlib.axes.Axes, drawn: Sequence[xarray.DataArray], aim: float | None
+) -> None:
+    """Ends a panel at 0 where nothing lies below, with room above what is drawn."""
+    axes.set_xlim(left=0)
+    if aim is not None:
+        axes.axhline(aim, color="0.4", linewidth=0.8, linestyle=":", zorder=1)
+    values = np.concatenate([np.ravel(each.values) for each in drawn])
+    highest = max(values[np.isfinite(values)].max(initial=0.0), aim or 0.0)
+    if not (values < 0).any() and highest > 0:
+        axes.set_ylim(0, _HEADROOM * highest)
+
+
+def _add_legend(figure: matplotlib.figure.Figure) -> None:
+    """Names the lines below the panels, those that have no point left out."""
+    named = {
+        str(line.get_label()): line
+        for axes in reversed(figure.axes)
+        for line in reversed(axes.get_lines())
+        if not str(line.get_label()).startswith("_")
+    }
+    figure.legend(
+        list(reversed(named.values())),
+        list(reversed(named)),
+        loc="outside lower center",
+        ncols=max(1, min(len(named), int(figure.get_figwidth() / 1.6))),
+        frameon=False,
+    )
 
 
 def _draw_lines(
@@ -102,12 +130,17 @@ def _draw_lines(
         values = shown.transpose("source", "time").values[number]
         # Sources may have lead times of their own.
         held = np.isfinite(values)
+        if not held.any():
+            continue
+        look = {**_OTHER, "color": f"C{number}", **_LOOKS.get(source, {})}
+        if held.sum() == 1:
+            look["marker"] = "o"
         (line,) = axes.plot(
             lead[held],
             values[held],
             label=source,
             markersize=3 if len(lead) < 30 else 0,
-            **_LOOKS.get(source, _OTHER),
+            **look,
         )
         if ends:
             low, high = (end.values[number][held] for end in ends)

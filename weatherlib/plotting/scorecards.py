@@ -83,9 +83,9 @@ def draw_scorecard(
     marks = None if significant is None else _dataset(significant)
     lead = lead_dim(relative)
     hours = lead_hours(relative[lead])
-    rows = _rows(relative)
     values = [array for array in relative.data_vars.values() if lead in array.dims]
     sizes = _magnitudes(values)
+    rows = _rows(relative)
     limit = limit or min(_round_up(float(np.percentile(sizes, 95))), _MOST_LIMIT)
     others = {d for array in values for d in array.dims} - {lead, "level"}
     panels = _panels(relative, sorted(others, key=str))
@@ -166,16 +166,18 @@ def _dataset(scores: xarray.Dataset | xarray.DataArray) -> xarray.Dataset:
 
 
 def _rows(scores: xarray.Dataset) -> list[tuple[str, float | None, str]]:
-    """Returns variable, level and label of each row."""
+    """Returns variable, level and label of each row that has a value."""
     rows: list[tuple[str, float | None, str]] = []
     for name, array in scores.data_vars.items():
         known = variables.find(str(name))
         label = known.display_name if known else str(name).replace("_", " ")
         if "level" not in array.dims:
-            rows.append((str(name), None, label))
+            if not array.isnull().all():
+                rows.append((str(name), None, label))
             continue
         for level in array["level"].values.tolist():
-            rows.append((str(name), level, f"{label} {level:g} hPa"))
+            if not array.sel(level=level).isnull().all():
+                rows.append((str(name), level, f"{label} {level:g} hPa"))
     return rows
 
 
@@ -218,18 +220,19 @@ def _draw_table(
     colours: matplotlib.colors.Colormap,
 ) -> None:
     """Draws cells, and numbers where there is room."""
+    held = np.isfinite(table)
     edges = (np.arange(n + 1) - 0.5 for n in table.shape[::-1])
-    alpha = 1.0 if faint is None else np.where(faint, 0.35, 1.0)
+    alpha = 1.0 if faint is None else np.where(faint & held, 0.35, 1.0)
     axes.pcolormesh(
         *edges,
         np.ma.masked_invalid(table),
         norm=norm,
-        cmap=colours,
+        # The ground is white, so that pale cells look pale and not muddy.
+        cmap=colours.with_extremes(bad="0.9"),
         alpha=alpha,  # type: ignore[arg-type]
         edgecolor="white",
         linewidth=0.8,
     )
-    axes.set_facecolor("0.9")
     # Not turned round: panels that share the axis would turn one another back.
     axes.set_ylim(len(table) - 0.5, -0.5)
     if table.shape[1] > _NUMBERED:

@@ -22,6 +22,7 @@ __all__ = [
     "label",
     "normalize",
     "reference_time",
+    "squared",
     "valid_label",
 ]
 
@@ -203,6 +204,29 @@ def label(field: xarray.DataArray) -> str:
     if level is None or level.size != 1 or "level" in name:
         return name
     return f"{name} at {float(level.squeeze()):g} hPa"
+
+
+def squared(units: str) -> str:
+    """Returns the square of units for people: m⁴ s⁻⁴ of "m2 s-2" or "m**2 s**-2".
+
+    Units that are no product of powers stay as they are, in brackets.
+    """
+    powers: dict[str, int] = {}
+    sign = 1
+    words = re.findall(r"/|[^\s/*]+", units.replace("**", "^"))
+    for word in words:
+        if word == "/":
+            sign = -1
+            continue
+        found = re.fullmatch(r"([^\W\d]+|°C)\^?([-+]?\d+)?", word)
+        if not found or found[1] in powers:
+            return f"({units})²"
+        powers[found[1]] = 2 * sign * int(found[2] or 1)
+        sign = 1
+    digits = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+    return " ".join(
+        f"{name}{str(power).translate(digits)}" for name, power in powers.items()
+    )
 
 
 def reference_time(field: xarray.DataArray) -> np.datetime64 | None:

@@ -66,6 +66,20 @@ def test_panels_have_room_above_their_bands_and_a_line_where_perfect_is():
     assert axes.get_ylim()[1] > 5.0
 
 
+def test_models_have_one_colour_in_all_panels_and_not_that_of_persistence():
+    scores = xarray.concat([_scores()] * 3, "source")
+    names = ["persistence", "a", "b", "c", "d", "e"]
+    scores = scores.assign_coords(source=names)
+    pressure = scores["mean_sea_level_pressure"].where(scores["source"] != "a")
+    scores["mean_sea_level_pressure"] = pressure
+    first, second = plotting.draw_score_curves(scores).axes
+    colours = {line.get_label(): line.get_color() for line in second.lines}
+    assert len(set(colours.values())) == len(names)
+    assert {line.get_color() for line in first.lines} == {
+        colour for name, colour in colours.items() if name != "a"
+    }
+
+
 def test_a_single_lead_time_is_a_point_that_can_be_seen():
     figure = plotting.draw_score_curves(_scores(times=1))
     assert all(line.get_marker() == "o" for line in figure.axes[0].lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -20,7 +21,10 @@ _LOOKS = {
     "forecast": {"color": "#1f5fa8", "linewidth": 1.8, "marker": "o"},
     "persistence": {"color": "#c0392b", "linewidth": 1.3, "linestyle": "--"},
 }
-_OTHER = {"linewidth": 1.3}
+# No red, which is that of persistence.
+_COLOURS = (
+    "#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#17becf",
+)  # fmt: skip
 _DAY = 24.0
 _HEADROOM = 1.05
 
@@ -126,13 +130,15 @@ def _draw_lines(
     ends: Sequence[xarray.DataArray],
 ) -> None:
     """Draws one line per source through the lead times it has, and its band."""
+    colours = itertools.cycle(_COLOURS)
     for number, source in enumerate(shown["source"].values.tolist()):
         values = shown.transpose("source", "time").values[number]
+        # A source has one colour in all panels, also where another has no scores.
+        look = dict(_LOOKS.get(source) or {"linewidth": 1.3, "color": next(colours)})
         # Sources may have lead times of their own.
         held = np.isfinite(values)
         if not held.any():
             continue
-        look = {**_OTHER, "color": f"C{number}", **_LOOKS.get(source, {})}
         if held.sum() == 1:
             look["marker"] = "o"
         (line,) = axes.plot(

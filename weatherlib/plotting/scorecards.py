@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Hashable, Sequence
 
@@ -259,7 +260,7 @@ def _label(
     *,
     first: bool,
 ) -> None:
-    """Labels rows and lead times, and parts the variables by a line."""
+    """Labels rows and lead times, and parts variables of many levels by a line."""
     axes.set_yticks(range(len(rows)), [label for _, _, label in rows], fontsize=8)
     axes.tick_params(length=0, labelleft=first)
     days = bool(hours[-1] >= 48)
@@ -269,11 +270,9 @@ def _label(
         ticks, [f"{hours[i] / (24 if days else 1):g}" for i in ticks], fontsize=7
     )
     axes.set_xlabel(f"lead time ({'days' if days else 'hours'})", fontsize=8)
-    for row in range(1, len(rows)):
-        if rows[row][0] != rows[row - 1][0] and None not in (
-            rows[row][1],
-            rows[row - 1][1],
-        ):
+    names = [name for name, _, _ in rows]
+    for row, pair in enumerate(itertools.pairwise(names), start=1):
+        if pair[0] != pair[1] and max(map(names.count, pair)) > 1:
             axes.axhline(row - 0.5, color="0.2", lw=0.8)
     for spine in axes.spines.values():
         spine.set_visible(False)

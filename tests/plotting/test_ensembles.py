@@ -30,6 +30,18 @@ def test_a_plume_shows_percentiles_the_median_and_the_truth_in_readers_units():
     np.testing.assert_allclose(ends, [4 + climb, 3.2 + climb, 2 + climb])
 
 
+def test_a_plume_of_one_time_says_which_and_shows_its_day():
+    series = _ensemble().isel(lat=0, lon=0, time=[1])
+    (axes,) = plotting.draw_plume(series).axes
+    assert axes.get_title() == (
+        "2 m temperature, 2022-01-01 12:00 UTC, +12 h, 5 members"
+    )
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["2022-01-01 12:00"]
+    assert np.ptp(axes.get_xlim()) < 1.5
+    # The bands are wide enough to be seen.
+    assert all(np.ptp(c.get_paths()[0].vertices[:, 0]) > 0 for c in axes.collections)
+
+
 @pytest.mark.parametrize("dim", ["sample", "number", "realization", "member"])
 def test_spaghetti_has_a_line_for_each_member_and_their_mean(dim):
     ensemble = _ensemble(dim=dim).isel(time=0)

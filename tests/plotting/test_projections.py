@@ -115,6 +115,18 @@ def test_missing_values_stay_missing_and_windows_do_not_spread():
     assert hole.any() and np.isnan(values[hole]).all()
 
 
+def test_a_polar_map_shows_the_region_or_says_that_it_cannot():
+    array = field(lat=np.linspace(-87.5, 87.5, 36), lon=np.arange(0, 360, 5.0))
+    view = plotting.find_view("north-polar", array, region="europe")
+    left, right, low, high = view.extent
+    assert view.framed and view.projection.longitude == 12.5
+    x, y = view.projection.forward(np.array([12.5]), np.array([50.0]))
+    assert left < x < right and low < y < high
+    assert right - left < 0.5 * np.ptp(view.projection.whole[:2])
+    with pytest.raises(ValueError, match="south-polar shows latitudes -90 to -20"):
+        plotting.find_view("south-polar", array, region="europe")
+
+
 def test_a_region_sets_the_colours_and_the_frame():
     array = field(lat=np.linspace(-87.5, 87.5, 36), lon=np.arange(0, 360, 5.0))
     array[:] = np.broadcast_to(array["lat"].values[:, None], array.shape) + 280

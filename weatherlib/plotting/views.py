@@ -101,7 +101,14 @@ def find(
     if name in ("plate-carree", "robinson", "mollweide"):
         latitude = 0.0
     projection = projections.make(name, longitude, latitude)
-    if not part or name in ("north-polar", "south-polar"):
+    poles = {"north-polar": (20.0, 90.0), "south-polar": (-90.0, -20.0)}
+    low, high = poles.get(name, (-90.0, 90.0))
+    if part and (north <= low or south >= high):
+        raise ValueError(
+            f"region: {name} shows latitudes {low:g} to {high:g}, the region has "
+            f"{south:g} to {north:g}; take another projection or region"
+        )
+    if not part:
         if name == "lambert":
             return _framed(projection, (longitude - 50, longitude + 50, 20.0, 70.0))
         return View(projection, projection.whole, framed=name == "plate-carree")

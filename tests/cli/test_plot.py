@@ -59,7 +59,7 @@ def test_files_under_other_names_are_drawn_and_described(files, tmp_path, capsys
         other.to_netcdf(tmp_path / "cds.nc")
     arguments = ["plot", str(tmp_path / "cds.nc"), "--out-dir", str(out)]
     assert main.main([*arguments, "--var", "mean_sea_level_pressure"]) == 0
-    assert _names(out) == ["mean_sea_level_pressure_all_leads.png"]
+    assert _names(out) == ["mean_sea_level_pressure_times.png"]
     assert main.main(["info", str(tmp_path / "cds.nc")]) == 0
     printed = capsys.readouterr().out
     assert "13x24, latitude -90 to 90" in printed

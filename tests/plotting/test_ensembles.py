@@ -53,6 +53,15 @@ def test_spaghetti_has_a_line_for_each_member_and_their_mean(dim):
     assert "5 members" in figure.axes[0].get_title()
 
 
+def test_negative_lines_of_spaghetti_are_as_solid_as_in_the_legend():
+    ensemble = _ensemble().isel(time=0) - 20.0
+    figure = plotting.draw_spaghetti(ensemble, (-13.0,))
+    lines = [c for c in figure.axes[0].collections if hasattr(c, "levels")]
+    assert lines and all(
+        dashes is None for line in lines for _, dashes in line.get_linestyle()
+    )
+
+
 def test_round_values_are_found_where_none_are_given():
     figure = plotting.draw_spaghetti(_ensemble().isel(time=0))
     legend = [text.get_text() for text in figure.legends[0].get_texts()]

@@ -10,6 +10,8 @@ from weatherlib.plotting import styles
     [
         ("2m_temperature", "K", 273.15, 0.0, "°C"),
         ("temperature", "", 283.15, 10.0, "°C"),
+        ("vorticity", "s**-1", 2e-5, 2.0, "10⁻⁵ s⁻¹"),
+        ("potential_vorticity", "K m2 kg-1 s-1", 2e-6, 2e-6, "K m2 kg-1 s-1"),
         ("mean_sea_level_pressure", "Pa", 101325.0, 1013.25, "hPa"),
         ("total_precipitation_6hr", "m", 0.002, 2.0, "mm"),
         ("specific_humidity", "kg kg**-1", 0.01, 10.0, "g/kg"),

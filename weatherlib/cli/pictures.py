@@ -171,8 +171,9 @@ def draw_sheet(
     view: views.View | None = None,
     variant: str = "",
 ) -> pathlib.Path:
-    """Returns the picture with all lead times of a forecast on one sheet."""
-    path = out_dir / f"{file_title(field)}{variant}_all_leads.png"
+    """Returns the picture with the times of a forecast or series on one sheet."""
+    kind = "all_leads" if field["time"].dtype.kind == "m" else "times"
+    path = out_dir / f"{file_title(field)}{variant}_{kind}.png"
     return plotting.save_figure(plotting.draw_leads(field, view=view), path)
 
 

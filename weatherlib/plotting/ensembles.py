@@ -9,7 +9,7 @@ import matplotlib.lines
 import numpy as np
 import xarray
 
-from weatherlib.plotting import sheets, styles, views
+from weatherlib.plotting import grid, sheets, styles, views
 
 __all__ = ["MEMBERS", "draw_plume", "draw_spaghetti", "member_dim"]
 
@@ -58,6 +58,7 @@ def draw_spaghetti(
     Raises:
       ValueError: There are no members or no grid.
     """
+    field = grid.named(field)
     dim = member_dim(field)
     style = styles.find(field)
     shown = style.show(field, difference=False)
@@ -82,6 +83,7 @@ def draw_spaghetti(
                 colors="black" if last else colour,
                 linewidths=1.6 if last else 0.6,
                 alpha=1.0 if last else 0.75,
+                linestyles="solid",
                 zorder=5 if last else 4,
             )
             lines.set_clip_path(border)

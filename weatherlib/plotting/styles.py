@@ -107,7 +107,12 @@ _STYLES = (
     (r"wind_speed", "", Style(colormap="YlGnBu", units="m/s", floor=0.0)),
     (r"component_of_wind", "", _WINDS),
     (r"vertical_velocity", "", Style(colormap="BrBG_r", units="Pa/s", centred=True)),
-    (r"vorticity|divergence", "", Style(colormap="PuOr_r", centred=True)),
+    (r"potential_vorticity", "", Style(colormap="PuOr_r", centred=True)),
+    (
+        r"vorticity|divergence",
+        "s-1",
+        Style(colormap="PuOr_r", units="10⁻⁵ s⁻¹", factor=1e5, centred=True),
+    ),
     (
         r"pressure",
         "Pa",
@@ -144,6 +149,9 @@ _SAME_UNITS = {
     "m2/s2": "m2/s2",
     "pascal": "Pa",
     "metre": "m",
+    "s**-1": "s-1",
+    "s^-1": "s-1",
+    "1/s": "s-1",
 }
 
 

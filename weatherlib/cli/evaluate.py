@@ -111,8 +111,8 @@ class Options:
     """Waves of the year of the fitted climatology. Default: 3 from two years on."""
 
     thresholds: Annotated[tuple[str, ...], tyro.conf.arg(metavar="VAR=A,B ...")] = ()
-    """Events, such as total_precipitation_6hr=0.001,0.01 or 2m_temperature=q0.01,q0.99.
-    """
+    """Events, such as total_precipitation_6hr=0.001,0.01 or 2m_temperature=q0.01,q0.99;
+    their scores are printed and drawn by threshold."""
 
     neighbourhoods: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...")] = (
         1,

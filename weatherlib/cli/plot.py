@@ -46,7 +46,8 @@ class Options:
     """Kind of picture."""
 
     var: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """Variable to draw; 2m_temperature, or the first of the file, by default."""
+    """Variable to draw, of the file or derived, such as wind_speed; 2m_temperature, or
+    the first of the file, by default."""
 
     level: int = 500
     """Pressure level to draw, hPa."""
@@ -80,7 +81,8 @@ class Options:
     """Valid time to draw, such as 2026-01-15T06."""
 
     lead: Annotated[str | None, tyro.conf.arg(metavar="TIME")] = None
-    """Lead time to draw, such as 36h or 3d."""
+    """Lead time to draw, such as 36h or 3d; the last one for spectra, sections and
+    spaghetti by default."""
 
     steps: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...")] = ()
     """Times to draw one by one, counted from 1. Default: all of them on one sheet."""

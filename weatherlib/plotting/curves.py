@@ -6,6 +6,7 @@ import copy
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.axes
 import matplotlib.figure
@@ -134,7 +135,9 @@ def _draw_lines(
     for number, source in enumerate(shown["source"].values.tolist()):
         values = shown.transpose("source", "time").values[number]
         # A source has one colour in all panels, also where another has no scores.
-        look = dict(_LOOKS.get(source) or {"linewidth": 1.3, "color": next(colours)})
+        look: dict[str, Any] = dict(
+            _LOOKS.get(source) or {"linewidth": 1.3, "color": next(colours)}
+        )
         # Sources may have lead times of their own.
         held = np.isfinite(values)
         if not held.any():

@@ -183,7 +183,7 @@ def _filled(values: np.ndarray) -> np.ndarray:
     place = scipy.ndimage.distance_transform_edt(
         gaps, return_distances=False, return_indices=True
     )
-    return values[tuple(place)]
+    return values[tuple(np.asarray(place))]
 
 
 def _nearest(centres: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -157,6 +157,7 @@ def draw_section(
     names = {"lat": "latitude (°N)", "lon": "longitude (°E)"}
     axes.set_xlabel(names[across[0]])
     bar = figure.colorbar(filled, ax=axes, pad=0.02)
+    bar.set_ticks([v for v in marked if levels[0] <= v <= levels[-1]])
     bar.set_label(str(shown.attrs.get("units", "")))
     heading = [styles.label(field), styles.valid_label(field)]
     axes.set_title(title or ", ".join(filter(None, heading)), fontsize=11)

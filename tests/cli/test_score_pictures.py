@@ -146,3 +146,17 @@ def test_rows_of_a_scorecard_are_in_the_order_of_the_vocabulary(monkeypatch, tmp
 )
 def test_metrics_have_names_for_people(metric, expected):
     assert score_pictures.title(metric) == expected
+
+
+def test_the_scorecard_is_of_the_first_metric_that_two_models_have(
+    tmp_path, monkeypatch
+):
+    found = _scores((500,), ("global",))
+    alone = found.assign_coords(metric=["crps_fair"])
+    alone["temperature"] = alone["temperature"].where(alone["model"] == "old")
+    found = found.assign_coords(metric=["mae"])
+    both = xarray.concat([found, found.assign_coords(metric=["crps"])], "metric")
+    shown = _shown(monkeypatch, tmp_path, xarray.concat([alone, both], "metric"))
+    expected = found["temperature"].sel(metric="mae")
+    change = expected.sel(model="new") / expected.sel(model="old") - 1
+    np.testing.assert_allclose(shown["temperature"].sel(model="new"), change)

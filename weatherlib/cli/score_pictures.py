@@ -59,6 +59,8 @@ def draw(
 ) -> list[pathlib.Path]:
     """Returns the pictures drawn: curves of the chief metrics, and a scorecard.
 
+    The latter is of the first metric that several models have.
+
     Args:
       found: Scores as `evaluation.evaluate` returns them.
       path: Folder and name of the files, without a suffix.
@@ -82,14 +84,17 @@ def draw(
             target = path.with_name(f"{path.name}_{metric}{sheet}.png")
             written.append(plotting.save_figure(figure, target))
     judged = [metric for metric in metrics_drawn if metric in _judged()]
-    if found.sizes["model"] > 1 and judged:
-        target = path.with_name(f"{path.name}_scorecard.png")
+    reasons = []
+    for metric in judged if found.sizes["model"] > 1 else []:
         try:
-            figure = scorecard(found, judged[0], found.attrs["baseline"])
+            figure = scorecard(found, metric, found.attrs["baseline"])
         except ValueError as error:
-            say(f"No scorecard: {error}.")
+            reasons.append(f"No scorecard: {error}.")
         else:
-            written.append(plotting.save_figure(figure, target))
+            target = path.with_name(f"{path.name}_scorecard.png")
+            return [*written, plotting.save_figure(figure, target)]
+    for reason in reasons[:1]:
+        say(reason)
     return written
 
 

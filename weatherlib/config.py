@@ -282,6 +282,8 @@ def _as_float(value: Any, path: str) -> float:
 
 
 def _as_str(value: Any, path: str) -> str:
+    if isinstance(value, (int, float)):
+        raise _mismatch(path, f"text (in quotes, '{value}')", value)
     if not isinstance(value, str):
         raise _mismatch(path, "text", value)
     return value
@@ -290,6 +292,8 @@ def _as_str(value: Any, path: str) -> str:
 def _as_path(value: Any, path: str) -> pathlib.Path:
     if not isinstance(value, (str, pathlib.PurePath)):
         raise _mismatch(path, "a path", value)
+    if not str(value):
+        raise ValueError(f"{path} is empty; name a file or folder")
     return pathlib.Path(value)
 
 

@@ -93,6 +93,24 @@ def test_scores_of_events_alone_are_shown_and_drawn(folder, capsys):
     ]  # fmt: skip
 
 
+def test_a_seed_draws_other_samples_of_the_same_scores(folder):
+    words = ["good.zarr", "--truth", "truth.nc", "--references", "none"]
+    words += ["--regions", "global", "--metrics", "mse"]
+    assert _run(*words, "--name", "first") == 0
+    assert _run(*words, "--name", "other", "--seed", "1") == 0
+    first, other = map(evaluation.open_results, ("first.nc", "other.nc"))
+    xarray.testing.assert_identical(first["2m_temperature"], other["2m_temperature"])
+    assert (first["lower.2m_temperature"] != other["lower.2m_temperature"]).any()
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../b", "..", "b/"])
+def test_a_name_that_is_no_file_name_is_refused_before_any_work(folder, capsys, name):
+    before = sorted(folder.rglob("*"))
+    assert _run("no.zarr", "--truth", "truth.nc", "--out-dir", "o", "--name", name) == 2
+    assert f"--name {name!r}: the files' name without" in capsys.readouterr().err
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_forecasts_by_step_and_valid_time_keep_their_lead_times(folder, capsys):
     forecast, _ = samples.pair()
     stepped = forecast.rename(prediction_timedelta="step")
@@ -129,11 +147,15 @@ def test_forecasts_by_step_and_valid_time_keep_their_lead_times(folder, capsys):
         ),
         (["good.zarr", "--truth", "truth.nc", "--regions", "a=1,2"], "south,north"),
         (["good.zarr", "--truth", "truth.nc", "--regions", "land"], "land_sea_mask"),
-        (["good.zarr", "--truth", "truth.nc", "--metrics", "rsme"], "no metric"),
+        (["good.zarr", "--truth", "truth.nc", "--metrics", "rsme"],
+         "there is no metric 'rsme' (did you mean 'rmse'?)"),
+        (["good.zarr", "--truth", "truth.nc", "--metrics", "qqq"], "(valid: rmse, mse"),
+        (["good.zarr", "--truth", "truth.nc", "--regions", "=1,2,3,4"], "has no name"),
         (["good.zarr", "--truth", "truth.nc", "--workers", "0"], "at least 1"),
+        (["good.zarr", "--truth", "truth.nc", "--seed", "-1"], "seed is at least 0"),
         (["truth.nc", "--truth", "bad.nc"], "has the dimension prediction_timedelta"),
     ],
-)
+)  # fmt: skip
 def test_a_mistake_ends_with_one_line_and_code_2(folder, capsys, words, message):
     assert _run(*words) == 2
     error = capsys.readouterr().err

@@ -250,7 +250,8 @@ def test_statistics_of_another_grid_or_task_are_refused(folder, capsys):
     given = _set(f"data.statistics={stats}")
     assert _train(folder, "--dry-run", *other, *given) == 2
     assert "statistics of another grid" in capsys.readouterr().err
-    # Those of a folder's own run with another period.
+    # Those of a folder's own run with another period, if it has begun.
+    (folder / "run" / "last" / "2").mkdir(parents=True)
     assert _train(folder, "--dry-run", *_set("data.train.end=2020-01-11")) == 2
     assert "statistics of another train period" in capsys.readouterr().err
     # Another source of the same grid and period, and the same one with other frames.
@@ -280,9 +281,64 @@ def test_statistics_of_another_grid_or_task_are_refused(folder, capsys):
     assert "standard deviations" in capsys.readouterr().err
 
 
+def test_statistics_that_a_dry_run_has_left_are_replaced(folder, capsys):
+    assert _train(folder, "--dry-run") == 0
+    mean = xarray.load_dataset(folder / "run" / "stats" / "mean_by_level.nc")
+    assert _train(folder, "--dry-run", *_set("data.train.end=2020-01-11")) == 0
+    assert "statistics of another train period are replaced" in capsys.readouterr().out
+    other = xarray.load_dataset(folder / "run" / "stats" / "mean_by_level.nc")
+    assert float(other[toys.PRESSURE]) != float(mean[toys.PRESSURE])
+    assert _train(folder, "--dry-run", *_set("data.train.end=2020-01-11")) == 0
+    assert "replaced" not in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("default")
+def test_statistics_of_the_command_say_what_they_are_of(folder, capsys):
+    archive = folder / "weather.nc"
+
+    def make(name, *words, source=archive):
+        made = ["stats", str(source), "--output", str(folder / name), *words]
+        assert main.main(made) == 0
+        capsys.readouterr()
+        return _set(f"data.statistics={folder}/{name}", f"output={folder}/run_{name}")
+
+    assert _train(folder, "--dry-run", *make("own", "--train-end", "2020-01-11")) == 0
+    assert "overlap" not in capsys.readouterr().err
+    assert _train(folder, "--dry-run", *make("daily", "--step", "24h")) == 2
+    assert "another time step: they are of 24 h, this run has 6 h" in (
+        capsys.readouterr().err
+    )
+    toys.weather(lat=6).to_netcdf(folder / "other.nc")
+    other = make("small", source=folder / "other.nc")
+    assert _train(folder, "--dry-run", *other) == 2
+    error = capsys.readouterr().err
+    assert "another grid: they are of latitude 6 points" in error
+    assert _train(folder, "--dry-run", *make("all")) == 0
+    assert "overlaps the period validation" in capsys.readouterr().err
+
+
 def _replace(path, dataset):
     path.unlink()
     dataset.to_netcdf(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("init_from=nowhere.npz", "init_from: nowhere.npz does not exist"),
+        ("init_from={folder}/weather.nc", "not an npz checkpoint but"),
+        ("validation.rollout=999", "validation: the period from 2020-01-12"),
+        ("data.validation.start='2050'", "validation: the period from 2050"),
+        ("data.task.pressure_levels=[300]", "levels 300 hPa: not in"),
+        ("stages.0={epochs: 1.0e30, batch_size: 2}", "more than can be counted"),
+    ],
+)
+def test_a_dry_run_refuses_what_training_would(folder, capsys, change, message):
+    words = _set(change.replace("{folder}", str(folder)))
+    assert _train(folder, "--dry-run", *words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
 
 
 def test_fine_tuning_starts_from_a_file_and_keeps_what_is_frozen(
@@ -344,7 +400,7 @@ def test_a_corrupt_sample_ends_a_run_or_is_counted(folder, capsys):
     stats = folder / "stats"
     from weatherlib.data_utils import statistics
 
-    statistics.compute_statistics(toys.weather()).save(stats)
+    statistics.compute_statistics(toys.weather(), end="2020-01-11").save(stats)
     words = _set(f"data.statistics={stats}", "stages.0.steps=40")
     assert _train(folder, *words) == 2
     assert "weather.nc: mean_sea_level_pressure has missing" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.evaluation import samples
 from weatherlib import data, evaluation
-from weatherlib.evaluation import deterministic, ensemble, events, spectra
+from weatherlib.evaluation import deterministic, ensemble, events, regions, spectra
 
 _ALL = ("rmse", "mse", "mae", "bias", "acc", "activity", "power_spectrum",
         "zonal_spectrum", "crps")  # fmt: skip
@@ -39,6 +39,129 @@ def _arrays(forecast, happened, name="geopotential"):
     truth = happened[name].sel(time=valid.drop_vars("time"))
     weights = np.cos(np.deg2rad(happened["latitude"].values))[:, None]
     return forecast.values, truth.transpose(*dims[:2], ...).values, weights
+
+
+def test_fields_that_do_not_change_are_left_out_with_a_note():
+    mask = (("latitude", "longitude"), np.zeros((8, 12)))
+    forecast, happened = (d.assign(land_sea_mask=mask) for d in samples.pair())
+    found = _run(forecast, happened, metrics=("rmse",))
+    assert "land_sea_mask" not in found
+    note = "land_sea_mask: does not change in time in forecast, left out"
+    assert note in found.attrs["notes"]
+    one = _run(forecast.isel(time=0), happened, metrics=("rmse",))
+    assert "land_sea_mask: does not change" in one.attrs["notes"]
+    with pytest.raises(ValueError, match="land_sea_mask: does not change in time"):
+        _run(forecast, happened, variables=("land_sea_mask",))
+    with pytest.raises(ValueError, match="share no variable that changes in time"):
+        _run(forecast, happened.drop_vars(["geopotential", "2m_temperature"]))
+
+
+def test_a_single_level_is_compared_with_that_level_only():
+    forecast, happened = samples.pair()
+    whole = _run(forecast, happened, metrics=("rmse",))
+    upper = forecast.sel(level=500)
+    for truth in (happened, happened.sel(level=500)):
+        found = _run(upper, truth, metrics=("rmse",), references=("climatology",),
+                     climatology=happened.mean("time").sel(level=[500]))  # fmt: skip
+        assert found["level"].values.tolist() == [500]
+        ours = found["geopotential"].sel(model="forecast", level=500)
+        theirs = whole["geopotential"].sel(model="forecast", level=500)
+        np.testing.assert_allclose(ours, theirs)
+        assert "level" not in found["2m_temperature"].dims
+    with pytest.raises(ValueError, match="no level in common: forecast has 500; truth"):
+        _run(upper, happened.sel(level=850))
+    with pytest.raises(ValueError, match="the climatology has no levels, the truth"):
+        _run(upper, happened, references=("climatology",),
+             climatology=happened.mean("time").sel(level=500, drop=True))  # fmt: skip
+
+
+def test_a_climatology_in_other_units_is_refused():
+    forecast, happened = samples.pair()
+    normal = happened.mean("time", keep_attrs=True)
+    options = {"references": ("climatology",), "metrics": ("rmse",)}
+    expected = _run(forecast, happened, climatology=normal, **options)
+    normal["2m_temperature"].attrs["units"] = "Kelvin"
+    found = _run(forecast, happened, climatology=normal, **options)
+    xarray.testing.assert_identical(found, expected)
+    normal["2m_temperature"] = normal["2m_temperature"] - 273.15
+    normal["2m_temperature"].attrs["units"] = "degC"
+    message = "2m_temperature: the climatology is in degC, the truth in K"
+    with pytest.raises(ValueError, match=message):
+        _run(forecast, happened, climatology=normal, **options)
+    # Only what is scored matters.
+    _run(forecast, happened, climatology=normal, variables=("geopotential",), **options)
+
+
+def test_zonal_spectra_are_of_the_whole_globe_whatever_the_regions():
+    forecast, happened = samples.pair()
+    found = [
+        _run(forecast, happened, metrics=("zonal_spectrum",), regions=names)
+        for names in (("global", "tropics"), ("tropics", "global"))
+    ]
+    name = "forecast_zonal_spectrum.2m_temperature"
+    np.testing.assert_array_equal(found[0][name], found[1][name])
+    ours, _, weights = _arrays(forecast, happened, "2m_temperature")
+    power = spectra.zonal_power(ours).mean(0)
+    area = regions.point_weights(regions.Grid(
+        lat=happened["latitude"].values, lon=None, shape=(8, 1)))  # fmt: skip
+    np.testing.assert_allclose(area, weights / weights.mean(), rtol=0.02)
+    expected = (power * area).mean(-2)
+    np.testing.assert_allclose(found[1][name].squeeze("model"), expected)
+
+
+def test_fields_with_gaps_are_counted_where_spectra_leave_them_out():
+    forecast, happened = (d.copy(deep=True) for d in samples.pair())
+    options = {"metrics": ("power_spectrum",), "variables": ("2m_temperature",)}
+    happened = happened.isel(time=slice(0, 14))  # Some pairs have no truth at all.
+    whole = _run(forecast, happened, **options)
+    assert "spectra of" not in whole.attrs["notes"].replace("spectra, hist", "")
+    happened["2m_temperature"][5, 3, 4] = np.nan
+    other = forecast.copy(deep=True)
+    other["2m_temperature"][:2] = np.nan
+    found = _run({"a": forecast, "b": other}, happened, **options)
+    notes = found.attrs["notes"]
+    note = "of 35 fields have missing values and are left out"
+    assert f"spectra of 2m_temperature: 3 {note} (a)" in notes
+    assert f"spectra of 2m_temperature: 9 {note} (b)" in notes
+    assert np.isfinite(found["forecast_power_spectrum.2m_temperature"]).all()
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8"])
+def test_whole_lead_times_without_units_are_hours_with_a_note(dtype):
+    forecast, happened = samples.pair()
+    hours = np.array([12, 24, 36], dtype)
+    bare = forecast.assign_coords(prediction_timedelta=hours)
+    found = _run(bare, happened, metrics=("rmse",))
+    expected = _run(forecast, happened, metrics=("rmse",))
+    xarray.testing.assert_equal(found, expected)
+    note = "forecast: prediction_timedelta has no units; its numbers are taken for"
+    assert note in found.attrs["notes"] and note not in expected.attrs["notes"]
+
+
+def test_neighbours_stay_neighbours_in_a_domain_across_greenwich():
+    whole = samples.truth(times=6, rows=12, columns=36)
+    happened = whole.isel(longitude=slice(9, 27), latitude=slice(4, 11))
+    forecast = samples.forecasts(happened, starts=2, leads=1, noise=0.8)
+    warm = {"2m_temperature": (evaluation.parse_threshold("281"),)}
+    options = {"metrics": ("fss", "rmse"), "thresholds": warm, "regions": ("domain",)}
+
+    def scores(change, other=None):
+        found = _run(change(forecast), (other or change)(happened), **options)
+        return np.append(found["fss.2m_temperature"], found["2m_temperature"])
+
+    def moved(dataset):
+        # From 90 to 260 degrees east to 80 west and 90 east, as 0 to 360.
+        east = (dataset["longitude"].values - 170) % 360
+        return dataset.assign_coords(longitude=east).sortby("longitude")
+
+    def signed(dataset):
+        return dataset.assign_coords(longitude=dataset["longitude"].values - 170)
+
+    expected = scores(lambda d: d)
+    np.testing.assert_allclose(scores(moved), expected)
+    np.testing.assert_allclose(scores(signed), expected)
+    # A truth of the whole globe is cut to the same columns.
+    np.testing.assert_allclose(scores(moved, lambda _: moved(whole)), expected)
 
 
 def test_the_fair_error_of_the_ensemble_mean_is_less_its_variance_by_members():
@@ -180,6 +303,7 @@ def test_sums_of_two_periods_merge_to_those_of_both():
     )
     merged = second.merge(first)
     xarray.testing.assert_allclose(merged.results(), whole.results(), rtol=1e-10)
+    assert merged.results().attrs["starts"] == whole.results().attrs["starts"] == "12"
     other = evaluation.accumulate(
         forecast, happened, evaluation.Settings(metrics=("mae",), references=())
     )
@@ -333,6 +457,26 @@ def test_a_plane_without_degrees_can_be_scored():
         spectrum.isel(lead_time=0), spectra.radial_power(valid).mean(0)
     )
     np.testing.assert_array_equal(spectrum["radial_wavenumber"], np.arange(1, 11))
+
+
+def test_a_part_of_the_globe_has_spectra_by_length(tmp_path):
+    part = {"latitude": slice(9, 16), "longitude": slice(3, 14)}
+    happened = samples.truth(rows=18, columns=36).isel(part)  # 7 x 11 cells of 10°.
+    forecast = samples.forecasts(happened)
+    names = ("rmse", "radial_spectrum")
+    found = _run(forecast, happened, metrics=names, regions=("domain",))
+    spectrum = found["truth_radial_spectrum.2m_temperature"].squeeze("model")
+    theirs = _arrays(forecast, happened, "2m_temperature")[1]
+    cell = (1111.95, 1111.95 * np.cos(np.deg2rad(35)))
+    np.testing.assert_allclose(spectrum, spectra.radial_power(theirs, cell).mean(0))
+    waves = np.arange(1, 4)
+    np.testing.assert_array_equal(found["radial_wavenumber"], waves)
+    side = 7 * cell[0]
+    np.testing.assert_allclose(found["wavelength_km"], side / waves, rtol=1e-5)
+    path = evaluation.write_results(found, tmp_path / "scores.nc")
+    xarray.testing.assert_identical(evaluation.open_results(path), found)
+    with pytest.raises(ValueError, match="needs a plane, or an evenly spaced grid"):
+        _run(*samples.pair(), metrics=names)
 
 
 @pytest.mark.parametrize(

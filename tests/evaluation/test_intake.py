@@ -4,6 +4,7 @@ import xarray
 
 from tests.evaluation import samples
 from weatherlib.data import layout
+from weatherlib.data_utils import lexicon
 from weatherlib.evaluation import intake
 
 _DIMS = {"init_time": 12, "lead_time": 3, "level": 2, "lat": 8, "lon": 12}
@@ -43,11 +44,34 @@ def test_every_layout_of_a_hindcast_set_ends_in_one(change):
     _same(found, intake.as_forecasts(made))
 
 
-@pytest.mark.parametrize("name", ["number", "realization", "sample", "member"])
+@pytest.mark.parametrize(
+    ("east", "expected"),
+    [
+        ([0, 10, 340, 350], [-20, -10, 0, 10]),
+        ([-20, -10, 0, 10], [-20, -10, 0, 10]),
+        ([170, 180, -170, -160], [170, 180, 190, 200]),
+        ([0, 10, 20, 30], [0, 10, 20, 30]),
+        ([-180, -90, 0, 90], [0, 90, 180, 270]),
+    ],
+)
+def test_columns_run_from_west_to_east(east, expected):
+    made = samples.forecasts(samples.truth(columns=4)).assign_coords(longitude=east)
+    found = intake.as_forecasts(made)
+    assert found["lon"].values.tolist() == expected
+    place = [[x % 360 for x in east].index(x % 360) for x in expected]
+    values = made["2m_temperature"].isel(longitude=place).values
+    np.testing.assert_array_equal(found["2m_temperature"].values, values)
+
+
+@pytest.mark.parametrize("name", lexicon.MEMBERS)
 def test_members_have_one_name(name):
     made = samples.forecasts(samples.truth(), members=3).rename(number=name)
     found = intake.as_forecasts(made)
     assert found.sizes["number"] == 3
+    if name != "number":
+        # A control's number, left behind as a scalar, is none of the members.
+        left = made.assign_coords(number=0)
+        assert intake.as_forecasts(left).sizes["number"] == 3
 
 
 def test_a_forecast_file_of_ours_is_a_set_of_one_start():
@@ -95,8 +119,14 @@ def test_truth_is_put_in_order():
         (lambda d: d.drop_vars(["time", "prediction_timedelta"]), "neither starts"),
         (lambda d: d.rename(latitude="row"), "no horizontal grid"),
         (lambda d: d.isel(time=[0, 1, 1]), "init_time occurs more than once"),
+        (lambda d: d.isel(time=[]), "mine: init_time has no value"),
+        (lambda d: d.isel(prediction_timedelta=[]), "mine: lead_time has no value"),
+        (lambda d: d.assign_coords(prediction_timedelta=[0.5, 1, 1.5]),
+         "mine: prediction_timedelta holds numbers without units, such as 1.5; give"),
+        (lambda d: d.assign_coords(prediction_timedelta=[1, 2, 7 * 10**13]),
+         "such as 7e.13; give the file some, such as with `ncatted -a units,pred"),
     ],
-)
+)  # fmt: skip
 def test_forecasts_that_cannot_be_understood_say_why(change, message):
     with pytest.raises(ValueError, match=message):
         intake.as_forecasts(change(samples.pair()[0]), "mine")

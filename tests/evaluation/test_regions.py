@@ -46,6 +46,19 @@ def test_a_box_runs_eastwards_over_the_seam(west, width):
     np.testing.assert_array_equal(np.flatnonzero(mask[0]), sorted(inside))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_points_on_the_edge_of_a_box_are_in_it_whatever_their_type(dtype):
+    lat = (43 + 0.1 * np.arange(20)).astype(dtype).astype(np.float64)
+    lon = ((355 + 0.3 * np.arange(20)) % 360).astype(dtype).astype(np.float64)
+    for first in range(17):
+        south, west = 43 + 0.1 * first, 355 + 0.3 * first
+        box = regions.Box(south=round(south, 1), north=round(south + 0.3, 1),
+                          west=round(west, 1), east=round(west + 0.9, 1))  # fmt: skip
+        mask = box.mask(lat, lon)
+        np.testing.assert_array_equal(np.flatnonzero(mask.any(1)), first + np.arange(4))
+        np.testing.assert_array_equal(np.flatnonzero(mask.any(0)), first + np.arange(4))
+
+
 def test_europe_is_where_weatherbench_has_it():
     grid = _grid(180, 360)
     mask = regions.region_masks(grid, ["europe"])["europe"]
@@ -77,6 +90,8 @@ def test_a_box_is_written_with_four_edges():
         regions.parse_box("alps=43,49,5")
     with pytest.raises(ValueError, match="south < north"):
         regions.parse_box("alps=49,43,5,17")
+    with pytest.raises(ValueError, match="'=43,49,5,17': the box has no name"):
+        regions.parse_box("=43,49,5,17")
 
 
 @pytest.mark.parametrize(
@@ -86,6 +101,18 @@ def test_a_box_is_written_with_four_edges():
 def test_a_region_that_cannot_be_drawn_is_refused(name, message):
     with pytest.raises(ValueError, match=message):
         regions.region_masks(_grid(), [name])
+
+
+def test_the_size_of_cells_is_that_at_the_middle_latitude():
+    lat, lon = np.arange(50.0, 71, 0.5), np.arange(-10.0, 20, 1)
+    shape = (len(lat), len(lon))
+    part = regions.Grid(lat=lat, lon=lon, shape=shape)
+    np.testing.assert_allclose(part.cell_km, [55.6, 111.2 * 0.497], rtol=1e-2)
+    uneven = regions.Grid(lat=lat, lon=lon**3, shape=shape)
+    plane = regions.Grid(lat=None, lon=None, shape=shape)
+    row = regions.Grid(lat=lat[:1], lon=lon, shape=(1, len(lon)))
+    for grid in (_grid(), uneven, plane, row):
+        assert grid.cell_km is None
 
 
 def test_a_region_outside_of_the_grid_is_refused():

@@ -6,6 +6,7 @@ import xarray
 
 from tests.evaluation import samples
 from weatherlib import evaluation
+from weatherlib.evaluation import metrics
 
 
 def _result(**options):
@@ -23,6 +24,44 @@ def test_results_have_the_form_of_weatherbench():
     assert found["starts"].values.tolist() == [12, 12, 12]
     assert found["geopotential"].attrs["units"] == "m2 s-2"
     assert "flatters climatology" in found.attrs["notes"]
+
+
+@pytest.mark.parametrize("metric", ["power_spectrum", "zonal_spectrum"])
+def test_spectra_alone_have_no_intervals_and_say_so(metric):
+    found = _result(metrics=(metric,), references=(), by_start=True)
+    assert f"truth_{metric}.geopotential" in found
+    assert not [name for name in found.data_vars if str(name).startswith("lower.")]
+    assert "no confidence intervals: spectra" in found.attrs["notes"]
+    assert "confidence" not in found.attrs
+
+
+@pytest.mark.parametrize("metric", ["rmse", "acc"])
+def test_models_are_compared_on_the_starts_that_both_have(metric):
+    forecast, happened = samples.pair()
+    worse = forecast.copy(deep=True)
+    worse["2m_temperature"][6:] += 10 * np.sin(np.arange(12))
+    gap = worse.copy(deep=True)
+    gap["2m_temperature"][6:9, 1] = np.nan  # Whole fields at one lead time.
+    gap["2m_temperature"][9:, 1, :4] = np.nan  # Some rows.
+    found = evaluation.evaluate(
+        {"first": gap, "same": worse, "good": forecast}, happened, metrics=(metric,),
+        references=(), variables=("2m_temperature",), resamples=50,
+        climatology=happened.mean("time"), regions=("global",),
+    )  # fmt: skip
+    at = {"metric": metric, "region": "global"}
+    same = {"model": "same", **at}
+    values = found["2m_temperature"].sel(at)
+    assert not np.isclose(*values.sel(model=["first", "same"])[:, 1])
+    for kind in ("difference", "difference_lower", "difference_upper"):
+        np.testing.assert_allclose(found[f"{kind}.2m_temperature"].sel(same), 0)
+    np.testing.assert_array_equal(found["p_value.2m_temperature"].sel(same), 1)
+    good = found["difference.2m_temperature"].sel(model="good", **at)
+    own = values.sel(model="good") - values.sel(model="first")
+    np.testing.assert_allclose(good[[0, 2]], own[[0, 2]])
+    np.testing.assert_allclose(good[1], 0)
+    notes = found.attrs["notes"]
+    assert "same: differences from first leave out 6 of 12 starts, at lead" in notes
+    assert "good: differences from first leave out 6 of 12 starts" in notes
 
 
 def test_written_results_are_read_as_they_were(tmp_path):
@@ -149,6 +188,41 @@ def test_the_spreadsheet_has_a_line_for_each_score(tmp_path):
     assert waves == set(map(str, range(7)))
 
 
+@pytest.mark.parametrize(
+    ("metric", "units", "expected"),
+    [
+        ("rmse", "K", "K"),
+        ("mse", "K", "K2"),
+        ("mse", "m2 s-2", "m4 s-4"),
+        ("mse", "kg m**-2 s**-1", "kg2 m-4 s-2"),
+        ("mse", "1", "1"),
+        ("mse", "(0 - 1)", "((0 - 1))2"),
+        ("mse", "", ""),
+        ("acc", "K", ""),
+        ("truth_power_spectrum", "m s-1", "m2 s-2"),
+        ("unheard_of", "K", ""),
+    ],
+)
+def test_a_metric_has_its_power_of_the_unit(metric, units, expected):
+    assert metrics.units_of(metric, units) == expected
+
+
+def test_tables_and_spreadsheets_name_the_unit_of_each_metric(tmp_path):
+    names = ("rmse", "mse", "acc", "fss", "zonal_spectrum")
+    warm = {"2m_temperature": (evaluation.parse_threshold("281"),)}
+    found = _result(metrics=names, thresholds=warm, by_start=True)
+    for metric, unit in (("rmse", "K"), ("mse", "K2"), ("acc", "")):
+        rows = evaluation.score_rows(found, metric)[1]
+        assert {row[1] for row in rows if row[0] == "2m_temperature"} == {unit}
+    path = evaluation.write_csv(found, tmp_path / "scores.csv")
+    with path.open(encoding="utf8") as file:
+        lines = [x for x in csv.DictReader(file) if x["variable"] == "2m_temperature"]
+    assert {(x["metric"], x["units"]) for x in lines} == {
+        ("rmse", "K"), ("mse", "K2"), ("acc", ""), ("fss", ""),
+        ("forecast_zonal_spectrum", "K2"), ("truth_zonal_spectrum", "K2"),
+    }  # fmt: skip
+
+
 def test_the_table_marks_what_differs_beyond_chance():
     heading, rows = evaluation.score_rows(_result(), "rmse")
     assert heading == ["variable", "unit", "model", "+12 h", "+24 h", "+36 h"]
@@ -168,7 +242,7 @@ def test_the_table_holds_events_by_threshold_and_units_of_the_metric():
         neighbourhoods=(1, 3),
     )
     squares = evaluation.score_rows(found, "mse")[1]
-    assert {row[1] for row in squares} == {"(m2 s-2)^2", "(K)^2"}
+    assert {row[1] for row in squares} == {"m4 s-4", "K2"}
     events = evaluation.score_rows(found, "fss")[1]
     assert [row[:3] for row in events[::3]] == [
         [f"2m_temperature, threshold 282, neighbourhood {n}", "", "forecast"]

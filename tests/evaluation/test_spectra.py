@@ -97,6 +97,20 @@ def test_radial_power_does_not_mind_the_direction_of_waves(direction):
     assert power[0] < 1e-3 * power[7]
 
 
+def test_radial_power_of_oblong_cells_is_by_length_whatever_the_direction():
+    cell = (10.0, 7.0)
+    rows, columns = 48, 64  # 480 by 448 km.
+    numbers = spectra.radial_wavenumbers(rows, columns, cell)
+    np.testing.assert_array_equal(numbers, np.arange(1, 23))  # To 20 km.
+    down, across = np.mgrid[:rows, :columns] * np.array(cell)[:, None, None]
+    for angle in np.deg2rad([0, 40, 90]):
+        phase = (down * np.sin(angle) + across * np.cos(angle)) / 56
+        power = spectra.radial_power(np.sin(2 * np.pi * phase), cell)
+        assert numbers[power.argmax()] == 8  # 448 km / 56 km.
+    noise = np.random.default_rng(0).standard_normal((20, rows, columns))
+    np.testing.assert_allclose(spectra.radial_power(noise, cell).mean(), 1, rtol=0.03)
+
+
 def test_radial_power_of_a_blurred_field_falls():
     noise = np.random.default_rng(1).standard_normal((64, 64))
     near = (noise + np.roll(noise, 1, 0) + np.roll(noise, 1, 1)) / 3

@@ -4,6 +4,8 @@ import xarray
 
 from tests.plotting.fields import field
 from weatherlib import plotting
+from weatherlib.data_utils import lexicon
+from weatherlib.plotting import ensembles
 
 
 def _ensemble(members=5, dim="number", times=3):
@@ -66,6 +68,11 @@ def test_round_values_are_found_where_none_are_given():
     figure = plotting.draw_spaghetti(_ensemble().isel(time=0))
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert len(legend) == 3 and all(len(text) < 9 for text in legend[:2])
+
+
+@pytest.mark.parametrize("name", lexicon.MEMBERS)
+def test_members_are_found_under_the_names_that_scores_know(name):
+    assert ensembles.member_dim(_ensemble(dim=name)) == name
 
 
 def test_what_is_no_ensemble_is_refused():

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from weatherlib import config, task, training
@@ -70,7 +72,38 @@ def test_a_path_as_init_takes_the_whole_checkpoint():
         ({"optimizer": {"ema": 1.0}}, r"ema must be in \[0, 1\)"),
         ({"optimizer": {"accumulate": 2}}, "batch_size 1 is not a multiple of"),
         ({"schedule": {"kind": "cosin"}}, "schedule.kind: expected one of"),
-        ({"loss": {"variables": {"geopotential": -1.0}}}, "must not be negative"),
+        ({"loss": {"variables": {"a": -1.0}}}, "loss: variables: .* from 0 on"),
+        ({"loss": {"levels": {500: math.inf}}}, "loss: levels: .* from 0 on"),
+        ({"loss": {"huber_delta": math.inf}}, "huber_delta must be positive"),
+        ({"optimizer": {"scales": {"*": -1}}}, "scales: .* from 0 on"),
+        ({"optimizer": {"weight_decay": math.nan}}, "weight_decay must be a number"),
+        ({"schedule": {"peak": math.inf}}, "schedule: peak must be a number from 0 on"),
+        ({"schedule": {"warmup_epochs": -1}}, "warmup_epochs must be a number from 0"),
+        ({"wrappers": {"noise_level": -0.1}}, "noise_level must be a number from 0 on"),
+        ({"validation": {"min_change": math.nan}}, "min_change must be a number from"),
+        ({"validation": {"lead": "foo"}}, "validation: lead: expected a length"),
+        ({"stages": [{"epochs": math.inf, "schedule": {}}]}, "epochs must be positive"),
+        ({"stages": [{"steps": 2**31, "schedule": {}}]}, "steps can be 2147483647 at"),
+        ({"seed": -1}, "seed must lie in 0 to"),
+        ({"output": ""}, "output is empty"),
+        ({"init_from": ""}, "init_from is empty"),
+        ({"data": {"path": "", "task": "TASK"}}, "data: path is empty"),
+        (
+            {"data": {"path": "x", "task": "TASK", "time_step": "6"}},
+            "data: time_step: '6' has no unit",
+        ),
+        (
+            {"data": {"path": "x", "task": "TASK", "nan_allowed": ["geopotental"]}},
+            "data.nan_allowed: 'geopotental' .*did you mean 'geopotential'",
+        ),
+        (
+            {"data": {"path": "x", "sources": [{"path": "y", "weight": math.inf}]}},
+            r"sources\[0\]: weight must be positive",
+        ),
+        (
+            {"sharding": {"dims": {"latt": None}}},
+            "dims: unknown dimension 'latt' .did you mean 'lat'",
+        ),
         ({"precision": "float16"}, "precision: expected one of"),
         ({"validation": {"leads": [0]}}, "leads count from 1"),
         ({"validation": {"metric": "rmse", "leads": []}}, "metric rmse needs leads"),

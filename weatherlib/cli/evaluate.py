@@ -132,6 +132,10 @@ class Options:
     """Consecutive starts kept together by the bootstrap. Default: those of five days.
     """
 
+    seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
+    """Of the samples of the bootstrap, and of ranks drawn where members tie with the
+    truth."""
+
     skip_corrupt: bool = False
     """Leave out damaged files among many of forecasts, truth or climatology, and say
     how many."""
@@ -167,6 +171,7 @@ def run(options: Options) -> None:
     from weatherlib.cli import archives, console, files, score_pictures
 
     out = console.Console()
+    _check_name(options.name)
     out_dir = files.writable_folder(options.out_dir)
     settings = _settings(options)
     with out.stage("open"):
@@ -215,6 +220,15 @@ def run(options: Options) -> None:
     out.print_times()
 
 
+def _check_name(name: str) -> None:
+    """Raises a ValueError where the files cannot be called so in --out-dir."""
+    if name in ("", "..") or pathlib.PurePath(name).name != name:
+        raise ValueError(
+            f"--name {name!r}: the files' name without a folder, such as scores; the "
+            "folder is --out-dir"
+        )
+
+
 def _settings(options: Options) -> evaluation.Settings:
     """Returns the options in the form of the library."""
     from weatherlib import evaluation
@@ -245,6 +259,7 @@ def _settings(options: Options) -> evaluation.Settings:
         confidence=options.confidence,
         resamples=options.resamples,
         block=options.block,
+        seed=options.seed,
         by_start=options.by_start,
     )
 

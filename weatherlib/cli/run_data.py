@@ -123,7 +123,9 @@ def open_sources(
             else:
                 folder = pathlib.Path(config.output) / "sources" / source.label
                 changed = config.replace(data=settings, output=folder)
-                own = statistics.prepare(changed, frames, placement, say=say)
+                own = statistics.prepare(
+                    changed, frames, placement, say=say, run=config.output
+                )
         except ValueError as error:
             raise ValueError(f"data.sources, {source.label}: {error}") from error
         sources.append(

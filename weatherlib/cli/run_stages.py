@@ -353,7 +353,7 @@ def _validation_leads(
     if lead is not None:
         if not family.takes_lead_time:
             raise ValueError(
-                "validation.lead: this family predicts one step of the data; name "
+                "lead: this family predicts one step of the data; name "
                 "steps in validation.leads"
             )
         return source.lead_steps(lead)

@@ -92,11 +92,25 @@ class Run:
         crop = functools.partial(self.family.crop, self._model)
         if predictor_base.predicts_part(crop, self.frames.dataset):
             run_stages.require_single_steps(self.settings)
+        self._judge = self._validator()
 
     @property
     def folder(self) -> pathlib.Path:
         """Where results go."""
         return self.settings.output
+
+    def check_start(self) -> None:
+        """Reads the weights to start from, as training will.
+
+        Raises:
+          FileNotFoundError: There is no such file.
+          OSError: It cannot be read.
+          ValueError: It does not fit the model.
+        """
+        fresh = jax.tree.map(
+            lambda leaf: np.zeros(leaf.shape, leaf.dtype), self.abstract_params
+        )
+        self._first_params(fresh)
 
     @functools.cached_property
     def abstract_params(self) -> Any:
@@ -135,7 +149,7 @@ class Run:
             ),
             folder=self.folder,
             first_params=self._first_params,
-            validate=self._validator(),
+            validate=self._judge,
             export=self.export,
             observers=observers,
             placement=self._placement,
@@ -281,6 +295,11 @@ class Run:
             per_epoch = sum(counts) / stage.batch_size
             epochs.append(per_epoch)
             steps = stage.steps or max(round((stage.epochs or 0) * per_epoch), 1)
+            if steps >= 2**31:
+                raise ValueError(
+                    f"stages: {stage.epochs:g} epochs of {per_epoch:g} updates are "
+                    "more than can be counted; make fewer"
+                )
             self._lengths.append(steps)
         rate = self._rate(expanded, epochs)
         found, begin, origin = [], 0, 0
@@ -356,13 +375,17 @@ class Run:
         if self.settings.data.validation is None:
             return None
         source = self.sources[0]
-        return run_stages.validator(
-            self._adapted(self._objective(source, is_training=False)),
-            source,
-            self.settings,
-            self.family,
-            placement=self._placement,
-        )
+        objective = self._adapted(self._objective(source, is_training=False))
+        try:
+            return run_stages.validator(
+                objective,
+                source,
+                self.settings,
+                self.family,
+                placement=self._placement,
+            )
+        except ValueError as error:
+            raise ValueError(f"validation: {error}") from error
 
     def _first_params(self, params: Any) -> Any:
         """Returns the parameters of files in place of fresh ones."""

@@ -6,19 +6,24 @@ import json
 import pathlib
 import shutil
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray
 
 from weatherlib import climatology_removal, normalization, training, writing
 from weatherlib.cli import models, radar_frames
 from weatherlib.data_utils import harmonics, statistics
+from weatherlib.training import checkpoints
 
 __all__ = ["prepare"]
 
 _SOURCE = "source.json"
+# Periods leave out their end.
+_INSTANT = pd.Timedelta("1ns")
 # File systems over a network show new files seconds late.
 _APPEARS_WITHIN = 60.0
 _CLIMATOLOGY = "climatology"
@@ -39,8 +44,12 @@ def prepare(
     placement: training.Placement,
     *,
     say: Callable[[str], None],
+    run: pathlib.Path | None = None,
 ) -> dict[str, xarray.Dataset]:
     """Returns the statistics of a run, which then lie in `stats/` of its folder.
+
+    Those that lie there already, of a run that has begun, are taken as they are; others
+    are computed anew where they do not suit.
 
     Where the configuration takes a climatology away, its amplitudes are among them as
     `climatology`, and the others describe what is left.
@@ -51,6 +60,7 @@ def prepare(
       placement: Of several processes, the main one computes and writes, and the others
         read what it wrote.
       say: Told what is done.
+      run: Folder of the run, if its output for these data is only a part of that.
 
     Raises:
       FileNotFoundError: The folder lacks a file, or the processes have no folder in
@@ -59,6 +69,8 @@ def prepare(
         with another climatology.
     """
     if placement.is_main:
+        if config.data.statistics is None:
+            _drop_stale(config, frames, run or config.output, say)
         found = _prepare(config, frames, say=say, write=True)
         placement.wait("statistics")
         return found
@@ -110,6 +122,9 @@ def _prepare(
     loaded = models.load_statistics(given or folder)
     found = loaded.by_level
     _require_same_source(given or folder, source, own=given is None)
+    if given is not None:
+        _require_stated(given, loaded, frames)
+        _warn_of_later_dates(given, loaded, config.data)
     normalization.check_statistics(frames.task, **found)
     _require_same_climatology(given or folder, loaded.climatology, waves)
     if given is not None and given.resolve() != folder.resolve() and write:
@@ -122,6 +137,32 @@ def _prepare(
     if loaded.climatology is not None:
         found[_CLIMATOLOGY] = loaded.climatology
     return found
+
+
+def _drop_stale(
+    config: training.TrainConfig,
+    frames: training.Frames | radar_frames.RadarFrames,
+    run: pathlib.Path,
+    say: Callable[[str], None],
+) -> None:
+    """Forgets statistics that a dry run, or one that did not begin, has left.
+
+    Only where they are not those that this run needs.
+    """
+    folder, waves = config.output / "stats", config.wrappers.climatology
+    if checkpoints.holds_run(run) or not (folder / _SOURCE).exists():
+        return
+    path = folder / harmonics.FILE
+    held = dict(harmonics.read(path).attrs) if path.is_file() else None
+    found = json.loads((folder / _SOURCE).read_text(encoding="utf8"))
+    names = [*_differing(found, _describe(frames, config), own=True)]
+    what = [{**_MUST_SUIT, **_MUST_BE_OWN}[name] for name in names]
+    if not _same_climatology(held, None if waves is None else dict(waves)):
+        what.append("climatology")
+    if what:
+        say(f"{folder}: statistics of another {what[0]} are replaced")
+        path.unlink(missing_ok=True)
+        (folder / _SOURCE).unlink()
 
 
 def _compute(
@@ -151,13 +192,7 @@ def _require_same_climatology(
     """
     found = None if amplitudes is None else dict(amplitudes.attrs)
     wanted = None if waves is None else dict(waves)
-    if found is None and wanted is None:
-        return
-    if (
-        found is None
-        or wanted is None
-        or any(int(found[name]) != wanted[name] for name in wanted)
-    ):
+    if not _same_climatology(found, wanted):
         held = "no climatology" if found is None else f"waves {_numbers(found)}"
         asked = "none" if wanted is None else _numbers(wanted)
         raise ValueError(
@@ -165,6 +200,15 @@ def _require_same_climatology(
             f"for {asked}; delete the folder to compute them anew, or change the "
             "configuration"
         )
+
+
+def _same_climatology(
+    found: dict[str, Any] | None, wanted: dict[str, Any] | None
+) -> bool:
+    """Returns whether the waves of two climatologies, or of none, are the same."""
+    if found is None or wanted is None:
+        return found is wanted
+    return all(int(found[name]) == wanted[name] for name in wanted)
 
 
 def _numbers(attrs: dict[str, Any]) -> str:
@@ -211,24 +255,76 @@ def _require_same_source(
     if not path.exists():
         return
     found = json.loads(path.read_text(encoding="utf8"))
-    for name in _MUST_SUIT:
-        if name in found and found[name] != expected.get(name):
+    for name in _differing(found, expected, own=own):
+        if name in _MUST_SUIT:
             remedy = "delete the folder" if own else "name others in data.statistics"
-            raise _other(
-                folder, name, found, expected, f"{remedy} to compute them anew"
-            )
-    for name in _MUST_BE_OWN if own else ():
-        if name not in found:
-            continue  # Written before this was kept.
-        is_same = found[name] == expected[name]
-        if name == "path" and not is_same:
-            is_same = _absolute(found[name]) == _absolute(expected[name])
-        if not is_same:
+            remedy = f"{remedy} to compute them anew"
+        else:
             remedy = (
                 "delete the folder to compute them anew, or use them all the same with "
                 f"data.statistics={folder}"
             )
-            raise _other(folder, name, found, expected, remedy)
+        raise _other(folder, name, found, expected, remedy)
+
+
+def _differing(
+    found: dict[str, Any], expected: dict[str, Any], *, own: bool
+) -> Iterator[str]:
+    """Yields the names in which what is written of statistics is not what is needed.
+
+    What was not kept yet when they were written does not count.
+    """
+    for name in (*_MUST_SUIT, *(_MUST_BE_OWN if own else ())):
+        if name not in found or found[name] == expected.get(name):
+            continue
+        if name == "path" and _absolute(found[name]) == _absolute(expected[name]):
+            continue
+        yield name
+
+
+def _require_stated(
+    folder: pathlib.Path,
+    loaded: models.Statistics,
+    frames: training.Frames | radar_frames.RadarFrames,
+) -> None:
+    """Checks what statistics of `weatherlib stats` say of themselves.
+
+    Raises:
+      ValueError: They are of another grid or step.
+    """
+    remedy = (
+        "make them of these data with `weatherlib stats`, or leave data.statistics out"
+    )
+    differs = statistics.other_grid(loaded.mean_by_level.attrs, frames.dataset)
+    if differs is not None:
+        name, found, expected = differs
+        told = [f"{int(n)} points, {a:g} to {b:g}" for n, a, b in (found, expected)]
+        grids = [{"grid": f"{name.removeprefix('grid_')} {text}"} for text in told]
+        raise _other(folder, "grid", *grids, remedy)
+    hours = loaded.diffs_stddev_by_level.attrs.get("timestep_hours")
+    step = float(frames.step / np.timedelta64(1, "h"))
+    if hours is not None and abs(float(hours) - step) > 1e-6:
+        steps = [{"time_step": f"{float(value):g} h"} for value in (hours, step)]
+        raise _other(folder, "time_step", *steps, remedy)
+
+
+def _warn_of_later_dates(
+    folder: pathlib.Path, loaded: models.Statistics, settings: training.DataConfig
+) -> None:
+    """Warns where statistics have seen what a run is judged on."""
+    attrs = loaded.mean_by_level.attrs
+    if not {"date_start", "date_end"} <= set(attrs):
+        return
+    first, last = (str(attrs[name]) for name in ("date_start", "date_end"))
+    seen = training.Period(start=first, end=str(pd.Timestamp(last) + _INSTANT))
+    for name in ("validation", "test"):
+        period = settings[name]
+        if period is not None and period.split is None and period.overlaps(seen):
+            warnings.warn(
+                f"{folder}: statistics of {first} to {last}, which overlaps the period "
+                f"{name} ({period}); scores on it look a little too good",
+                stacklevel=5,
+            )
 
 
 def _other(

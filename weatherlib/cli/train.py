@@ -56,7 +56,8 @@ class Options:
     """Continue from the last checkpoint of the output folder, if there is one."""
 
     dry_run: bool = False
-    """Read settings and data, say what would be done, and stop."""
+    """Read settings, data and weights to start from, compute the statistics, say what
+    would be done, and stop."""
 
 
 def run(options: Options) -> None:
@@ -120,6 +121,7 @@ def _train(options: Options, config: Any, processes: Any) -> None:
             prepared = runs.Run(config, placement=placement, out=out)
             out.facts([*prepared.plan(), *facts])
         if options.dry_run:
+            prepared.check_start()
             return
         if processes.is_main:
             text = settings.dump(config)

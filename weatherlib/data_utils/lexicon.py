@@ -12,6 +12,7 @@ from weatherlib.task import TaskConfig
 
 __all__ = [
     "AXES",
+    "MEMBERS",
     "axis_names",
     "closest",
     "find_source",
@@ -36,6 +37,16 @@ AXES: Mapping[str, tuple[str, ...]] = {
     "time": ("time", "valid_time"),
     "batch": ("batch",),
 }
+
+# Names of the dimension of an ensemble, ours first.
+MEMBERS = (
+    "sample",
+    "number",
+    "realization",
+    "member",
+    "ensemble",
+    "ensemble_member",
+)
 
 # Axes of map projections, which some files use for degrees.
 _PLANE = ("y", "x")

@@ -16,9 +16,10 @@ import xarray
 from weatherlib import writing
 from weatherlib.data_utils import jobs, lexicon, moments, progress, scan, series, times
 
-__all__ = ["Statistics", "StatisticsConfig", "compute_statistics"]
+__all__ = ["Statistics", "StatisticsConfig", "compute_statistics", "other_grid"]
 
 _KINDS = ("mean", "stddev", "diffs_stddev", "min")
+_GRID = {"lat": "grid_latitude", "lon": "grid_longitude"}
 _PROGRESS = tuple(sorted(progress.COMPUTABLE_FORCINGS - {progress.TISR}, reverse=True))
 
 
@@ -90,8 +91,13 @@ class StatisticsConfig:
     scheduler: str | None = None
 
     def __post_init__(self) -> None:
-        if self.step is not None and times.as_timedelta(self.step) <= pd.Timedelta(0):
-            raise ValueError(f"step: {self.step} must be longer than nothing")
+        if self.step is not None:
+            try:
+                step = times.as_timedelta(self.step)
+            except ValueError as error:
+                raise ValueError(f"step: {error}") from error
+            if step <= pd.Timedelta(0):
+                raise ValueError(f"step: {self.step} must be longer than nothing")
         if self.weighting not in ("none", "area"):
             raise ValueError(f"weighting: {self.weighting!r} is not 'none' or 'area'")
         if self.frames_per_block < 0:
@@ -321,6 +327,43 @@ def _levels(dataset: xarray.Dataset, name: str) -> int:
     return dataset[name].sizes.get("level", 1) if name in dataset else 1
 
 
+def other_grid(
+    attrs: Mapping[str, Any], grid: xarray.Dataset
+) -> tuple[str, list[float], list[float]] | None:
+    """Returns how the grid that statistics are of differs from another.
+
+    Where longitudes begin does not count on grids that go round.
+
+    Args:
+      attrs: Of the statistics. Those from elsewhere do not say which grid they are of.
+      grid: With coordinates lat and lon.
+
+    Returns:
+      Name of the axis, and points, least and greatest coordinate of both; None where
+      nothing differs or nothing is known.
+    """
+    for dim, name in _GRID.items():
+        if name not in attrs:
+            continue
+        theirs, ours = [*map(float, attrs[name])], _extent(grid[dim].values)
+        (count, *ends), (wanted, *bounds) = theirs, ours
+        same = count == wanted and np.allclose(np.ptp(ends), np.ptp(bounds), atol=1e-3)
+        goes_round = np.ptp(bounds) * (1 + 1 / max(wanted - 1, 1)) > 359.9
+        if not (dim == "lon" and goes_round):
+            away = abs(ends[0] - bounds[0])
+            turned = min(away % 360, -away % 360) if dim == "lon" else away
+            same = same and turned < 1e-3
+        if not same:
+            return name, theirs, ours
+    return None
+
+
+def _extent(points: np.ndarray) -> list[float]:
+    """Returns how many points an axis of a grid has, its least and its greatest."""
+    ends = (points.min(), points.max())
+    return [float(points.size), *(round(float(end), 4) for end in ends)]
+
+
 def _attributes(
     dataset: xarray.Dataset,
     config: StatisticsConfig,
@@ -337,10 +380,18 @@ def _attributes(
     if stamps is not None or "time" in dataset.coords:
         attrs["timestep_hours"] = int(hours) if hours == int(hours) else hours
     attrs["frames"] = len(frames)
+    attrs |= {
+        name: _extent(dataset[dim].values)
+        for dim, name in _GRID.items()
+        if dim in dataset.coords and dataset[dim].ndim == 1
+    }
     attrs["weighting"] = config.weighting
     source = str(dataset.encoding.get("source") or dataset.attrs.get("source") or "")
     if source:
-        attrs["source"] = source if "://" in source else pathlib.Path(source).name
+        path = pathlib.Path(source)
+        # A pattern says little without its folder.
+        named = "/".join(path.parts[-2:]) if set(path.name) & set("*?[") else path.name
+        attrs["source"] = source if "://" in source else named
     return attrs
 
 

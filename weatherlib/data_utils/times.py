@@ -60,6 +60,9 @@ def as_timedelta(value: TimedeltaLike) -> pd.Timedelta:
     if isinstance(value, str):
         # pandas is about to drop the small letter, which people write.
         value = re.sub(r"(?<=\d)\s*d\b", "D", value)
+        if re.fullmatch(r"\s*[+-]?[\d.]+\s*", value):
+            # For pandas these are nanoseconds.
+            raise ValueError(f"{value!r} has no unit; expected a length such as '6h'")
     try:
         length = pd.Timedelta(value)
     except (TypeError, ValueError) as error:

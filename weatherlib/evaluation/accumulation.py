@@ -12,6 +12,7 @@ import xarray
 from weatherlib.evaluation import (
     alignment,
     climatology,
+    intake,
     metrics,
     reading,
     references,
@@ -63,7 +64,11 @@ class Accumulated:
             )
         merged = {n: t.merge(other.totals[n]) for n, t in self.totals.items()}
         notes = tuple(dict.fromkeys((*self.notes, *other.notes)))
-        return dataclasses.replace(self, totals=merged, notes=notes)
+        facts = dict(self.facts)
+        for each in merged.values():
+            if "init_time" in each.dataset.sizes:
+                facts["starts"] = str(each.dataset.sizes["init_time"])
+        return dataclasses.replace(self, totals=merged, notes=notes, facts=facts)
 
     def results(self) -> xarray.Dataset:
         """Returns the scores, see `evaluate`."""
@@ -177,6 +182,8 @@ def accumulate(
         for name, count in missing.items()
         if count
     ]
+    valid = aligned.inits[:, None] + aligned.leads[None, :]
+    notes += totals.incomplete_fields(empty, int(aligned.truth.holds(valid).sum()))
     return Accumulated(
         totals=empty,
         settings=chosen,
@@ -188,8 +195,19 @@ def accumulate(
             "title": "Scores of weather forecasts",
             "weighting": chosen.weighting if aligned.grid.lat is not None else "none",
             "starts": str(len(aligned.inits)),
+            **_shorter_side(aligned.grid, wanted),
         },
     )
+
+
+def _shorter_side(
+    grid: regions.Grid, wanted: tuple[metrics.Metric, ...]
+) -> dict[str, str]:
+    """Returns the length that waves of radial spectra are counted along, if known."""
+    if grid.cell_km is None or not any("plane" in m.needs for m in wanted):
+        return {}
+    lengths = (n * km for n, km in zip(grid.shape, grid.cell_km))
+    return {"shorter_side_km": f"{min(lengths):.6g}"}
 
 
 def _wanted_metrics(
@@ -212,7 +230,10 @@ def _wanted_metrics(
         "thresholds": (bool(chosen.thresholds), "thresholds"),
         "global": (aligned.grid.is_global, "a global grid"),
         "periodic": (aligned.grid.is_periodic, "a grid around the globe"),
-        "plane": (aligned.grid.lat is None, "a plane, without degrees of latitude"),
+        "plane": (
+            aligned.grid.lat is None or aligned.grid.cell_km is not None,
+            "a plane, or an evenly spaced grid of a part of the globe",
+        ),
     }
     for metric in found:
         for need in metric.needs:
@@ -234,6 +255,13 @@ def _climatology(
         return None
     if given is not None:
         table = climatology.open_climatology(given, aligned.grid)
+        for name in aligned.names:
+            if name not in table.dataset:
+                continue
+            happened = aligned.truth.dataset[name]
+            stated = happened.assign_attrs(units=aligned.units[name])
+            own = table.dataset[name]
+            intake.common_units(own, stated, name, "the climatology")
         return dataclasses.replace(table, description="from the file given")
     if chosen.period is not None:
         return climatology.fit_climatology(
@@ -394,5 +422,7 @@ def _sizes(plan: running.Plan, variable: str, members: int) -> dict[str, Any]:
         "probability": statistics.probabilities(),
         "total_wavenumber": np.arange(plan.truncation + 1),
         "zonal_wavenumber": np.arange(plan.grid.shape[1] // 2 + 1),
-        "radial_wavenumber": spectra.radial_wavenumbers(*plan.grid.shape),
+        "radial_wavenumber": spectra.radial_wavenumbers(
+            *plan.grid.shape, plan.grid.cell_km or (1.0, 1.0)
+        ),
     }

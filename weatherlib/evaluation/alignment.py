@@ -70,6 +70,8 @@ def align(
         raise ValueError("there is no forecast to evaluate")
     notes: list[str] = []
     known = {name: intake.as_forecasts(d, name) for name, d in forecasts.items()}
+    for name, dataset in forecasts.items():
+        notes += intake.guesses(dataset, name)
     happened = intake.as_truth(truth)
     names = _common_variables(known, happened, chosen.variables, notes)
     known = {name: dataset[list(names)] for name, dataset in known.items()}
@@ -162,17 +164,45 @@ def _common_variables(
             raise ValueError(
                 f"{name}: not in {lacking}, which has {_list(sets[lacking])}{hint}"
             )
+    steady = {
+        name: where
+        for name in shared
+        if (where := _without_time(sets, name)) is not None
+    }
+    for name in wanted:
+        if name in steady:
+            raise ValueError(
+                f"{name}: does not change in time in {steady[name]}, so there is no "
+                "forecast of it to score; leave it out of the variables"
+            )
     first = next(iter(known.values()))
-    names = tuple(wanted or (str(n) for n in first.data_vars if n in shared))
+    held = [str(n) for n in first.data_vars if n in shared]
+    names = tuple(wanted or (name for name in held if name not in steady))
+    if not wanted:
+        notes += [
+            f"{name}: does not change in time in {steady[name]}, left out"
+            for name in held
+            if name in steady
+        ]
     if not names:
-        held = "; ".join(f"{name} has {_list(d)}" for name, d in sets.items())
-        raise ValueError(f"forecast and truth share no variable: {held}")
+        each = "; ".join(f"{name} has {_list(d)}" for name, d in sets.items())
+        what = "no variable that changes in time" if steady else "no variable"
+        raise ValueError(f"forecast and truth share {what}: {each}")
     if not wanted:
         for name, dataset in known.items():
             odd = [str(n) for n in dataset.data_vars if n not in shared]
             if odd:
                 notes.append(f"{name}: {', '.join(odd)} cannot be compared, left out")
     return names
+
+
+def _without_time(sets: Mapping[str, xarray.Dataset], name: str) -> str | None:
+    """Returns the first dataset in which a variable has no time, None for none."""
+    for source, dataset in sets.items():
+        times = {"time", "init_time", "lead_time"} & set(dataset.dims)
+        if not times <= set(dataset[name].dims):
+            return source
+    return None
 
 
 def _common_levels(
@@ -192,7 +222,8 @@ def _common_levels(
             notes.append(f"{name}: {without} has no levels, others have; left out")
     if not kept:
         raise ValueError(
-            f"{', '.join(names)}: forecast and truth differ in having levels"
+            f"{', '.join(names)}: forecast and truth differ in having levels; a single "
+            "one is stated by a coordinate level in hPa"
         )
     leveled = [name for name in kept if "level" in next(iter(sets.values()))[name].dims]
     if not leveled:

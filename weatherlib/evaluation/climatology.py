@@ -78,6 +78,12 @@ class TableClimatology:
                 f"{', '.join(map(str, self.dataset.data_vars))}"
             )
         array = self.dataset[variable]
+        if ("level" in array.dims) != (levels is not None):
+            which = "levels" if levels is None else "no levels"
+            others = "no levels" if levels is None else "levels"
+            raise ValueError(
+                f"{variable}: the climatology has {which}, the truth {others}"
+            )
         if levels is None:
             array = array.expand_dims("level")
         else:

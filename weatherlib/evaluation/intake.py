@@ -1,8 +1,9 @@
 """Forecasts and truth of any layout in one form.
 
 Forecasts get the dimensions (init_time, lead_time[, number][, level], lat, lon), truth
-(time[, level], lat, lon), rows from south to north and columns from 0 to 360 degrees.
-A grid without degrees, such as that of a radar, keeps its order.
+(time[, level], lat, lon), rows from south to north and columns from west to east: from
+0 to 360 degrees, or from the western edge of a domain that crosses Greenwich. A grid
+without degrees, such as that of a radar, keeps its order.
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ __all__ = [
     "describe_period",
     "describe_times",
     "grid_of",
+    "guesses",
     "match_grid",
 ]
 
-_MEMBERS = ("number", "realization", "sample", "member", "ensemble_member")
 _STARTS = ("init_time", "forecast_reference_time", "time")
 _LEADS = ("prediction_timedelta", "lead_time", "step", "forecast_period")
 _SLACK = 1e-3
+# More hours than this are no lead time; they count something else, such as seconds.
+_MOST_HOURS = 100_000
 # The ends of a period that has none, within what datetime64[ns] holds.
 OPEN_PERIOD = (np.datetime64("1678-01-01", "ns"), np.datetime64("2262-01-01", "ns"))
 
@@ -71,6 +74,16 @@ def as_forecasts(dataset: xarray.Dataset, name: str = "forecast") -> xarray.Data
     )
 
 
+def guesses(dataset: xarray.Dataset, name: str = "forecast") -> list[str]:
+    """Returns what `as_forecasts` takes for granted about a dataset, for a reader."""
+    lead = next((n for n in _LEADS if n in dataset.coords), None)
+    if lead is None or dataset[lead].dtype.kind not in "iu":
+        return []
+    if dataset[lead].attrs.get("units"):
+        return []
+    return [f"{name}: {lead} has no units; its numbers are taken for hours"]
+
+
 def as_truth(dataset: xarray.Dataset, name: str = "truth") -> xarray.Dataset:
     """Returns what happened as (time[, level], lat, lon), times ascending.
 
@@ -99,7 +112,7 @@ def as_truth(dataset: xarray.Dataset, name: str = "truth") -> xarray.Dataset:
         raise ValueError(f"{name}: the time {moments[twice[0]]} occurs more than once")
     if (np.diff(order) != 1).any():
         dataset = dataset.isel(time=order)
-    members = [dim for dim in _MEMBERS if dim in dataset.dims]
+    members = [dim for dim in lexicon.MEMBERS if dim in dataset.dims]
     if members:
         raise ValueError(
             f"{name}: has {dataset.sizes[members[0]]} members along {members[0]}; "
@@ -147,14 +160,25 @@ def match_grid(
     columns = _places(own.lon, grid.lon, period=360.0)
     if rows is None or columns is None:
         raise _grid_error(own, grid, name, of)
-    if len(rows) != own.shape[0] or len(columns) != own.shape[1]:
+    if _moves(rows, own.shape[0]) or _moves(columns, own.shape[1]):
         dataset = dataset.isel(lat=rows, lon=columns)
     # Coordinates of float32 and float64 must not count as different points.
     return dataset.assign_coords(lat=grid.lat, lon=grid.lon)
 
 
-def common_units(forecast: xarray.DataArray, truth: xarray.DataArray, name: str) -> str:
+def common_units(
+    forecast: xarray.DataArray,
+    truth: xarray.DataArray,
+    name: str,
+    what: str = "the forecast",
+) -> str:
     """Returns the unit of both, empty where it is not known.
+
+    Args:
+      forecast: What is compared with the truth.
+      truth: What happened.
+      name: Of the variable.
+      what: What the first is, for messages.
 
     Raises:
       ValueError: They name different units.
@@ -170,8 +194,8 @@ def common_units(forecast: xarray.DataArray, truth: xarray.DataArray, name: str)
     ]
     if all(same) and same[0] != same[1]:
         raise ValueError(
-            f"{name}: the forecast is in {found[0]}, the truth in {found[1]}; convert "
-            "one of them"
+            f"{name}: {what} is in {found[0]}, the truth in {found[1]}; convert one "
+            "of them"
         )
     return next((unit for unit in same if unit), expected)
 
@@ -198,17 +222,50 @@ def _horizontal(dataset: xarray.Dataset, name: str) -> xarray.Dataset:
         if "level" in dataset.dims:
             dataset = dataset.assign_coords(level=np.asarray(levels, np.float64))
         else:
-            dataset = dataset.drop_vars("level")
+            dataset = _on_its_level(dataset.drop_vars("level"), levels[0])
     if not _in_degrees(dataset):
         return dataset.drop_vars(["lat", "lon"], errors="ignore")
     lon = np.asarray(dataset["lon"].values, np.float64) % 360.0
     lon = np.where(360.0 - lon < _SLACK / 10, 0.0, lon)
     _, first = np.unique(np.round(lon / _SLACK), return_index=True)
+    lon, first = _from_west(lon, first)
     rows = np.argsort(dataset["lat"].values, kind="stable")
     order = {"lat": rows, "lon": first}
     moved = {k: v for k, v in order.items() if _moves(v, dataset.sizes[k])}
     dataset = dataset.assign_coords(lon=lon)
     return dataset.isel(moved) if moved else dataset
+
+
+def _on_its_level(dataset: xarray.Dataset, level: float) -> xarray.Dataset:
+    """Returns data of a single level with an axis for it.
+
+    Fields that are known to be at the surface have none.
+    """
+    single = {}
+    for name, array in dataset.data_vars.items():
+        known = variables.find(str(name))
+        on_levels = known is None or known.kind == "atmospheric"
+        if on_levels and {"lat", "lon"} <= set(array.dims):
+            single[name] = array.expand_dims(level=[level])
+    return dataset.assign(single)
+
+
+def _from_west(lon: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns longitudes and the order of columns that puts neighbours side by side.
+
+    Columns of a domain that crosses Greenwich start behind the widest gap, and those
+    west of Greenwich are negative. Circles of latitude start at Greenwich.
+
+    Args:
+      lon: Degrees east in [0, 360), shape [lon].
+      order: Places in `lon`, eastwards from Greenwich.
+    """
+    steps = np.diff(lon[order], append=lon[order[:1]] + 360.0)
+    # Gaps of an even grid around the globe differ by rounding.
+    if len(order) < 2 or steps.max() <= 1.02 * steps[-1]:
+        return lon, order
+    order = np.roll(order, -1 - int(steps.argmax()))
+    return np.where(lon >= lon[order[0]], lon - 360.0, lon), order
 
 
 def _moves(order: np.ndarray, size: int) -> bool:
@@ -227,11 +284,11 @@ def _in_degrees(dataset: xarray.Dataset) -> bool:
 
 def _with_members(dataset: xarray.Dataset) -> xarray.Dataset:
     """Returns the data with members along `number`."""
-    found = [dim for dim in _MEMBERS if dim in dataset.dims]
-    if found and found[0] != "number":
-        dataset = dataset.rename({found[0]: "number"})
+    found = [dim for dim in lexicon.MEMBERS if dim in dataset.dims]
     if "number" in dataset.coords and "number" not in dataset.dims:
         dataset = dataset.drop_vars("number")
+    if found and "number" not in found:
+        dataset = dataset.rename({found[0]: "number"})
     return dataset
 
 
@@ -244,7 +301,9 @@ def _hindcast(dataset: xarray.Dataset, lead: str, name: str) -> xarray.Dataset:
             "time"
         )
     leads = dataset[lead]
-    if leads.dtype.kind != "m":
+    if leads.dtype.kind in "iuf" and not leads.attrs.get("units"):
+        leads = _whole_hours(leads, name)
+    elif leads.dtype.kind != "m":
         leads = times.decode_time(dataset, [lead])[lead]
     for old, new, values in (
         (start, "init_time", dataset[start].values.astype("datetime64[ns]")),
@@ -259,6 +318,21 @@ def _hindcast(dataset: xarray.Dataset, lead: str, name: str) -> xarray.Dataset:
     extra = [n for n in ("valid_time", "datetime", "time") if n in dataset.coords]
     dataset = dataset.drop_vars(extra).isel(batch=0, drop=True, missing_dims="ignore")
     return _sorted(_named(dataset), name)
+
+
+def _whole_hours(leads: xarray.DataArray, name: str) -> xarray.DataArray:
+    """Returns integers without units as hours.
+
+    Raises:
+      ValueError: They are fractions, or too many to be hours.
+    """
+    if leads.dtype.kind == "f" or (abs(leads) > _MOST_HOURS).any():
+        raise ValueError(
+            f"{name}: {leads.name} holds numbers without units, such as "
+            f"{leads.values.ravel()[-1]:g}; give the file some, such as with `ncatted "
+            f"-a units,{leads.name},o,c,hours FILE`, or store whole hours"
+        )
+    return leads.astype("int64").astype("timedelta64[h]")
 
 
 def _forecast_file(dataset: xarray.Dataset, name: str) -> xarray.Dataset:
@@ -306,12 +380,15 @@ def _sorted(dataset: xarray.Dataset, name: str) -> xarray.Dataset:
     """Returns the forecasts in the order of start and lead time.
 
     Raises:
-      ValueError: A start or a lead time occurs twice, or a dimension is not known.
+      ValueError: There is no start or lead time, one occurs twice, or a dimension is
+        not known.
     """
     known = ("init_time", "lead_time", "number", "level", "lat", "lon")
     _require_dims(dataset, known, name)
     for dim in ("init_time", "lead_time"):
         values = dataset[dim].values
+        if not values.size:
+            raise ValueError(f"{name}: {dim} has no value, so there is no forecast")
         order = np.argsort(values, kind="stable")
         if (np.diff(values[order]) == np.timedelta64(0, "ns")).any():
             raise ValueError(f"{name}: a value of {dim} occurs more than once")
@@ -340,7 +417,7 @@ def _places(
     """Returns where each wanted value is held, None where one is not."""
     distance = np.abs(held[None, :] - wanted[:, None])
     if period is not None:
-        distance = np.minimum(distance, period - distance)
+        distance = np.minimum(distance % period, -distance % period)
     place = distance.argmin(1)
     near = distance[np.arange(len(wanted)), place] < _SLACK
     return place if near.all() else None

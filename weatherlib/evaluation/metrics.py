@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
+from weatherlib import config
 from weatherlib.evaluation import events, statistics
 
-__all__ = ["METRICS", "Means", "Metric", "default_metrics", "find_metrics"]
+__all__ = [
+    "METRICS",
+    "Means",
+    "Metric",
+    "default_metrics",
+    "find_metrics",
+    "units_of",
+]
 
 Better = Literal["lower", "higher", "zero", "one", "none"]
 
@@ -258,6 +267,9 @@ METRICS: Mapping[str, Metric] = {
     )
 }  # fmt: skip
 
+# A factor of a unit, such as "K", "s-1" or "m**2", and the number 1.
+_FACTOR = re.compile(r"([A-Za-z°%]+|1)(?:\*\*|\^)?([+-]?\d+)?")
+
 # Names that stand for several.
 _GROUPS: Mapping[str, tuple[str, ...]] = {
     "activity": ("forecast_activity", "truth_activity"),
@@ -282,10 +294,32 @@ def find_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
     for name in names:
         for single in _GROUPS.get(name, (name,)):
             if single not in METRICS:
-                known = ", ".join([*METRICS, *_GROUPS])
-                raise ValueError(f"there is no metric {name!r}; there are {known}")
+                hint = config.closest_hint(name, [*METRICS, *_GROUPS])
+                raise ValueError(f"there is no metric {name!r}{hint}")
             found[single] = METRICS[single]
     return tuple(found.values())
+
+
+def units_of(metric: str, units: str) -> str:
+    """Returns the unit of a metric of a variable, empty for pure numbers.
+
+    Args:
+      metric: Name. One that is not of ours may be any number, and has no unit.
+      units: Of the variable, such as "m s-1", whose square is "m2 s-2".
+    """
+    scale = METRICS[metric].scale if metric in METRICS else 0
+    if scale == 0 or not units:
+        return ""
+    if scale == 1:
+        return units
+    found = [_FACTOR.fullmatch(factor) for factor in units.split()]
+    if not all(found):
+        return f"({units}){scale}"
+    return " ".join(
+        match[1] if match[1] == "1" else f"{match[1]}{scale * int(match[2] or 1)}"
+        for match in found
+        if match is not None
+    )
 
 
 def default_metrics(

@@ -26,6 +26,10 @@ Weighting = Literal["area", "cosine", "none"]
 # A grid whose first and last cells reach this near to the poles covers the globe; those
 # of Gaussian grids end a little before them.
 _NEAR_POLE = 88.0
+# Of latitude, on a sphere of 6371 km.
+_KM_PER_DEGREE = 6371.0 * np.pi / 180
+# Degrees by which a point may miss an edge that it lies on: 43.3 in float32 is more.
+_SLACK = 1e-3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,12 +59,12 @@ class Box:
 
     def mask(self, lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
         """Returns 1.0 for points of the box and 0.0 for others, shape [lat, lon]."""
-        rows = (lat >= self.south) & (lat <= self.north)
+        rows = (lat >= self.south - _SLACK) & (lat <= self.north + _SLACK)
         width = self.east - self.west
         if width % 360 == 0 and width != 0:
             columns = np.ones(len(lon), bool)
         else:
-            columns = (lon - self.west) % 360 <= width % 360
+            columns = (lon - self.west + _SLACK) % 360 <= width % 360 + 2 * _SLACK
         inside = rows[:, None] & columns[None, :]
         return (~inside if self.outside else inside).astype(np.float64)
 
@@ -96,7 +100,8 @@ class Grid:
 
     Attributes:
       lat: Degrees north, ascending, shape [lat]; None on a plane.
-      lon: Degrees east in [0, 360), ascending, shape [lon]; None on a plane.
+      lon: Degrees east, ascending, shape [lon]; negative west of Greenwich where a
+        domain crosses it. None on a plane.
       shape: Rows and columns.
     """
 
@@ -112,6 +117,24 @@ class Grid:
         step = np.diff(self.lon)
         gap = 360 - (self.lon[-1] - self.lon[0])
         return bool(np.allclose(step, gap, rtol=0.02))
+
+    @property
+    def cell_km(self) -> tuple[float, float] | None:
+        """Height and width in km of a cell at the middle latitude of a domain.
+
+        None for a plane without degrees, for circles of latitude, and where rows or
+        columns are not evenly spaced.
+        """
+        if self.lat is None or self.lon is None or self.is_periodic:
+            return None
+        steps = [np.diff(axis) for axis in (self.lat, self.lon)]
+        if any(not step.size for step in steps):
+            return None
+        down, across = (float(step.mean()) for step in steps)
+        if not all(np.allclose(s, s.mean(), rtol=0.02) for s in steps):
+            return None
+        middle = np.cos(np.deg2rad((self.lat[0] + self.lat[-1]) / 2))
+        return _KM_PER_DEGREE * down, _KM_PER_DEGREE * across * float(middle)
 
     @property
     def is_global(self) -> bool:
@@ -131,6 +154,11 @@ def parse_box(text: str) -> tuple[str, Box]:
       ValueError: It is written otherwise.
     """
     name, _, edges = text.partition("=")
+    if not name.strip():
+        raise ValueError(
+            f"region {text!r}: the box has no name; write name=south,north,west,east, "
+            "such as alps=43,49,5,17"
+        )
     try:
         south, north, west, east = map(float, edges.split(","))
     except ValueError as error:

@@ -76,21 +76,28 @@ def assemble(
     """
     counts, note = _samples(found, chosen)
     names = list(units)
+    lost: dict[str, int] = {}
     out: dict[str, xarray.DataArray] = {}
     for variable in names:
         plain = [m for m in wanted if not m.dims]
-        stacked = _stack(found, plain, variable, counts, chosen, baseline)
+        stacked = _stack(found, plain, variable, counts, chosen, baseline, lost)
         for kind, array in stacked.items():
             label = variable if kind == "value" else f"{kind}.{variable}"
             out[label] = array.assign_attrs(_attrs(variable, units))
         for metric in wanted:
             if metric.dims:
-                parts = _stack(found, [metric], variable, counts, chosen, baseline)
+                parts = _stack(
+                    found, [metric], variable, counts, chosen, baseline, lost
+                )
                 for kind, array in parts.items():
                     label = f"{metric.name}.{variable}"
                     label = label if kind == "value" else f"{kind}.{label}"
                     out[label] = array.isel(metric=0, drop=True).assign_attrs(
-                        {"long_name": metric.long_name, "better": metric.better}
+                        {
+                            "long_name": metric.long_name,
+                            "better": metric.better,
+                            "units": metrics.units_of(metric.name, units[variable]),
+                        }
                     )
     dataset = xarray.merge(
         [array.rename(name) for name, array in out.items()],
@@ -106,10 +113,19 @@ def assemble(
     if "metric" in dataset.dims:
         order["metric"] = plain_names
     dataset = dataset.reindex(order)
-    notes = "\n".join(x for x in (attrs.get("notes", ""), note) if x)
+    starts = 0 if counts is None else counts.shape[1]
+    unlike = [
+        f"{name}: differences from {baseline} leave out {count} of {starts} starts, at "
+        "lead times and in regions where the two do not hold values of the same points"
+        for name, count in lost.items()
+    ]
+    notes = "\n".join(x for x in (attrs.get("notes", ""), note, *unlike) if x)
     dataset.attrs = {**attrs, "notes": notes, "baseline": baseline}
     if counts is not None:
         dataset.attrs["confidence"] = f"{chosen.confidence:g}"
+    if "radial_wavenumber" in dataset.dims and "shorter_side_km" in attrs:
+        lengths = float(attrs["shorter_side_km"]) / dataset["radial_wavenumber"]
+        dataset = dataset.assign_coords(wavelength_km=lengths)
     return _with_counts(dataset, found[baseline])
 
 
@@ -119,7 +135,13 @@ def _samples(
     """Returns the samples of the bootstrap, and what to say about them."""
     if not chosen.confidence:
         return None, ""
-    inits = next(iter(found.values())).dataset["init_time"].values
+    held = [t.dataset for t in found.values() if "init_time" in t.dataset.coords]
+    if not held:
+        return None, (
+            "no confidence intervals: spectra, histograms and reliability are summed "
+            "over all starts at once"
+        )
+    inits = held[0]["init_time"].values
     if len(inits) < 2:
         return None, "no confidence intervals: there is a single start"
     block = chosen.block or bootstrap.default_block(inits)
@@ -140,8 +162,12 @@ def _stack(
     counts: np.ndarray | None,
     chosen: settings.Settings,
     baseline: str,
+    lost: dict[str, int],
 ) -> dict[str, xarray.DataArray]:
-    """Returns values, intervals and comparisons of metrics of the same dimensions."""
+    """Returns values, intervals and comparisons of metrics of the same dimensions.
+
+    `lost` takes how many starts are left out of the comparison with each model.
+    """
     parts: dict[str, list[xarray.DataArray]] = {}
     for metric in wanted:
         first: xarray.DataArray | None = None
@@ -161,12 +187,19 @@ def _stack(
                     first = drawn if name == baseline else first
                     kinds |= _intervals(drawn, kinds["value"], chosen.confidence)
                     if first is not None and name != baseline:
-                        base = totals.metric_values(found[baseline], metric, variable)
-                        assert base is not None
+                        assert counts is not None
+                        ours, theirs, count = totals.on_common_starts(
+                            found[name], found[baseline], metric, variable
+                        )
+                        if count:
+                            lost[name] = max(count, lost.get(name, 0))
+                            apart = _apart(ours, theirs, metric, variable, counts)
+                        else:
+                            apart = drawn - first
+                        ones = np.ones((1, counts.shape[1]))
+                        plain = _apart(ours, theirs, metric, variable, ones)
                         kinds |= _comparison(
-                            value.isel(sample=0) - base.isel(sample=0),
-                            drawn - first,
-                            chosen.confidence,
+                            plain.isel(sample=0), apart, chosen.confidence
                         )
                 if chosen.by_start:
                     kinds["by_start"] = _each_start(found[name], metric, variable)
@@ -200,6 +233,19 @@ def _intervals(
 ) -> dict[str, xarray.DataArray]:
     low, high = bootstrap.interval(drawn.values, confidence)
     return {"lower": value.copy(data=low), "upper": value.copy(data=high)}
+
+
+def _apart(
+    ours: totals.Totals,
+    theirs: totals.Totals,
+    metric: metrics.Metric,
+    variable: str,
+    counts: np.ndarray,
+) -> xarray.DataArray:
+    """Returns the difference of a metric of two models in each sample."""
+    pair = [totals.metric_values(t, metric, variable, counts) for t in (ours, theirs)]
+    assert pair[0] is not None and pair[1] is not None
+    return pair[0] - pair[1]
 
 
 def _comparison(

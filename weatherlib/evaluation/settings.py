@@ -79,7 +79,9 @@ class Settings:
             raise ValueError(
                 f"neighbourhoods are at least 1 point, found {min(self.neighbourhoods)}"
             )
-        for name, least in (("resamples", 1), ("block", 1), ("harmonics", 0)):
+        for name, least in (
+            ("resamples", 1), ("block", 1), ("harmonics", 0), ("seed", 0),
+        ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} is at least {least}, found {value}")

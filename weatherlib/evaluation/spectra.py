@@ -87,12 +87,26 @@ def zonal_power(field: np.ndarray) -> np.ndarray:
     return power
 
 
-def radial_wavenumbers(rows: int, columns: int) -> np.ndarray:
-    """Returns the wavenumbers of `radial_power`, waves along the shorter side."""
-    return np.arange(1, max(2, min(rows, columns) // 2 + 1))
+def radial_wavenumbers(
+    rows: int, columns: int, cell: tuple[float, float] = (1.0, 1.0)
+) -> np.ndarray:
+    """Returns the wavenumbers of `radial_power`, waves along the shorter side.
+
+    They end where a wave has two cells, along the longer side of the cells.
+
+    Args:
+      rows: Of the field.
+      columns: Of the field.
+      cell: Height and width of a cell.
+    """
+    side = min(rows * cell[0], columns * cell[1])
+    # A side that is a whole number of waves must not lose one to rounding.
+    return np.arange(1, max(2, int(side / (2 * max(cell)) + 1e-6) + 1))
 
 
-def radial_power(field: np.ndarray) -> np.ndarray:
+def radial_power(
+    field: np.ndarray, cell: tuple[float, float] = (1.0, 1.0)
+) -> np.ndarray:
     """Returns the power of waves on a plane by their number, whatever their direction.
 
     The mean over a ring of wavenumbers, as nowcasts are compared: a field whose power
@@ -101,7 +115,8 @@ def radial_power(field: np.ndarray) -> np.ndarray:
     everywhere.
 
     Args:
-      field: Square cells. Shape [..., row, column].
+      field: Cells of one size. Shape [..., row, column].
+      cell: Their height and width, in any unit.
 
     Returns:
       In squared units of the field, shape [..., wavenumber], those of
@@ -116,8 +131,8 @@ def radial_power(field: np.ndarray) -> np.ndarray:
     values = (values - values.mean(axis=(-2, -1), keepdims=True)) * window
     waves = np.fft.fft2(values)
     power = np.abs(waves) ** 2 / (window**2).sum()
-    numbers = radial_wavenumbers(rows, columns)
-    ring, counts = _rings(rows, columns)
+    numbers = radial_wavenumbers(rows, columns, cell)
+    ring, counts = _rings(rows, columns, cell)
     flat = power.reshape(-1, rows * columns)
     sums = np.stack([np.bincount(ring, one, len(counts)) for one in flat])
     found = sums[:, numbers] / np.maximum(counts[numbers], 1)
@@ -130,10 +145,13 @@ def _hann(length: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=8)
-def _rings(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+def _rings(
+    rows: int, columns: int, cell: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns the nearest wavenumber of each wave, and how many waves have it."""
-    side = min(rows, columns)
-    down, across = np.fft.fftfreq(rows) * side, np.fft.fftfreq(columns) * side
+    side = min(rows * cell[0], columns * cell[1])
+    down = np.fft.fftfreq(rows) * (side / cell[0])
+    across = np.fft.fftfreq(columns) * (side / cell[1])
     number = np.rint(np.hypot(down[:, np.newaxis], across)).astype(np.int64).ravel()
     return number, np.bincount(number)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from weatherlib.evaluation import ensemble, fields, spectra
+from weatherlib.evaluation import ensemble, fields, regions, spectra
 
 __all__ = [
     "PROBABILITY_BINS",
@@ -124,12 +124,12 @@ def _energy(part: int) -> Compute:
     """Returns the mean distance of members to the truth, or among themselves."""
 
     def compute(block: fields.Fields) -> fields.Sums:
-        regions = block.reduce.weights.reshape(len(block.reduce.weights), -1)
+        areas = block.reduce.weights.reshape(len(block.reduce.weights), -1)
         members = block.members.reshape(*block.members.shape[:-2], -1)
         truth = block.truth.reshape(*block.truth.shape[:-2], -1)
-        sums = np.zeros((*block.key.shape, len(regions)))
+        sums = np.zeros((*block.key.shape, len(areas)))
         for index in np.ndindex(*block.key.shape):
-            for place, weights in enumerate(regions):
+            for place, weights in enumerate(areas):
                 sums[(*index, place)] = ensemble.energy_parts(
                     members[(slice(None), *index)], truth[index], weights
                 )[part]
@@ -219,7 +219,8 @@ def _spherical(of_truth: bool) -> Compute:
 
 def _zonal(of_truth: bool) -> Compute:
     def compute(block: fields.Fields) -> fields.Sums:
-        rows = block.reduce.weights[0].sum(-1)
+        # Of all rows, whatever the regions of other scores are.
+        rows = regions.point_weights(block.grid)[:, 0]
         rows = rows / rows.sum()
         total: np.ndarray | float = 0.0
         sources = [block.truth] if of_truth else list(block.members)
@@ -243,7 +244,8 @@ def _radial(of: str) -> Compute:
         total: np.ndarray | float = 0.0
         for source in sources:
             filled = np.where(np.isfinite(source), source, 0.0)
-            total = total + spectra.radial_power(filled)
+            cell = block.grid.cell_km or (1.0, 1.0)
+            total = total + spectra.radial_power(filled, cell)
         return _complete(block, np.asarray(total / len(sources)))
 
     return compute

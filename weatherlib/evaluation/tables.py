@@ -128,9 +128,10 @@ def score_rows(
     rows = []
     for name, variable in _by_lead(dataset, metric).items():
         array = dataset[name]
+        units = str(array.attrs.get("units", ""))
         if "metric" in array.dims:
             array = array.sel(metric=metric)
-        units = _units(array, metric)
+            units = metrics.units_of(metric, units)
         for words, place, chosen in _parts(array, levels):
             if "region" in chosen.dims:
                 place["region"] = region or chosen["region"].values[0]
@@ -175,15 +176,6 @@ def _by_lead(dataset: xarray.Dataset, metric: str) -> dict[str, str]:
         elif dot and head == metric and set(map(str, array.dims)) <= known:
             found[str(label)] = rest
     return found
-
-
-def _units(array: xarray.DataArray, metric: str) -> str:
-    """Returns the units of a metric: those of its variable, squared, or none."""
-    units = str(array.attrs.get("units", ""))
-    scale = metrics.METRICS[metric].scale if metric in metrics.METRICS else 1
-    if not scale:
-        return ""
-    return units if scale == 1 or not units else f"({units})^{scale}"
 
 
 def _parts(
@@ -254,7 +246,9 @@ def _lines(dataset: xarray.Dataset) -> Iterator[list[str]]:
             at = {d: axes[n][place[d]] for n, d in enumerate(map(str, array.dims))}
             found = {"variable": variable, "metric": metric or None, **_texts(at)}
             found["value"] = f"{array.values[tuple(index)]:.7g}"
-            found["units"] = array.attrs.get("units", "")
+            own = str(array.attrs.get("units", ""))
+            # Scores of further dimensions are of one metric, and name its unit.
+            found["units"] = own if metric else metrics.units_of(found["metric"], own)
             for extra, other in tied.items():
                 number = other.values[tuple(index)]
                 found[extra] = "" if np.isnan(number) else f"{number:.7g}"

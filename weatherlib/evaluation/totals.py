@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,17 @@ import xarray
 
 from weatherlib.evaluation import metrics, statistics
 
-__all__ = ["Totals", "empty_totals", "metric_values"]
+__all__ = [
+    "Totals",
+    "empty_totals",
+    "incomplete_fields",
+    "metric_values",
+    "on_common_starts",
+]
 
 PARTS = ("sum", "weight")
+# Shares of the points that differ by less than this count as the same sample.
+_SAME_SHARE = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +124,33 @@ def empty_totals(
     return Totals(xarray.Dataset(arrays), members)
 
 
+def incomplete_fields(found: Mapping[str, Totals], pairs: int) -> list[str]:
+    """Returns notes of the fields that spectra leave out because a value is missing.
+
+    Args:
+      found: Totals of each model.
+      pairs: Pairs of start and lead time that have truth.
+    """
+    models: dict[tuple[str, int, int], list[str]] = {}
+    for name, each in found.items():
+        lost: dict[str, tuple[int, int]] = {}
+        for label, array in each.dataset.data_vars.items():
+            if not str(array.dims[-1]).endswith("wavenumber"):
+                continue
+            variable = str(label).partition(".")[2]
+            count = pairs * array.sizes.get("level", 1)
+            gone = count - round(float(array.values[1][..., 0].sum()))
+            lost[variable] = max(lost.get(variable, (0, 0)), (gone, count))
+        for variable, (gone, count) in lost.items():
+            if gone:
+                models.setdefault((variable, gone, count), []).append(name)
+    return [
+        f"spectra of {variable}: {gone} of {count} fields have missing values and are "
+        f"left out ({', '.join(names)})"
+        for (variable, gone, count), names in models.items()
+    ]
+
+
 def metric_values(
     found: Totals,
     metric: metrics.Metric,
@@ -147,8 +182,7 @@ def metric_values(
     if counts is None:
         counts = np.ones((1, first.sizes["init_time"]))
     if metric.per_start:
-        each = {s: _mean(a.values[0], a.values[1]) for s, a in arrays.items()}
-        made = metric.finish(metrics.Means(each, found.members))
+        made = _each_start(found, metric, list(names.values()))
         known = np.isfinite(made)
         values = _mean(
             np.tensordot(counts, np.where(known, made, 0.0), axes=1),
@@ -163,6 +197,59 @@ def metric_values(
     dims = ["sample", *[d for d in first.dims if d not in ("part", "init_time")]]
     coords = {d: first[d] for d in dims if d in first.coords}
     return xarray.DataArray(values, coords, dims)
+
+
+def on_common_starts(
+    ours: Totals, theirs: Totals, metric: metrics.Metric, variable: str
+) -> tuple[Totals, Totals, int]:
+    """Returns the totals of two models without starts that only one of them has.
+
+    A start is left out, at a lead time, level and region, where the models hold values
+    of different shares of the points.
+
+    Args:
+      ours: Totals of one model.
+      theirs: Totals of another.
+      metric: A score of both that has starts.
+      variable: Of which variable.
+
+    Returns:
+      Both totals, the very same where nothing is left out, and the number of starts
+      that lose any of their lead times, levels and regions.
+    """
+    names = [f"{s}.{variable}" for s in metric.statistics]
+    keep: np.ndarray | bool = True
+    either: np.ndarray | bool = False
+    for name in names:
+        pair = [t.dataset[name].values[1] for t in (ours, theirs)]
+        low, high = np.minimum(*pair), np.maximum(*pair)
+        keep = keep & (low > (1 - _SAME_SHARE) * high)
+        either = either | (high > 0)
+    if metric.per_start:
+        made = [_each_start(t, metric, names) for t in (ours, theirs)]
+        keep = keep & np.isfinite(made[0]) & np.isfinite(made[1])
+    lost = np.asarray(either & ~np.asarray(keep))
+    if not lost.any():
+        return ours, theirs, 0
+    both = [
+        Totals(
+            t.dataset[names].map(lambda a: a.copy(data=np.where(keep, a.values, 0.0))),
+            t.members,
+        )
+        for t in (ours, theirs)
+    ]
+    return both[0], both[1], int(lost.any(tuple(range(1, lost.ndim))).sum())
+
+
+def _each_start(
+    found: Totals, metric: metrics.Metric, names: Sequence[str]
+) -> np.ndarray:
+    """Returns the metric of every start, NaN where it has none."""
+    each = {
+        s: _mean(*found.dataset[name].values)
+        for s, name in zip(metric.statistics, names)
+    }
+    return metric.finish(metrics.Means(each, found.members))
 
 
 def _mean(total: np.ndarray, weight: np.ndarray) -> np.ndarray:

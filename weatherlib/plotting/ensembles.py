@@ -9,12 +9,13 @@ import matplotlib.lines
 import numpy as np
 import xarray
 
+from weatherlib.data_utils import lexicon
 from weatherlib.plotting import grid, sheets, styles, views
 
 __all__ = ["MEMBERS", "draw_plume", "draw_spaghetti", "member_dim"]
 
-# Names of the dimension of an ensemble, ours first.
-MEMBERS = ("sample", "number", "realization", "member", "ensemble")
+# Names of the dimension of an ensemble, those that scores know too.
+MEMBERS = lexicon.MEMBERS
 
 _COLOURS = ("#1f5fa8", "#c0392b", "#3a7d44", "#8e44ad", "#d68910")
 _BLUE = "#1f5fa8"

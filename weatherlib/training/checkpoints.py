@@ -18,7 +18,7 @@ from weatherlib.training import patterns
 from weatherlib.training.placement import Placement
 from weatherlib.typing import PyTree
 
-__all__ = ["Checkpoints", "require_new"]
+__all__ = ["Checkpoints", "holds_run", "require_new"]
 
 _logger = logging.getLogger(__name__)
 
@@ -260,6 +260,11 @@ class Checkpoints:
         warnings.warn(
             f"{path} {reason}{detail} and is not used; moved to {target}", stacklevel=3
         )
+
+
+def holds_run(folder: pathlib.Path) -> bool:
+    """Returns whether a run in a folder has begun: has a checkpoint, or a result."""
+    return bool(_numbered(folder / "last")) or (folder / "checkpoint.npz").exists()
 
 
 def require_new(folder: pathlib.Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import pathlib
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from weatherlib import config
@@ -13,6 +14,7 @@ from weatherlib.training.data_config import (
     DataConfig,
     Period,
     SourceConfig,
+    require_from_zero,
     require_positive,
 )
 from weatherlib.training.distributed_config import DistributedConfig
@@ -41,6 +43,9 @@ __all__ = [
     "ValidationConfig",
     "WrapperConfig",
 ]
+
+# optax counts updates in 32 bits.
+_MOST_UPDATES = 2**31 - 1
 
 # Learned tables and positions; biases and scales are told by their rank.
 _NO_DECAY = (
@@ -83,9 +88,8 @@ class Schedule(config.Mapping):
     power: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("peak", "start", "end", "warmup"):
-            if not self[name] >= 0:
-                raise ValueError(f"{name} must not be negative, found {self[name]!r}")
+        rates = ("peak", "start", "end")
+        require_from_zero(self, *rates, "warmup", "warmup_epochs")
         if self.decay is not None:
             require_positive(self, "decay")
         require_positive(self, "power")
@@ -128,6 +132,8 @@ class StageConfig(config.Mapping):
         )
         if not self.rollouts or min(self.rollouts) < 1:
             raise ValueError(f"rollout must be at least 1, found {self.rollout!r}")
+        if self.steps is not None and self.steps > _MOST_UPDATES:
+            raise ValueError(f"steps can be {_MOST_UPDATES} at most")
         check_lead(self.lead)
         if self.lead is not None and self.rollouts != (1,):
             raise ValueError(
@@ -199,6 +205,8 @@ class OptimizerConfig(config.Mapping):
             if not 0 <= self[name] < 1:
                 raise ValueError(f"{name} must be in [0, 1), found {self[name]!r}")
         require_positive(self, "eps", "accumulate", "layer_decay")
+        require_from_zero(self, "weight_decay")
+        _check_weights("scales", self.scales)
         if self.clip is not None:
             require_positive(self, "clip")
 
@@ -235,10 +243,7 @@ class LossConfig(config.Mapping):
 
     def __post_init__(self) -> None:
         require_positive(self, "huber_delta")
-        if not 0 <= self.differences < math.inf:
-            raise ValueError(
-                f"differences must be a number from 0 on, found {self.differences!r}"
-            )
+        require_from_zero(self, "differences")
         if self.differences and self.skip_missing:
             raise ValueError(
                 "differences between neighbours need all values, and skip_missing "
@@ -250,12 +255,8 @@ class LossConfig(config.Mapping):
                 "use another kind"
             )
         levels = self.levels if isinstance(self.levels, dict) else {}
-        for label, weights in (("variables", self.variables or {}), ("levels", levels)):
-            wrong = {name: value for name, value in weights.items() if not value >= 0}
-            if wrong:
-                raise ValueError(
-                    f"{label}: weights must not be negative, found {wrong}"
-                )
+        _check_weights("variables", self.variables or {})
+        _check_weights("levels", levels)
 
     @property
     def is_own(self) -> bool:
@@ -283,6 +284,9 @@ class WrapperConfig(config.Mapping):
     noise_level: float | None = None
     climatology: harmonics.HarmonicsConfig | None = None
     mirror: bool = False
+
+    def __post_init__(self) -> None:
+        require_from_zero(self, "noise_level")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -320,6 +324,7 @@ class ValidationConfig(config.Mapping):
 
     def __post_init__(self) -> None:
         require_positive(self, "every", "samples", "batch_size", "rollout")
+        require_from_zero(self, "min_change")
         if self.patience is not None:
             require_positive(self, "patience")
         if self.leads and min(self.leads) < 1:
@@ -386,6 +391,8 @@ class TrainConfig(config.Mapping):
 
     def __post_init__(self) -> None:
         require_positive(self, "checkpoint_every", "keep", "log_every")
+        config.require_seed(self.seed)
+        self._check_names()
         if self.schedule is None and any(s.schedule is None for s in self.stages):
             raise ValueError(
                 "schedule: missing for the run, and for at least one stage"
@@ -396,6 +403,33 @@ class TrainConfig(config.Mapping):
                     f"stages[{index}].batch_size {stage.batch_size} is not a multiple "
                     f"of optimizer.accumulate {self.optimizer.accumulate}"
                 )
+        if self.init_from == "":
+            raise ValueError("init_from is empty; name a file of weights")
         if isinstance(self.init_from, str):
             init = InitConfig(path=pathlib.Path(self.init_from))
             object.__setattr__(self, "init_from", init)
+
+    def _check_names(self) -> None:
+        """Raises a ValueError where `nan_allowed` names no variable of the task."""
+        if self.data.task is None:
+            return
+        task = self.data.task_config()
+        names = {
+            *task.input_variables, *task.target_variables, *task.forcing_variables
+        }  # fmt: skip
+        common = DataConfig.nan_allowed
+        for name in self.data.nan_allowed:
+            if name not in names and name not in common:
+                hint = config.closest_hint(name, sorted(names))
+                raise ValueError(
+                    f"data.nan_allowed: {name!r} is no variable of the task{hint}"
+                )
+
+
+def _check_weights(label: str, weights: Mapping[Any, float]) -> None:
+    """Raises a ValueError where a weight is negative or not finite."""
+    wrong = {
+        name: value for name, value in weights.items() if not 0 <= value < math.inf
+    }
+    if wrong:
+        raise ValueError(f"{label}: expected numbers from 0 on, found {wrong}")

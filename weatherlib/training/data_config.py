@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import pathlib
 import re
 from typing import Any, Literal
@@ -10,7 +11,13 @@ from typing import Any, Literal
 from weatherlib import config, task
 from weatherlib.training.radar_config import RadarConfig
 
-__all__ = ["DataConfig", "Period", "SourceConfig", "require_positive"]
+__all__ = [
+    "DataConfig",
+    "Period",
+    "SourceConfig",
+    "require_from_zero",
+    "require_positive",
+]
 
 
 _FILE_NAME = re.compile(r"[\w.-]*\w[\w.-]*")
@@ -81,6 +88,10 @@ class SourceConfig(config.Mapping):
 
     def __post_init__(self) -> None:
         require_positive(self, "weight")
+        if not self.path:
+            raise ValueError("path is empty; name a file, store or address")
+        if self.time_step is not None:
+            _check_step(self.time_step)
         if self.task is not None:
             _task_config(self.task)
         if not _FILE_NAME.fullmatch(self.label):
@@ -142,6 +153,10 @@ class DataConfig(config.Mapping):
 
     def __post_init__(self) -> None:
         require_positive(self, "threads", "prefetch", "weight")
+        if not self.path:
+            raise ValueError("path is empty; name a file, store or address")
+        if self.time_step is not None:
+            _check_step(self.time_step)
         self._check_kind()
         labels = [source.label for source in self.sources]
         repeated = sorted({label for label in labels if labels.count(label) > 1})
@@ -227,10 +242,29 @@ class DataConfig(config.Mapping):
 
 
 def require_positive(settings: Any, *names: str) -> None:
-    """Raises a ValueError where a field is not positive."""
+    """Raises a ValueError where a field is not positive and finite."""
     for name in names:
-        if not settings[name] > 0:
+        if not 0 < settings[name] < math.inf:
             raise ValueError(f"{name} must be positive, found {settings[name]!r}")
+
+
+def require_from_zero(settings: Any, *names: str) -> None:
+    """Raises a ValueError where a field is given and is negative or not finite."""
+    for name in names:
+        if settings[name] is not None and not 0 <= settings[name] < math.inf:
+            raise ValueError(
+                f"{name} must be a number from 0 on, found {settings[name]!r}"
+            )
+
+
+def _check_step(value: str) -> None:
+    """Raises a ValueError where a step is no length of time."""
+    from weatherlib.data_utils import times
+
+    try:
+        times.as_timedelta(value)
+    except ValueError as error:
+        raise ValueError(f"time_step: {error}") from error
 
 
 def _time(name: str, value: str | None) -> Any:

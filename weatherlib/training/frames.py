@@ -129,7 +129,8 @@ class Frames:
             raise ValueError(
                 f"the period from {period} has {int(inside.sum())} frames in "
                 f"{self._source} ({frame_axis.span(self.datetimes)}), and no "
-                f"{self.inputs + targets} of them {self.step} apart, as a sample needs"
+                f"{self.inputs + targets} of them "
+                f"{self.step / np.timedelta64(1, 'h'):g} h apart, as a sample needs"
             )
         return found
 
@@ -252,6 +253,14 @@ class Frames:
             )
         held = [name for name in wanted if name in dataset.data_vars]
         dataset = dataset[held]
+        levels = dataset["level"].values if "level" in dataset.coords else ()
+        absent = [level for level in self.task.pressure_levels if level not in levels]
+        if len(levels) and absent:
+            raise ValueError(
+                f"levels {', '.join(map(str, absent))} hPa: not in {self._source}, "
+                f"which has {', '.join(f'{level:g}' for level in levels)}; the task "
+                "names them in pressure_levels"
+            )
         if "batch" in dataset.dims:
             dataset = dataset.isel(batch=0, drop=True)
         return dataset.drop_vars("datetime", errors="ignore")

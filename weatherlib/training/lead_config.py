@@ -60,7 +60,10 @@ def check_lead(lead: Lead | None) -> None:
     """Raises a ValueError where lead times cannot be read, or repeat each other."""
     if lead is None or isinstance(lead, LeadRange):
         return
-    hours = [as_hours(text) for text in _listed(lead)]
+    try:
+        hours = [as_hours(text) for text in _listed(lead)]
+    except ValueError as error:
+        raise ValueError(f"lead: {error}") from error
     if not hours or len(set(hours)) < len(hours):
         raise ValueError(f"lead is empty or repeats a lead time: {lead!r}")
 

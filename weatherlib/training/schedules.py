@@ -21,7 +21,10 @@ def warmup_updates(schedule: Schedule, updates_per_epoch: float) -> int:
     """Returns the length of the warm-up in updates."""
     if schedule.warmup_epochs is None:
         return schedule.warmup
-    return round(schedule.warmup_epochs * updates_per_epoch)
+    if not schedule.warmup_epochs:
+        return 0
+    # No schedule has as many, so one that begins so late is refused as too short.
+    return round(min(schedule.warmup_epochs * updates_per_epoch, 2**31))
 
 
 def make_schedule(

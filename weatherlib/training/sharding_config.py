@@ -14,6 +14,10 @@ __all__ = ["DEFAULT_DIMS", "ParameterRule", "ShardingConfig", "indivisible"]
 
 _FILL = -1
 
+# Axes of weights, as the rules of the families name them, and dimensions of fields that
+# stay whole by default.
+_OTHER_DIMS = ("input", "output", "variable", "pixel", "level", "time")
+
 DEFAULT_DIMS: Mapping[str, str | None] = {
     "sample": "data",
     "batch": "data",
@@ -88,7 +92,12 @@ class ShardingConfig(config.Mapping):
                 "mesh: expected axes with positive sizes, at most one of them -1 for "
                 f"all devices left, such as {{data: 4, space: 2}}, found {self.mesh}"
             )
+        named = {str(a) for rule in self.parameters for a in rule.axes} - {"None"}
+        dims = (*DEFAULT_DIMS, *_OTHER_DIMS, *sorted(named))
         for dim, axis in self.dims.items():
+            if dim not in dims:
+                hint = config.closest_hint(dim, dims)
+                raise ValueError(f"dims: unknown dimension {dim!r}{hint}")
             self._check_axis(f"dims.{dim}", axis, self.mesh)
         for rule in self.parameters:
             for axis in rule.axes:

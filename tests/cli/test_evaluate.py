@@ -82,6 +82,17 @@ def test_options_reach_the_library(folder, capsys):
     assert "acc" in capsys.readouterr().out
 
 
+def test_scores_of_events_alone_are_shown_and_drawn(folder, capsys):
+    words = ["good.zarr", "bad.nc", "--truth", "truth.nc", "--references", "none"]
+    words += ["--thresholds", "2m_temperature=282,285", "--regions", "global"]
+    assert _run(*words, "--metrics", "csi") == 0
+    out = capsys.readouterr().out
+    assert "(csi), global" in out and "2m_temperature, threshold 282" in out
+    assert sorted(p.name for p in folder.glob("*.png")) == [
+        "scores_csi.png", "scores_scorecard.png",
+    ]  # fmt: skip
+
+
 def test_a_seed_draws_other_samples_of_the_same_scores(folder):
     words = ["good.zarr", "--truth", "truth.nc", "--references", "none"]
     words += ["--regions", "global", "--metrics", "mse"]

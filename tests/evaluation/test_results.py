@@ -239,3 +239,23 @@ def test_the_table_marks_what_differs_beyond_chance():
     assert not any("*" in cell for cell in rows[0])
     assert any("*" in cell for cell in rows[1])
     assert evaluation.score_rows(_result(), "acc")[1] == []
+
+
+def test_the_table_holds_events_by_threshold_and_units_of_the_metric():
+    found = _result(
+        metrics=("mse", "fss"),
+        thresholds={"2m_temperature": (evaluation.parse_threshold("282"),)},
+        neighbourhoods=(1, 3),
+    )
+    squares = evaluation.score_rows(found, "mse")[1]
+    assert {row[1] for row in squares} == {"m4 s-4", "K2"}
+    events = evaluation.score_rows(found, "fss")[1]
+    assert [row[:3] for row in events[::3]] == [
+        [f"2m_temperature, threshold 282, neighbourhood {n}", "", "forecast"]
+        for n in (1, 3)
+    ]
+    at = {"threshold": "282", "neighbourhood": 3, "model": "persistence"}
+    expected = found["fss.2m_temperature"].sel(at)[{"region": 0}].values
+    shown = [float(cell.rstrip("*")) for cell in events[4][3:]]
+    np.testing.assert_allclose(shown, expected, rtol=1e-3)
+    assert any("*" in cell for row in events for cell in row)

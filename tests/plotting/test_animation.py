@@ -23,6 +23,17 @@ def test_a_gif_has_one_moving_picture_per_time(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.gif"]
 
 
+def test_a_map_alone_has_one_title(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(animation, "save_frames", lambda _, figures, **__: (
+        drawn.extend(figures)))  # fmt: skip
+    plotting.save_animation(tmp_path / "a.gif", {"Forecast": field(times=1)})
+    both = {"Truth": field(times=1), "Forecast": field(times=1)}
+    plotting.save_animation(tmp_path / "b.gif", both)
+    alone, pair = ([axes.get_title() for axes in f.axes[:2]] for f in drawn)
+    assert alone == ["", ""] and pair == ["Truth", "Forecast"]
+
+
 def test_an_mp4_is_written(tmp_path):
     path = plotting.save_animation(tmp_path / "a.mp4", {"a": field(times=2)})
     assert b"ftyp" in path.read_bytes()[:16]

@@ -32,6 +32,18 @@ def test_a_plume_shows_percentiles_the_median_and_the_truth_in_readers_units():
     np.testing.assert_allclose(ends, [4 + climb, 3.2 + climb, 2 + climb])
 
 
+def test_a_plume_of_one_time_says_which_and_shows_its_day():
+    series = _ensemble().isel(lat=0, lon=0, time=[1])
+    (axes,) = plotting.draw_plume(series).axes
+    assert axes.get_title() == (
+        "2 m temperature, 2022-01-01 12:00 UTC, +12 h, 5 members"
+    )
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["2022-01-01 12:00"]
+    assert np.ptp(axes.get_xlim()) < 1.5
+    # The bands are wide enough to be seen.
+    assert all(np.ptp(c.get_paths()[0].vertices[:, 0]) > 0 for c in axes.collections)
+
+
 @pytest.mark.parametrize("dim", ["sample", "number", "realization", "member"])
 def test_spaghetti_has_a_line_for_each_member_and_their_mean(dim):
     ensemble = _ensemble(dim=dim).isel(time=0)
@@ -41,6 +53,15 @@ def test_spaghetti_has_a_line_for_each_member_and_their_mean(dim):
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend == ["7 °C", "mean of members"]
     assert "5 members" in figure.axes[0].get_title()
+
+
+def test_negative_lines_of_spaghetti_are_as_solid_as_in_the_legend():
+    ensemble = _ensemble().isel(time=0) - 20.0
+    figure = plotting.draw_spaghetti(ensemble, (-13.0,))
+    lines = [c for c in figure.axes[0].collections if hasattr(c, "levels")]
+    assert lines and all(
+        dashes is None for line in lines for _, dashes in line.get_linestyle()
+    )
 
 
 def test_round_values_are_found_where_none_are_given():

@@ -75,7 +75,14 @@ def test_refined_values_pass_through_the_originals_at_the_borders():
 def test_missing_values_are_not_smeared_by_refining():
     original = field()
     original[2, 3] = np.nan
-    assert np.isnan(grid.flatten(original).refined()[2]).sum() == 1
+    flat = grid.flatten(original)
+    longitude, latitude, values = flat.refined(rows=60)
+    assert values.shape == (60, 140)
+    row, column = np.argwhere(np.isnan(flat.values))[0]
+    far = (np.abs(longitude - flat.longitude[column]) > 15.01)[None, :] | (
+        np.abs(latitude - flat.latitude[row]) > 15.01
+    )[:, None]
+    np.testing.assert_array_equal(np.isnan(values), ~far)
 
 
 def test_a_field_with_more_than_one_entry_elsewhere_is_refused():

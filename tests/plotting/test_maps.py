@@ -56,14 +56,44 @@ def test_maps_are_as_wide_as_their_cells_and_have_coasts():
     assert mappable.get_cmap().name == "viridis"
 
 
-def test_uneven_rows_and_gaps_are_drawn_cell_by_cell():
+def test_uneven_rows_are_drawn_cell_by_cell_and_so_are_gaps_alone():
     uneven, _ = _draw(field(lat=[-80, -40, 0, 10, 50]))
     assert not uneven.images
     array = field()
     array[0, 0] = np.nan
-    gaps, mappable = _draw(array, smooth=True)
-    assert not gaps.images
-    assert np.ma.count_masked(mappable.get_array()) == 1
+    axes, mappable = _draw(array)
+    assert list(axes.images) == [mappable]
+    assert np.isfinite(mappable.get_array()).all()
+    gaps = [c for c in axes.collections if hasattr(c, "get_coordinates")]
+    (cells,) = [c.get_array() for c in gaps]
+    assert np.ma.count(cells) == 1
+    place = np.argwhere(~np.ma.getmaskarray(cells.reshape(6, 12)))
+    np.testing.assert_array_equal(place, [[0, 6]])
+
+
+def test_axes_may_have_the_names_of_other_archives():
+    other = field(times=2).rename(lat="latitude", lon="longitude")
+    one = other.isel(time=0)
+    for figure in (
+        plotting.draw_map(one),
+        plotting.draw_map(one, view=plotting.find_view("robinson", one)),
+        plotting.draw_comparison(one, one),
+        plotting.draw_leads(other.rename(time="valid_time")),
+    ):
+        assert _maps(figure)
+
+
+def test_a_map_without_values_says_so_and_has_no_scale():
+    figure = plotting.draw_map(field() * np.nan)
+    assert not _bars(figure)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == ["all values are missing"]
+
+
+def test_a_thinned_sheet_says_how_many_times_there_are():
+    figure = plotting.draw_leads(field(times=5), most=2)
+    assert figure.get_suptitle() == "2 m temperature, 2 of 5 times"
+    assert plotting.draw_leads(field(times=2)).get_suptitle() == "2 m temperature"
 
 
 def test_without_the_coastline_file_grid_lines_are_labelled(monkeypatch):

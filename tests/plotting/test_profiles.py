@@ -54,3 +54,22 @@ def test_a_section_has_the_ground_below_and_pressures_on_its_axis():
         plotting.draw_section(base)
     with pytest.raises(ValueError, match="two or more levels"):
         plotting.draw_section(xarray.concat([field(), field()], "level"))
+
+
+def test_lines_of_a_section_are_at_round_numbers_and_zero():
+    base = field("u_component_of_wind").isel(lon=0, drop=True) - 280
+    section = xarray.concat([base * 5, base, base * 3], "level")
+    section = section.assign_coords(level=[200, 500, 1000])
+    axes = plotting.draw_section(section).axes[0]
+    (lines,) = [c for c in axes.collections if not getattr(c, "filled", True)]
+    assert 0.0 in lines.levels
+    step = np.diff(lines.levels)[0]
+    assert f"{step:e}"[0] in "125" and float(f"{step:.0e}") == pytest.approx(step)
+
+
+def test_units_of_a_spectrum_are_squared():
+    spectrum = xarray.DataArray(
+        [1.0, 2.0], {"wavenumber": [1, 2]}, ("wavenumber",), attrs={"units": "m2 s-2"}
+    )
+    (axes,) = plotting.draw_spectra({"a": spectrum}).axes
+    assert axes.get_ylabel() == "power (m⁴ s⁻⁴)"

@@ -106,6 +106,7 @@ def test_a_field_without_gaps_fills_the_globe_across_the_date_line():
 def test_missing_values_stay_missing_and_windows_do_not_spread():
     array = field(lat=np.linspace(30, 60, 13), lon=np.arange(-10, 31, 2.5))
     array[3, 4] = np.nan
+    assert np.isfinite(array[3, 3]) and np.isfinite(array[3, 5])
     view = plotting.find_view("lambert", array)
     x, y, values = views.sample(array, view)
     lon, lat = view.projection.inverse(*np.meshgrid(x, y))
@@ -113,6 +114,21 @@ def test_missing_values_stay_missing_and_windows_do_not_spread():
     assert np.isnan(values[outside]).all()
     hole = (np.abs(lon - 0.0) < 1) & (np.abs(lat - 37.5) < 1)
     assert hole.any() and np.isnan(values[hole]).all()
+    # Smooth elsewhere, and not cell by cell because of one gap.
+    north = (np.abs(lon - 20.0) < 1) & (lat > 40) & (lat < 55)
+    assert len(np.unique(values[north].round(6))) > 100
+
+
+def test_a_polar_map_shows_the_region_or_says_that_it_cannot():
+    array = field(lat=np.linspace(-87.5, 87.5, 36), lon=np.arange(0, 360, 5.0))
+    view = plotting.find_view("north-polar", array, region="europe")
+    left, right, low, high = view.extent
+    assert view.framed and view.projection.longitude == 12.5
+    x, y = view.projection.forward(np.array([12.5]), np.array([50.0]))
+    assert left < x < right and low < y < high
+    assert right - left < 0.5 * np.ptp(view.projection.whole[:2])
+    with pytest.raises(ValueError, match="south-polar shows latitudes -90 to -20"):
+        plotting.find_view("south-polar", array, region="europe")
 
 
 def test_a_region_sets_the_colours_and_the_frame():

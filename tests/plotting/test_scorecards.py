@@ -62,6 +62,29 @@ def test_regions_and_metrics_have_tables_of_their_own_and_doubt_is_pale():
     assert set(np.unique(alpha)) == {0.35, 1.0}
 
 
+def test_tables_side_by_side_have_their_first_row_on_top():
+    for names in (["globe", "tropics"], ["a", "b", "c"]):
+        figure = plotting.draw_scorecard(_relative(region=names))
+        assert [axes.get_ylim() for axes, _ in _tables(figure)] == [
+            (2.5, -0.5) for _ in names
+        ]
+
+
+def test_a_poor_reference_leaves_colours_for_models_that_are_alike():
+    figure = plotting.draw_scorecard(_relative() * 100)
+    ((_, mesh),) = _tables(figure)
+    assert mesh.norm.vmax == 50.0
+    assert mesh.norm.vmin == -50.0
+
+
+def test_rows_without_a_value_are_left_out():
+    relative = _relative()
+    relative["geopotential"] = relative["geopotential"].where(relative["level"] == 850)
+    ((axes, _),) = _tables(plotting.draw_scorecard(relative))
+    labels = [text.get_text() for text in axes.get_yticklabels()]
+    assert labels == ["Geopotential 850 hPa", "2 m temperature"]
+
+
 def test_arrays_and_plain_day_numbers_are_taken_too():
     array = xarray.DataArray(
         [[0.1, np.nan], [-0.1, 0.0]],

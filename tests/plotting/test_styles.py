@@ -10,6 +10,8 @@ from weatherlib.plotting import styles
     [
         ("2m_temperature", "K", 273.15, 0.0, "°C"),
         ("temperature", "", 283.15, 10.0, "°C"),
+        ("vorticity", "s**-1", 2e-5, 2.0, "10⁻⁵ s⁻¹"),
+        ("potential_vorticity", "K m2 kg-1 s-1", 2e-6, 2e-6, "K m2 kg-1 s-1"),
         ("mean_sea_level_pressure", "Pa", 101325.0, 1013.25, "hPa"),
         ("total_precipitation_6hr", "m", 0.002, 2.0, "mm"),
         ("specific_humidity", "kg kg**-1", 0.01, 10.0, "g/kg"),
@@ -93,3 +95,19 @@ def test_the_valid_time_follows_from_the_start_of_the_forecast():
     start = np.datetime64("2020-02-29T18", "ns")
     array = array.assign_coords(forecast_reference_time=start)
     assert styles.valid_label(array) == "2020-03-01 06:00 UTC, +12 h"
+
+
+@pytest.mark.parametrize(
+    ("units", "expected"),
+    [
+        ("K", "K²"),
+        ("m2 s-2", "m⁴ s⁻⁴"),
+        ("m**2 s**-2", "m⁴ s⁻⁴"),
+        ("m/s", "m² s⁻²"),
+        ("kg/kg", "(kg/kg)²"),
+        ("0-1", "(0-1)²"),
+        ("", ""),
+    ],
+)
+def test_squares_of_units_are_written_with_powers(units, expected):
+    assert styles.squared(units) == expected

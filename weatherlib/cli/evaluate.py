@@ -44,7 +44,18 @@ _OptionalPath = Annotated[str | None, tyro.conf.arg(metavar="PATH")]
 _Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")]
 
 # Metrics shown on the terminal where nothing else is asked for.
-_SHOWN = ("rmse", "bias", "acc", "crps", "crps_fair", "spread_skill_ratio")
+_SHOWN = (
+    "rmse",
+    "bias",
+    "acc",
+    "crps",
+    "crps_fair",
+    "spread_skill_ratio",
+    "csi",
+    "fss",
+    "brier_score",
+    "brier_score_fair",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,8 +111,8 @@ class Options:
     """Waves of the year of the fitted climatology. Default: 3 from two years on."""
 
     thresholds: Annotated[tuple[str, ...], tyro.conf.arg(metavar="VAR=A,B ...")] = ()
-    """Events, such as total_precipitation_6hr=0.001,0.01 or 2m_temperature=q0.01,q0.99.
-    """
+    """Events, such as total_precipitation_6hr=0.001,0.01 or 2m_temperature=q0.01,q0.99;
+    their scores are printed and drawn by threshold."""
 
     neighbourhoods: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...")] = (
         1,
@@ -198,10 +209,13 @@ def run(options: Options) -> None:
             evaluation.write_csv(found, path.with_name(f"{path.name}.csv")),
         ]
     with out.stage("pictures"):
-        written += score_pictures.draw(found, path)
+        notes: list[str] = []
+        written += score_pictures.draw(found, path, say=notes.append)
     out.heading("Files")
     for each in written:
         out.print(f"  {each}")
+    for note in notes:
+        out.print(f"  {note}")
     out.print()
     out.print_times()
 
@@ -322,13 +336,12 @@ def _mask(options: Options, truth: xarray.Dataset) -> xarray.DataArray | None:
 def _print(out: console.Console, found: xarray.Dataset, options: Options) -> None:
     """Prints what was scored, and a table of each of the chief metrics."""
     from weatherlib import evaluation
+    from weatherlib.cli import score_pictures
 
     out.heading("Scored")
     for note in found.attrs["notes"].splitlines():
         out.print(f"  {note}")
-    if "metric" not in found.dims:
-        return
-    held = [str(metric) for metric in found["metric"].values]
+    held = score_pictures.metric_names(found)
     shown = [m for m in held if m in _SHOWN] if not options.metrics else held
     region = next(iter(found["region"].values)) if "region" in found.dims else "domain"
     starred = False

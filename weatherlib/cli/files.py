@@ -19,6 +19,7 @@ __all__ = [
     "existing",
     "forecast_path",
     "load",
+    "load_small",
     "open_lazily",
     "open_weather",
     "other_units",
@@ -61,15 +62,30 @@ def open_weather(path: str | os.PathLike[str] | None) -> xarray.Dataset:
       ValueError: Its contents cannot be understood.
     """
     dataset = open_lazily(path)
-    path = bundled.sample_path() if path is None else path
+    return load_small(dataset, bundled.sample_path() if path is None else path)
+
+
+def load_small(dataset: xarray.Dataset, path: str | os.PathLike[str]) -> xarray.Dataset:
+    """Returns the dataset, with its values in memory if they are two GiB or less.
+
+    Args:
+      dataset: As opened.
+      path: Where from, for the message.
+
+    Raises:
+      OSError: The values are damaged.
+    """
     return load(dataset, path) if dataset.nbytes <= _LOADED_WHOLE else dataset
 
 
-def open_lazily(path: str | os.PathLike[str] | None) -> xarray.Dataset:
+def open_lazily(
+    path: str | os.PathLike[str] | None, *, by_start: bool = False
+) -> xarray.Dataset:
     """Returns the weather of a file, or the bundled sample, without reading values.
 
     Args:
       path: NetCDF, Zarr or GRIB; None for the bundled sample.
+      by_start: Whether forecasts stay by start and lead time.
 
     Raises:
       FileNotFoundError: There is nothing of that name.
@@ -78,7 +94,7 @@ def open_lazily(path: str | os.PathLike[str] | None) -> xarray.Dataset:
     """
     if path is None:
         path = existing(bundled.sample_path(), "the bundled sample")
-    return data.open_dataset(path)
+    return data.open_dataset(path, by_start=by_start)
 
 
 def conversions(dataset: xarray.Dataset) -> list[str]:

@@ -132,9 +132,19 @@ def draw_steps(
 
 
 def save_comparison(
-    variable: str | None, level: float | None, view: views.View | None = None
+    variable: str | None,
+    level: float | None,
+    view: views.View | None = None,
+    variant: str = "",
 ) -> StepDrawer:
-    """Returns a function that draws one time beside its truth, where there is one."""
+    """Returns a function that draws one time beside its truth, where there is one.
+
+    Args:
+      variable: As for `select`.
+      level: As for `select`.
+      view: The map.
+      variant: What the names of the files say after the variable.
+    """
 
     def draw(
         truth: xarray.Dataset | None,
@@ -149,17 +159,21 @@ def save_comparison(
             target = select(truth, variable, level).isel(time=0)
             figure = plotting.draw_comparison(target, field, view=view)
         return plotting.save_figure(
-            figure, out_dir / f"{file_title(field)}{suffix}.png"
+            figure, out_dir / f"{file_title(field)}{variant}{suffix}.png"
         )
 
     return draw
 
 
 def draw_sheet(
-    field: xarray.DataArray, out_dir: pathlib.Path, view: views.View | None = None
+    field: xarray.DataArray,
+    out_dir: pathlib.Path,
+    view: views.View | None = None,
+    variant: str = "",
 ) -> pathlib.Path:
-    """Returns the picture with all lead times of a forecast on one sheet."""
-    path = out_dir / f"{file_title(field)}_all_leads.png"
+    """Returns the picture with the times of a forecast or series on one sheet."""
+    kind = "all_leads" if field["time"].dtype.kind == "m" else "times"
+    path = out_dir / f"{file_title(field)}{variant}_{kind}.png"
     return plotting.save_figure(plotting.draw_leads(field, view=view), path)
 
 

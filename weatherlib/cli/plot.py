@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 if TYPE_CHECKING:
-    pass
+    import xarray
 
 __all__ = ["EXAMPLES", "Options", "run"]
 
@@ -46,7 +46,8 @@ class Options:
     """Kind of picture."""
 
     var: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """Variable to draw; 2m_temperature, or the first of the file, by default."""
+    """Variable to draw, of the file or derived, such as wind_speed; 2m_temperature, or
+    the first of the file, by default."""
 
     level: int = 500
     """Pressure level to draw, hPa."""
@@ -80,7 +81,8 @@ class Options:
     """Valid time to draw, such as 2026-01-15T06."""
 
     lead: Annotated[str | None, tyro.conf.arg(metavar="TIME")] = None
-    """Lead time to draw, such as 36h or 3d."""
+    """Lead time to draw, such as 36h or 3d; the last one for spectra, sections and
+    spaghetti by default."""
 
     steps: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...")] = ()
     """Times to draw one by one, counted from 1. Default: all of them on one sheet."""
@@ -125,7 +127,7 @@ def run(options: Options) -> None:
 
     out_dir = files.writable_folder(options.out_dir)
     if options.kind in ("curves", "scorecard"):
-        paths = [plot_scores.draw(options, out_dir)]
+        paths = plot_scores.draw(options, out_dir)
     elif options.kind in ("map", "panels"):
         paths = _maps(options, out_dir)
     else:
@@ -136,33 +138,30 @@ def run(options: Options) -> None:
 
 def _maps(options: Options, out_dir: pathlib.Path) -> list[pathlib.Path]:
     """Returns the maps, panels or animation."""
-    from weatherlib.cli import pictures, plot_fields
+    from weatherlib.cli import pictures, plot_fields, plot_files
 
     if options.kind == "panels" and options.truth is None:
         raise ValueError("--kind panels draws a forecast beside --truth FILE")
-    forecast = plot_fields.open_one(options.path, options)
-    name = plot_fields.variable(forecast, options)
+    forecast = plot_files.open_one(options.path, options)
+    name = plot_files.variable(forecast, options)
     truth = None
     if options.truth is not None:
-        truth = plot_fields.open_truth(options.truth, name, forecast)
+        truth = plot_files.open_truth(options.truth, name, forecast)
     field = pictures.select(forecast, name, options.level)
+    _require_values(field, options)
     view = plot_fields.view_of(field, options)
+    variant, moment = plot_fields.variant(options), plot_fields.moment(options)
+    draw = pictures.save_comparison(name, options.level, view, variant)
     times = field.sizes.get("time", 0)
     if options.animate:
         target = None
         if truth is not None:
             target = pictures.select(truth, name, options.level)
-        title = f"{pictures.file_title(field)}.{options.animation_format}"
+        title = f"{pictures.file_title(field)}{variant}.{options.animation_format}"
         return [pictures.draw_animation(field, target, out_dir / title, view)]
     if not times:
         forecast = forecast.expand_dims("time")
-        return pictures.draw_steps(
-            None,
-            forecast,
-            {0: ""},
-            pictures.save_comparison(name, options.level, view),
-            out_dir,
-        )
+        return pictures.draw_steps(None, forecast, {0: ""}, draw, out_dir)
     wrong = [step for step in options.steps if not 1 <= step <= times]
     if wrong:
         raise ValueError(f"{options.path}: has times 1 to {times}, not {wrong}")
@@ -170,20 +169,23 @@ def _maps(options: Options, out_dir: pathlib.Path) -> list[pathlib.Path]:
     if not steps and (truth is not None or times == 1):
         steps = list(range(times))
     if not steps:
-        return [pictures.draw_sheet(field, out_dir, view)]
+        return [pictures.draw_sheet(field, out_dir, view, variant)]
     return pictures.draw_steps(
         truth,
         forecast,
-        {step: _suffix(options, step) for step in steps},
-        pictures.save_comparison(name, options.level, view),
+        {step: moment or f"_step{step + 1:02d}" for step in steps},
+        draw,
         out_dir,
     )
 
 
-def _suffix(options: Options, step: int) -> str:
-    """Returns the end of the name of a picture of one time."""
-    if options.lead is not None:
-        return f"_lead_{options.lead.replace(' ', '')}"
-    if options.time is not None:
-        return f"_{options.time.replace(':', '').replace(' ', 'T')}"
-    return f"_step{step + 1:02d}"
+def _require_values(field: xarray.DataArray, options: Options) -> None:
+    """Raises ValueError where all values are missing."""
+    if not field.notnull().any():
+        from weatherlib.plotting import styles
+
+        when = styles.valid_label(field)
+        raise ValueError(
+            f"{options.path}: all values of {styles.label(field)} are missing"
+            f"{' at ' * bool(when)}{when}"
+        )

@@ -4,91 +4,21 @@ from __future__ import annotations
 
 import math
 import pathlib
+import re
 from typing import TYPE_CHECKING
 
 import matplotlib.figure
 import numpy as np
-import pandas as pd
 import xarray
 
-from weatherlib import plotting, variables
-from weatherlib.cli import files, pictures
-from weatherlib.data_utils import lexicon, times
+from weatherlib import plotting
+from weatherlib.cli import pictures, plot_files
 from weatherlib.plotting import ensembles, styles, views
 
 if TYPE_CHECKING:
     from weatherlib.cli import plot
 
-__all__ = ["draw", "open_one", "open_truth", "variable", "view_of"]
-
-_LEAD = "prediction_timedelta"
-_START = "forecast_reference_time"
-
-
-def open_one(path: str, options: plot.Options) -> xarray.Dataset:
-    """Returns a weather file under our names, cut to the times and member wanted.
-
-    A set of forecasts becomes one of them, with lead times as `time`.
-
-    Raises:
-      ValueError: It lacks the start, the time, the lead time or the member.
-    """
-    dataset = _renamed(files.open_weather(path))
-    if _LEAD in dataset.dims:
-        dataset = _one_start(dataset, options.init)
-    if options.member != "first":
-        dataset = _one_member(dataset, options.member)
-    if options.lead is not None:
-        dataset = _at_lead(dataset, options.lead)
-    if options.time is not None:
-        stamps = _dates(dataset, path)
-        wanted = _date(options.time)
-        held = np.flatnonzero(stamps == wanted)
-        if not held.size:
-            raise ValueError(
-                f"--time: {path} has no {options.time}; it has {stamps[0]} to "
-                f"{stamps[-1]}, {stamps.size} times"
-            )
-        dataset = dataset.isel(time=held[:1])
-    return dataset
-
-
-def variable(dataset: xarray.Dataset, options: plot.Options) -> str:
-    """Returns the variable to draw, under our name.
-
-    Raises:
-      ValueError: None is named, and none has latitudes and longitudes.
-    """
-    if options.var is not None:
-        known = variables.find(options.var)
-        return known.name if known and options.var not in dataset else options.var
-    if "2m_temperature" in dataset:
-        return "2m_temperature"
-    on_map = [n for n, a in dataset.data_vars.items() if {"lat", "lon"} <= set(a.dims)]
-    if not on_map:
-        raise ValueError(
-            f"{options.path}: no variable on latitudes and longitudes; it has "
-            f"{', '.join(map(str, dataset.data_vars)) or 'none'}"
-        )
-    return str(on_map[0])
-
-
-def open_truth(path: str, name: str, forecast: xarray.Dataset) -> xarray.Dataset:
-    """Returns what happened at the dates of a forecast.
-
-    Raises:
-      ValueError: One of the files has no dates, or the truth lacks one of them.
-    """
-    truth = _renamed(files.open_weather(path))
-    held, wanted = _dates(truth, "the truth"), _dates(forecast, "the forecast")
-    missing = wanted[~np.isin(wanted, held)]
-    if missing.size:
-        raise ValueError(
-            f"the truth lacks {missing.size} of the {wanted.size} dates of the "
-            f"forecast, the first of them {missing[0]}"
-        )
-    order = [int(np.flatnonzero(held == date)[0]) for date in wanted]
-    return truth.isel(time=order).assign_coords(time=forecast["time"])
+__all__ = ["draw", "moment", "variant", "view_of"]
 
 
 def view_of(field: xarray.DataArray, options: plot.Options) -> views.View | None:
@@ -113,19 +43,50 @@ def view_of(field: xarray.DataArray, options: plot.Options) -> views.View | None
     )
 
 
+def variant(options: plot.Options) -> str:
+    """Returns what the name of a picture says of options that are not the default.
+
+    So that the next picture, of another region or member, does not replace it.
+    """
+    words = []
+    if options.init is not None:
+        words.append(f"from_{options.init}")
+    if options.member != "first":
+        is_mean = options.member == "mean"
+        words.append("mean" if is_mean else f"member_{options.member}")
+    if options.projection != "plate-carree":
+        words.append(options.projection)
+    words += [word for word in (options.region,) if word is not None]
+    for name in ("middle", "at"):
+        value = getattr(options, name)
+        words += [f"{name}_{value}"] * (value is not None)
+    text = "".join(f"_{word.strip()}" for word in words)
+    return re.sub(r"[^\w.+-]+", "_", text.replace(":", ""))
+
+
+def moment(options: plot.Options) -> str:
+    """Returns what the name of a picture says of the time that is asked for."""
+    if options.lead is not None:
+        return f"_lead_{options.lead.replace(' ', '')}"
+    if options.time is not None:
+        return f"_{options.time.replace(':', '').replace(' ', 'T')}"
+    return ""
+
+
 def draw(options: plot.Options, out_dir: pathlib.Path) -> pathlib.Path:
     """Returns the picture of one of the kinds that are no plain maps."""
-    dataset = open_one(options.path, options)
-    name = variable(dataset, options)
+    dataset = plot_files.open_one(options.path, options)
+    name = plot_files.variable(dataset, options)
     truth = None
     if options.truth is not None:
-        truth = open_truth(options.truth, name, dataset)
+        truth = plot_files.open_truth(options.truth, name, dataset)
     level = None if options.kind == "section" else options.level
     field = pictures.select(dataset, name, level, members=True)
     known = None
     if truth is not None:
         known = pictures.select(truth, name, level)
-    title = f"{pictures.file_title(field)}_{options.kind}.png"
+    words = f"{variant(options)}{moment(options)}_{options.kind}"
+    title = f"{pictures.file_title(field)}{words}.png"
     figure = _DRAWERS[options.kind](field, known, options)
     return plotting.save_figure(figure, out_dir / title)
 
@@ -150,19 +111,12 @@ def _draw_plume(
 def _draw_spectrum(
     field: xarray.DataArray, truth: xarray.DataArray | None, options: plot.Options
 ) -> matplotlib.figure.Figure:
-    title = ", ".join(
-        filter(
-            None,
-            [
-                styles.label(field),
-                styles.valid_label(field),
-                "30 to 60 degrees of latitude",
-            ],
-        )
-    )
+    field = _last(field)
+    title = ", ".join(filter(None, [styles.label(field), styles.valid_label(field)]))
+    title += "\n30 to 60 degrees of latitude"
     spectra = {}
     if truth is not None:
-        spectra["truth"] = plotting.zonal_spectrum(truth)
+        spectra["truth"] = plotting.zonal_spectrum(_last(truth))
     spectra[pathlib.Path(options.path).stem] = plotting.zonal_spectrum(field)
     dim = next((d for d in ensembles.MEMBERS if d in field.dims), None)
     if dim is not None:
@@ -183,7 +137,7 @@ def _draw_section(
     if "lon" in field.dims and options.at is not None:
         _, longitude = _numbers("--at", options.at, 2)
         field = _nearest(field, "lon", longitude)
-        where = f"{longitude:g}°E"
+        where = _meridian(longitude)
     else:
         field = field.mean("lon", keep_attrs=True)
         where = "zonal mean"
@@ -201,86 +155,6 @@ _DRAWERS = {
     "spectrum": _draw_spectrum,
     "section": _draw_section,
 }
-
-
-def _renamed(dataset: xarray.Dataset) -> xarray.Dataset:
-    """Returns the data under our names of axes and variables."""
-    return lexicon.rename(dataset, variables.names())[0]
-
-
-def _one_start(dataset: xarray.Dataset, init: str | None) -> xarray.Dataset:
-    """Returns one forecast of a set, its lead times as `time`."""
-    if "time" in dataset.dims:
-        number = 0
-        if init is not None:
-            held = np.flatnonzero(dataset["time"].values == _date(init))
-            if not held.size:
-                raise ValueError(
-                    f"--init: there is no forecast from {init}; the starts are "
-                    f"{dataset['time'].values[0]} to {dataset['time'].values[-1]}"
-                )
-            number = int(held[0])
-        dataset = dataset.isel(time=number)
-    start = dataset["time"].values if "time" in dataset.coords else None
-    dataset = dataset.drop_vars(["time", "valid_time"], errors="ignore")
-    dataset = dataset.rename({_LEAD: "time"})
-    if start is None:
-        return dataset
-    valid = ("time", start + dataset["time"].values)
-    return dataset.assign_coords({_START: start, "datetime": valid})
-
-
-def _one_member(dataset: xarray.Dataset, member: str) -> xarray.Dataset:
-    """Returns one member of an ensemble, or the mean of all."""
-    dim = next((d for d in ensembles.MEMBERS if d in dataset.dims), None)
-    if dim is None:
-        raise ValueError(
-            f"--member: the file has no members; its dimensions are "
-            f"{', '.join(map(str, dataset.dims))}"
-        )
-    if member == "mean":
-        return dataset.mean(dim, keep_attrs=True)
-    labels = [str(label) for label in dataset[dim].values.tolist()]
-    if member not in labels:
-        raise ValueError(
-            f"--member: there is no member {member!r}; there are {labels[0]} to "
-            f"{labels[-1]}, first and mean"
-        )
-    return dataset.isel({dim: labels.index(member)})
-
-
-def _at_lead(dataset: xarray.Dataset, lead: str) -> xarray.Dataset:
-    """Returns the data at one lead time."""
-    wanted = times.as_timedelta(lead)
-    if "time" not in dataset.dims or dataset["time"].dtype.kind != "m":
-        raise ValueError("--lead: the file has no lead times; choose with --time")
-    held = pd.TimedeltaIndex(dataset["time"].values)
-    if wanted not in held:
-        raise ValueError(
-            f"--lead: there is no {lead}; there are {held[0]} to {held[-1]}, "
-            f"{len(held)} in all"
-        )
-    return dataset.isel(time=[held.get_loc(wanted)])
-
-
-def _dates(dataset: xarray.Dataset, what: str) -> np.ndarray:
-    """Returns the date of each time of the data."""
-    known = [
-        name
-        for name in ("datetime", "valid_time", "time")
-        if name in dataset.coords and dataset[name].dtype.kind == "M"
-    ]
-    if not known:
-        raise ValueError(f"{what} has no dates, so the two cannot be compared")
-    return np.atleast_1d(dataset[known[0]].isel(batch=0, missing_dims="ignore").values)
-
-
-def _date(text: str) -> np.datetime64:
-    """Returns a date from the command line."""
-    try:
-        return pd.Timestamp(text).tz_localize(None).to_datetime64()
-    except ValueError as error:
-        raise ValueError(f"{text!r} is no date such as 2026-01-15T06") from error
 
 
 def _last(field: xarray.DataArray) -> xarray.DataArray:
@@ -316,7 +190,8 @@ def _at_place(
     if options.at is not None:
         latitude, longitude = _numbers("--at", options.at, 2)
         field = _nearest(_nearest(field, "lat", latitude), "lon", longitude)
-        return field, f"{latitude:g}°N {longitude:g}°E"
+        pole = "N" if latitude >= 0 else "S"
+        return field, f"{abs(latitude):g}°{pole} {_meridian(longitude)}"
     weights = xarray.DataArray(np.cos(np.deg2rad(field["lat"].variable)))
     weights = weights.assign_coords(lat=field["lat"])
     bounds = _region(options)
@@ -336,6 +211,12 @@ def _at_place(
     if not part.size:
         raise ValueError(f"--region: the data have no point in {options.region}")
     return part.weighted(weights).mean(("lat", "lon"), keep_attrs=True), name
+
+
+def _meridian(longitude: float) -> str:
+    """Returns a longitude as people write it, such as 20°W."""
+    longitude = (longitude + 180.0) % 360.0 - 180.0
+    return f"{abs(longitude):g}°{'W' if longitude < 0 else 'E'}"
 
 
 def _nearest(field: xarray.DataArray, dim: str, value: float) -> xarray.DataArray:

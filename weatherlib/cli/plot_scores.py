@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["draw"]
 
+_LONG = 60  # Letters of a heading that fit into one line.
 
-def draw(options: plot.Options, out_dir: pathlib.Path) -> pathlib.Path:
-    """Returns the picture of one or two score files.
+
+def draw(options: plot.Options, out_dir: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the picture of one or two score files, or several sheets of curves.
 
     Its name tells kind, metric and region, so that it takes the place of none that
     `weatherlib evaluate` has drawn.
@@ -36,12 +38,19 @@ def draw(options: plot.Options, out_dir: pathlib.Path) -> pathlib.Path:
     found = {
         label: _scores(path, options) for label, path in zip(_labels(paths), paths)
     }
-    drawn = _scorecard if options.kind == "scorecard" else _curves
-    figure = drawn(found, options)
+    figures = (
+        [_scorecard(found, options)]
+        if options.kind == "scorecard"
+        else _curves(found, options)
+    )
     parts = [pathlib.Path(options.path).stem, options.kind, options.metric]
     parts += [options.region] if options.region else []
     parts += [f"against_{label.replace('/', '_')}" for label in list(found)[1:]]
-    return plotting.save_figure(figure, out_dir / f"{'_'.join(parts)}.png")
+    sheets = ["", *(f"_{number}" for number in range(2, len(figures) + 1))]
+    return [
+        plotting.save_figure(figure, out_dir / f"{'_'.join(parts)}{sheet}.png")
+        for figure, sheet in zip(figures, sheets)
+    ]
 
 
 def _labels(paths: list[str]) -> list[str]:
@@ -116,13 +125,13 @@ def _of_region(
 
 def _curves(
     found: Mapping[str, xarray.Dataset], options: plot.Options
-) -> matplotlib.figure.Figure:
+) -> list[matplotlib.figure.Figure]:
     """Returns the curves of all models of all files, in one region and at one level."""
     found = {
         label: _at_level(scores.isel(region=slice(1), missing_dims="ignore"), options)
         for label, scores in found.items()
     }
-    return score_pictures.curve_figure(_joined(_renamed(found)), options.metric)
+    return score_pictures.curve_figures(_joined(_renamed(found)), options.metric)
 
 
 def _at_level(scores: xarray.Dataset, options: plot.Options) -> xarray.Dataset:
@@ -236,8 +245,10 @@ def _scorecard(
     )
     # What chance explains was worked out against another model.
     joined.attrs.pop("baseline", None)
-    title = f"{options.metric.upper()}: {names[0]} against {names[1]}"
-    return score_pictures.scorecard(joined, options.metric, names[1], title)
+    heading = f"{score_pictures.title(options.metric)}: {names[0]} against {names[1]}"
+    if len(heading) > _LONG:
+        heading = heading.replace(" against ", "\nagainst ", 1)
+    return score_pictures.scorecard(joined, options.metric, names[1], heading)
 
 
 def _file_and_model(label: str, model: str) -> str:

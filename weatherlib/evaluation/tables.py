@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ _COLUMNS = (
     "probability",
     "wavenumber",
 )
+# Dimensions of scores of events, whose entries have rows of their own.
+_CASES = ("threshold", "neighbourhood")
 _EXTRA = ("value", "lower", "upper", "difference", "difference_lower",
           "difference_upper", "p_value", "units")  # fmt: skip
 
@@ -108,9 +111,9 @@ def score_rows(
 ) -> tuple[list[str], list[list[str]]]:
     """Returns heading and rows of a table of one metric for people.
 
-    One row for each variable, level and model. Of the levels, those asked for are shown
-    where they are there, else the first two. A star marks a difference from the first
-    model that the confidence interval does not explain.
+    One row for each variable, threshold, level and model. Of the levels, those asked
+    for are shown where they are there, else the first two. A star marks a difference
+    from the first model that the confidence interval does not explain.
 
     Args:
       dataset: Scores.
@@ -123,34 +126,30 @@ def score_rows(
     shown = _shown(hours, leads)
     heading = ["variable", "unit", "model", *(f"+{hours[i]:g} h" for i in shown)]
     rows = []
-    for name in _plain(dataset):
+    for name, variable in _by_lead(dataset, metric).items():
         array = dataset[name]
-        if metric not in array["metric"].values:
-            continue
-        units = metrics.units_of(metric, str(array.attrs.get("units", "")))
-        for label, chosen in _by_level(array.sel(metric=metric), levels):
-            place = {"region": region or chosen["region"].values[0]}
-            place = place if "region" in chosen.dims else {}
+        units = str(array.attrs.get("units", ""))
+        if "metric" in array.dims:
+            array = array.sel(metric=metric)
+            units = metrics.units_of(metric, units)
+        for words, place, chosen in _parts(array, levels):
+            if "region" in chosen.dims:
+                place["region"] = region or chosen["region"].values[0]
+                chosen = chosen.sel(region=place["region"])
             for model in dataset["model"].values:
-                values = chosen.sel({"model": model, **place}).values[shown]
+                values = chosen.sel(model=model).values[shown]
                 if np.isnan(values).all():
                     continue
-                stars = _stars(dataset, name, metric, model, label, place)
+                stars = _stars(dataset, name, {**place, "metric": metric}, model)
                 cells = [
                     f"{v:.4g}{'*' if s else ''}" for v, s in zip(values, stars[shown])
                 ]
-                level = "" if label is None else f" {label:g}"
-                rows.append([f"{name}{level}", units, str(model), *cells])
+                rows.append([f"{variable}{words}", units, str(model), *cells])
     return heading, rows
 
 
 def _stars(
-    dataset: xarray.Dataset,
-    name: str,
-    metric: str,
-    model: str,
-    level: float | None,
-    place: dict[str, str],
+    dataset: xarray.Dataset, name: str, place: Mapping[str, object], model: str
 ) -> np.ndarray:
     """Returns at which lead times a model differs from the first beyond chance."""
     none = np.zeros(dataset.sizes["lead_time"], bool)
@@ -159,22 +158,41 @@ def _stars(
     ends = []
     for end in ("lower", "upper"):
         array = dataset[f"difference_{end}.{name}"]
-        at: dict[str, object] = {"metric": metric, "model": model, **place}
-        if level is not None:
-            at["level"] = level
         if model not in array["model"].values:
             return none
-        ends.append(array.sel(at).values)
+        at = {dim: value for dim, value in place.items() if dim in array.dims}
+        ends.append(array.sel({"model": model, **at}).values)
     return (ends[0] > 0) | (ends[1] < 0)
 
 
-def _plain(dataset: xarray.Dataset) -> list[str]:
-    """Returns the variables whose scores are single values."""
-    return [
-        str(name)
-        for name, array in dataset.data_vars.items()
-        if "metric" in array.dims and "." not in str(name)
-    ]
+def _by_lead(dataset: xarray.Dataset, metric: str) -> dict[str, str]:
+    """Returns the variable of each array that has single values of a metric."""
+    known = {"metric", "model", "region", "lead_time", "level", *_CASES}
+    found = {}
+    for label, array in dataset.data_vars.items():
+        head, dot, rest = str(label).partition(".")
+        if not dot and "metric" in array.dims and metric in array["metric"].values:
+            found[head] = head
+        elif dot and head == metric and set(map(str, array.dims)) <= known:
+            found[str(label)] = rest
+    return found
+
+
+def _parts(
+    array: xarray.DataArray, levels: Sequence[float]
+) -> Iterator[tuple[str, dict[str, object], xarray.DataArray]]:
+    """Yields words, place and values of each threshold, neighbourhood and level."""
+    dims = [dim for dim in _CASES if dim in array.dims]
+    for values in itertools.product(*(array[dim].values.tolist() for dim in dims)):
+        case = dict(zip(dims, values))
+        words = "".join(f", {dim} {value}" for dim, value in case.items())
+        for level, chosen in _by_level(array.sel(case), levels):
+            at = {} if level is None else {"level": level}
+            yield (
+                f"{'' if level is None else f' {level:g}'}{words}",
+                {**case, **at},
+                chosen,
+            )
 
 
 def _by_level(

@@ -15,7 +15,7 @@ import PIL.Image
 import xarray
 
 from weatherlib import optional, writing
-from weatherlib.plotting import maps, sheets, styles, views
+from weatherlib.plotting import grid, maps, sheets, styles, views
 
 __all__ = ["save_animation", "save_frames"]
 
@@ -35,8 +35,9 @@ def save_animation(
 
     Args:
       path: Ends in `.gif` or `.mp4`; the latter needs the `mp4` extra.
-      panels: Title of each map and its field with dimensions `time`, `lat` and `lon`,
-        others of size 1, in SI units. All have the same times.
+      panels: Title of each map, not shown where it is the only one, and its field with
+        dimensions `time`, `lat` and `lon`, others of size 1, in SI units. All have the
+        same times.
       title: Default: name and level of the first field.
       frames_per_second: Speed. The last frame stays for a second.
       view: The map, as for `maps.draw_field`.
@@ -50,10 +51,13 @@ def save_animation(
       OSError: The folder is missing or not writable, or the disk is full.
     """
     path = _checked(path)
-    times = {name: field.sizes.get("time", 0) for name, field in panels.items()}
+    times = {
+        name: grid.named(field).sizes.get("time", 0) for name, field in panels.items()
+    }
     if len(set(times.values())) != 1 or not min(times.values()):
         raise ValueError(f"panels of an animation need the same times, found {times}")
-    figures = _figures(dict(panels), title, view)
+    named = {name: grid.named(field) for name, field in panels.items()}
+    figures = _figures(named, title, view)
     return save_frames(path, figures, frames_per_second=frames_per_second)
 
 
@@ -118,7 +122,8 @@ def _figures(
                 contours=style.contours,
                 view=view,
             )
-            one.set_title(name, fontsize=10)
+            if len(shown) > 1:
+                one.set_title(name, fontsize=10)
         sheets.add_colorbar(figure, mappable, axes, next(iter(shown.values())))
         name = title or styles.label(first)
         when = styles.valid_label(first.isel(time=index))

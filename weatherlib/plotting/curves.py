@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.axes
 import matplotlib.figure
@@ -20,8 +22,12 @@ _LOOKS = {
     "forecast": {"color": "#1f5fa8", "linewidth": 1.8, "marker": "o"},
     "persistence": {"color": "#c0392b", "linewidth": 1.3, "linestyle": "--"},
 }
-_OTHER = {"linewidth": 1.3}
+# No red, which is that of persistence.
+_COLOURS = (
+    "#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#17becf",
+)  # fmt: skip
 _DAY = 24.0
+_HEADROOM = 1.05
 
 
 def draw_score_curves(
@@ -30,6 +36,7 @@ def draw_score_curves(
     columns: int = 0,
     title: str = "RMSE by lead time",
     bands: tuple[xarray.Dataset, xarray.Dataset] | None = None,
+    aim: float | None = None,
 ) -> matplotlib.figure.Figure:
     """Returns a figure with one panel per variable, and one line per forecast in it.
 
@@ -41,6 +48,7 @@ def draw_score_curves(
       title: Above all panels.
       bands: Lower and upper ends of the intervals around the lines, drawn as bands;
         of the same form, variables without an interval left out.
+      aim: The value of a perfect forecast, drawn as a thin line. Default: none.
 
     Raises:
       ValueError: There is nothing to draw, or a dimension is missing.
@@ -74,21 +82,46 @@ def draw_score_curves(
         axes.set_title(styles.label(values.rename(name)), fontsize=9)
         axes.set_ylabel(str(shown.attrs.get("units", "")), fontsize=8)
         axes.set_xlabel(f"lead time ({unit})", fontsize=8)
-        if not (shown < 0).any():
-            axes.set_ylim(bottom=0)
-        axes.set_xlim(left=0)
+        _limit(axes, [shown, *ends], aim)
         axes.xaxis.set_major_locator(copy.copy(ticks))
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.25, linewidth=0.5)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in panels[count:]:
         axes.remove()
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False
-    )
+    _add_legend(figure)
     figure.suptitle(title, fontsize=12)
     return figure
+
+
+def _limit(
+    axes: matplotlib.axes.Axes, drawn: Sequence[xarray.DataArray], aim: float | None
+) -> None:
+    """Ends a panel at 0 where nothing lies below, with room above what is drawn."""
+    axes.set_xlim(left=0)
+    if aim is not None:
+        axes.axhline(aim, color="0.4", linewidth=0.8, linestyle=":", zorder=1)
+    values = np.concatenate([np.ravel(each.values) for each in drawn])
+    highest = max(values[np.isfinite(values)].max(initial=0.0), aim or 0.0)
+    if not (values < 0).any() and highest > 0:
+        axes.set_ylim(0, _HEADROOM * highest)
+
+
+def _add_legend(figure: matplotlib.figure.Figure) -> None:
+    """Names the lines below the panels, those that have no point left out."""
+    named = {
+        str(line.get_label()): line
+        for axes in reversed(figure.axes)
+        for line in reversed(axes.get_lines())
+        if not str(line.get_label()).startswith("_")
+    }
+    figure.legend(
+        list(reversed(named.values())),
+        list(reversed(named)),
+        loc="outside lower center",
+        ncols=max(1, min(len(named), int(figure.get_figwidth() / 1.6))),
+        frameon=False,
+    )
 
 
 def _draw_lines(
@@ -98,16 +131,25 @@ def _draw_lines(
     ends: Sequence[xarray.DataArray],
 ) -> None:
     """Draws one line per source through the lead times it has, and its band."""
+    colours = itertools.cycle(_COLOURS)
     for number, source in enumerate(shown["source"].values.tolist()):
         values = shown.transpose("source", "time").values[number]
+        # A source has one colour in all panels, also where another has no scores.
+        look: dict[str, Any] = dict(
+            _LOOKS.get(source) or {"linewidth": 1.3, "color": next(colours)}
+        )
         # Sources may have lead times of their own.
         held = np.isfinite(values)
+        if not held.any():
+            continue
+        if held.sum() == 1:
+            look["marker"] = "o"
         (line,) = axes.plot(
             lead[held],
             values[held],
             label=source,
             markersize=3 if len(lead) < 30 else 0,
-            **_LOOKS.get(source, _OTHER),
+            **look,
         )
         if ends:
             low, high = (end.values[number][held] for end in ends)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import matplotlib.axes
 import matplotlib.dates
 import matplotlib.figure
 import matplotlib.lines
@@ -9,7 +10,7 @@ import numpy as np
 import xarray
 
 from weatherlib.data_utils import lexicon
-from weatherlib.plotting import sheets, styles, views
+from weatherlib.plotting import grid, sheets, styles, views
 
 __all__ = ["MEMBERS", "draw_plume", "draw_spaghetti", "member_dim"]
 
@@ -58,6 +59,7 @@ def draw_spaghetti(
     Raises:
       ValueError: There are no members or no grid.
     """
+    field = grid.named(field)
     dim = member_dim(field)
     style = styles.find(field)
     shown = style.show(field, difference=False)
@@ -82,6 +84,7 @@ def draw_spaghetti(
                 colors="black" if last else colour,
                 linewidths=1.6 if last else 0.6,
                 alpha=1.0 if last else 0.75,
+                linestyles="solid",
                 zorder=5 if last else 4,
             )
             lines.set_clip_path(border)
@@ -135,10 +138,12 @@ def draw_plume(
     figure = matplotlib.figure.Figure(figsize=(8.0, 4.2), layout="constrained")
     axes = figure.subplots()
     few = series.sizes["time"] == 1
+    across = _around(x) if few else x
     for low, high, alpha in _BANDS:
         label = "all members" if high == 100.0 else f"{low:g} to {high:g} %"
         ends = np.nanpercentile(members, [low, high], axis=0)
-        axes.fill_between(x, *ends, color=_BLUE, alpha=alpha, lw=0, label=label)
+        ends = np.repeat(ends, 2, axis=1) if few else ends
+        axes.fill_between(across, *ends, color=_BLUE, alpha=alpha, lw=0, label=label)
     axes.plot(x, members.T, color=_BLUE, lw=0.4, alpha=0.5, marker="_" if few else "")
     middle = np.nanmedian(members, axis=0)
     axes.plot(x, middle, color="#0b2d5b", lw=2.0, label="median", marker="o" * few)
@@ -154,17 +159,37 @@ def draw_plume(
         )
     axes.set_ylabel(str(shown.attrs.get("units", "")))
     axes.set_xlabel(name)
-    if x.dtype.kind == "M":
-        locator = matplotlib.dates.AutoDateLocator(maxticks=8)
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(matplotlib.dates.ConciseDateFormatter(locator))
-    axes.margins(x=0.0 if not few else 0.5)
+    _scale(axes, x, series)
     axes.grid(alpha=0.25, lw=0.5)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=5, frameon=False)
-    heading = [styles.label(series), place, f"{series.sizes[dim]} members"]
+    heading = [styles.label(series), place]
+    heading += [styles.valid_label(series)] * few
+    heading.append(f"{series.sizes[dim]} members")
     axes.set_title(title or ", ".join(filter(None, heading)), fontsize=11)
     return figure
+
+
+def _scale(axes: matplotlib.axes.Axes, x: np.ndarray, series: xarray.DataArray) -> None:
+    """Labels the axis of time, around a single time by itself."""
+    axes.margins(x=0.0)
+    dates = x.dtype.kind == "M"
+    if len(x) == 1:
+        # Matplotlib would end the axis years away from one date.
+        left, right = _around(x)
+        axes.set_xlim(left - 4 * (x[0] - left), right + 4 * (right - x[0]))
+        day = np.datetime_as_string(x[0], unit="m").replace("T", " ") if dates else ""
+        axes.set_xticks(x, [day] if dates else None)
+    elif dates:
+        locator = matplotlib.dates.AutoDateLocator(maxticks=8)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(matplotlib.dates.ConciseDateFormatter(locator))
+
+
+def _around(x: np.ndarray) -> np.ndarray:
+    """Returns places a little before and after a single time."""
+    half = np.timedelta64(2, "h") if x.dtype.kind == "M" else 0.1
+    return np.array([x[0] - half, x[0] + half])
 
 
 def _axis(series: xarray.DataArray) -> tuple[np.ndarray, str]:

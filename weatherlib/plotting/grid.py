@@ -6,9 +6,12 @@ import dataclasses
 
 import numpy as np
 import scipy.interpolate
+import scipy.ndimage
 import xarray
 
-__all__ = ["FlatField", "flatten"]
+from weatherlib.data_utils import lexicon
+
+__all__ = ["FlatField", "flatten", "named"]
 
 _GLOBE = 360.0
 
@@ -52,7 +55,7 @@ class FlatField:
 
         The field reaches half a cell further to each side, so that lines end at the
         border of the map, and is interpolated by cubic splines to about `rows` rows.
-        Missing values stay missing, without interpolation.
+        Cells without a value stay without.
         """
         latitude, longitude = self.latitude, self.longitude
         ends = (2 * longitude[0] - longitude[1], 2 * longitude[-1] - longitude[-2])
@@ -60,18 +63,30 @@ class FlatField:
         mode = "wrap" if self.wraps else "edge"
         values = np.pad(self.values, ((0, 0), (1, 1)), mode)
         factor = rows // len(latitude)
-        if factor < 2 or not np.isfinite(values).all():
+        gaps = ~np.isfinite(values)
+        if factor < 2 or gaps.all():
             return longitude, latitude, values
+        old_rows, old_columns = latitude, longitude
         spline = scipy.interpolate.RectBivariateSpline(
             latitude,
             longitude,
-            values,
+            _filled(values),
             kx=min(3, len(latitude) - 1),
             ky=min(3, len(longitude) - 1),
         )
         latitude = np.linspace(latitude[0], latitude[-1], factor * len(latitude))
         longitude = np.linspace(longitude[0], longitude[-1], factor * len(longitude))
-        return longitude, latitude, spline(latitude, longitude)
+        values = spline(latitude, longitude)
+        if gaps.any():
+            cells = np.ix_(_nearest(old_rows, latitude),
+                           _nearest(old_columns, longitude))  # fmt: skip
+            values[gaps[cells]] = np.nan
+        return longitude, latitude, values
+
+    @property
+    def filled(self) -> np.ndarray:
+        """The field with the nearest values where there are none. Shape [lat, lon]."""
+        return _filled(self.values)
 
     @property
     def even(self) -> bool:
@@ -83,6 +98,23 @@ class FlatField:
         )
 
 
+def named(field: xarray.DataArray) -> xarray.DataArray:
+    """Returns the field with its axes under our names, such as lat for latitude.
+
+    Args:
+      field: With names as ERA5, WeatherBench 2, GRIB or CMIP files have them.
+    """
+    names = lexicon.axis_names(field.coords.to_dataset())
+    renamed = {
+        theirs: ours
+        for ours, theirs in names.items()
+        if ours != theirs
+        and ours not in field.coords
+        and (theirs in field.dims or (ours == "level" and not field[theirs].dims))
+    }
+    return field.rename(renamed) if renamed else field
+
+
 def flatten(field: xarray.DataArray) -> FlatField:
     """Returns one latitude-longitude field laid out for a flat map.
 
@@ -90,12 +122,14 @@ def flatten(field: xarray.DataArray) -> FlatField:
     their columns, so one that crosses Greenwich or the date line stays in one piece.
 
     Args:
-      field: Dimensions `lat` and `lon` in any order; others must have size 1.
+      field: Dimensions `lat` and `lon`, or what `named` knows, in any order; others
+        must have size 1.
 
     Raises:
       ValueError: A dimension or coordinate is missing, or another has more than one
         entry.
     """
+    field = named(field)
     for name in ("lat", "lon"):
         if name not in field.dims or name not in field.coords:
             raise ValueError(
@@ -139,6 +173,22 @@ def _unroll(longitude: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
     if unbroken.mean() > 180.0:
         unbroken = unbroken - _GLOBE
     return order, unbroken, False
+
+
+def _filled(values: np.ndarray) -> np.ndarray:
+    """Returns values with the nearest ones where there are none."""
+    gaps = ~np.isfinite(values)
+    if not gaps.any() or gaps.all():
+        return values
+    place = scipy.ndimage.distance_transform_edt(
+        gaps, return_distances=False, return_indices=True
+    )
+    return values[tuple(np.asarray(place))]
+
+
+def _nearest(centres: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Returns the index of the ascending centre that is nearest to each place."""
+    return np.searchsorted((centres[1:] + centres[:-1]) / 2, places)
 
 
 def _edges(centres: np.ndarray) -> np.ndarray:

@@ -32,6 +32,7 @@ __all__ = [
 
 _SMOOTH_BELOW = 180  # Rows; a coarser field is drawn with interpolation between cells.
 _CONTOURS = 12
+_GROUND = "0.85"  # Where there is no value.
 
 
 def draw_field(
@@ -54,7 +55,7 @@ def draw_field(
       colormap: Colours.
       contours: Colour of thin lines of equal value; none by default.
       smooth: Whether to interpolate between cells. Default: for evenly spaced fields
-        without gaps and with fewer than 180 rows.
+        with fewer than 180 rows. Cells without a value are left out whole.
       view: The map, from `views.find`. Default: longitude and latitude as lengths,
         all that the field covers.
 
@@ -80,7 +81,7 @@ def draw_field(
     west, east, south, north = flat.extent
     if smooth is None:
         smooth = len(flat.latitude) < _SMOOTH_BELOW
-    if smooth and flat.even and np.isfinite(flat.values).all():
+    if smooth and flat.even and np.isfinite(flat.values).any():
         mappable = _draw_smooth(axes, flat, norm, colormap)
     else:
         mappable = axes.pcolormesh(
@@ -93,7 +94,7 @@ def draw_field(
         )
     axes.set(xlim=(west, east), ylim=(south, north))
     axes.set_aspect("equal")
-    axes.set_facecolor("0.85")
+    axes.set_facecolor(_GROUND)
     if contours and min(flat.values.shape) > 1:
         longitude, latitude, values = flat.refined()
         axes.contour(
@@ -127,6 +128,7 @@ def draw_map(
     Raises:
       ValueError: As `draw_field`.
     """
+    field = grid.named(field)
     style = styles.find(field)
     shown = style.show(field, difference=difference)
     seen = views.visible(shown, view)
@@ -143,7 +145,13 @@ def draw_map(
     )
     heading = ", ".join(filter(None, [styles.label(field), styles.valid_label(field)]))
     maps[0].set_title(title or heading, fontsize=11)
-    sheets.add_colorbar(figure, mappable, maps, shown)
+    if seen.notnull().any():
+        sheets.add_colorbar(figure, mappable, maps, shown)
+    else:
+        maps[0].text(
+            0.5, 0.5, "all values are missing", transform=maps[0].transAxes,
+            ha="center", va="center", fontsize=12,
+        )  # fmt: skip
     return figure
 
 
@@ -165,6 +173,7 @@ def draw_comparison(
     Raises:
       ValueError: As `draw_field`, or the two lie on different grids.
     """
+    target, prediction = grid.named(target), grid.named(prediction)
     prediction = on_grid_of(target, prediction)
     style = styles.find(target)
     shown = [style.show(f, difference=False) for f in (target, prediction)]
@@ -215,12 +224,13 @@ def draw_leads(
         whichever fills the rows.
       most: Largest number of maps; longer forecasts are thinned evenly and keep the
         last time.
-      title: Default: name and level.
+      title: Default: name and level, and how many of the times are shown.
       view: The map, as for `draw_field`.
 
     Raises:
       ValueError: As `draw_field`, or there is no time.
     """
+    field = grid.named(field)
     if not field.sizes.get("time"):
         raise ValueError(f"maps by lead time need times; found {dict(field.sizes)}")
     every = math.ceil(field.sizes["time"] / most)
@@ -249,7 +259,10 @@ def draw_leads(
     for axes in maps[count:]:
         axes.remove()
     sheets.add_colorbar(figure, mappable, maps[:count], shown)
-    figure.suptitle(title or styles.label(field), fontsize=12)
+    heading = styles.label(field)
+    if count <= last:
+        heading += f", {count} of {last + 1} times"
+    figure.suptitle(title or heading, fontsize=12)
     return figure
 
 
@@ -288,11 +301,20 @@ def _draw_smooth(
     """Draws an even field interpolated between cells, also across the map's edges."""
     step_lat = np.diff(flat.latitude).mean() if len(flat.latitude) > 1 else 1.0
     step_lon = np.diff(flat.longitude).mean() if len(flat.longitude) > 1 else 1.0
-    padded = np.pad(flat.values, ((0, 0), (1, 1)), "wrap" if flat.wraps else "edge")
+    padded = np.pad(flat.filled, ((0, 0), (1, 1)), "wrap" if flat.wraps else "edge")
     padded = np.pad(padded, ((1, 1), (0, 0)), "edge")
     west, south = flat.longitude[0] - 1.5 * step_lon, flat.latitude[0] - 1.5 * step_lat
     east = flat.longitude[-1] + 1.5 * step_lon
     north = flat.latitude[-1] + 1.5 * step_lat
+    gaps = ~np.isfinite(flat.values)
+    if gaps.any():
+        axes.pcolormesh(
+            flat.longitude_edges,
+            flat.latitude_edges,
+            np.ma.masked_array(gaps, ~gaps),
+            cmap=matplotlib.colors.ListedColormap([_GROUND]),
+            rasterized=True,
+        )
     return axes.imshow(
         padded,
         origin="lower",

@@ -9,7 +9,7 @@ import matplotlib.ticker
 import numpy as np
 import xarray
 
-from weatherlib.plotting import styles
+from weatherlib.plotting import grid, styles
 
 __all__ = ["draw_section", "draw_spectra", "zonal_spectrum"]
 
@@ -42,6 +42,7 @@ def zonal_spectrum(
       ValueError: The field does not go around the globe, has no row in the band, or
         has missing values there.
     """
+    field = grid.named(field)
     lon = np.sort(np.mod(field["lon"].values, 360.0))
     gaps = np.diff(lon, append=lon[0] + 360.0)
     if len(lon) < 4 or gaps.max() > 1.5 * np.median(gaps):
@@ -96,9 +97,9 @@ def draw_spectra(
         shown = (number > 0) & (spectrum.values > 0)
         axes.loglog(number[shown], spectrum.values[shown], label=name, **look)
     first = next(iter(spectra.values()))
-    units = str(first.attrs.get("units", "")).replace("**", "^")
+    units = styles.squared(str(first.attrs.get("units", "")))
     axes.set_xlabel(str(first.dims[0]).replace("_", " "))
-    axes.set_ylabel(f"power (({units})²)" if units else "power")
+    axes.set_ylabel(f"power ({units})" if units else "power")
     axes.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
     axes.grid(alpha=0.25, lw=0.5, which="both")
     axes.spines[["top", "right"]].set_visible(False)
@@ -121,6 +122,7 @@ def draw_section(
     Raises:
       ValueError: There are fewer than two levels, or more than one other dimension.
     """
+    field = grid.named(field)
     field = field.squeeze([d for d in field.dims if field.sizes[d] == 1])
     across = [str(dim) for dim in field.dims if dim != "level"]
     if field.sizes.get("level", 0) < 2 or across not in (["lat"], ["lon"]):
@@ -137,9 +139,12 @@ def draw_section(
     axes = figure.subplots()
     levels_between = norm.vmin or 0.0, norm.vmax or 0.0
     levels = matplotlib.ticker.MaxNLocator(24).tick_values(*levels_between)
-    grid = (shown[across[0]].values, shown["level"].values, shown.values)
-    filled = axes.contourf(*grid, levels=levels, cmap=colormap, norm=norm)
-    lines = axes.contour(*grid, levels=levels[::3], colors="0.2", linewidths=0.5)
+    mesh = (shown[across[0]].values, shown["level"].values, shown.values)
+    filled = axes.contourf(*mesh, levels=levels, cmap=colormap, norm=norm)
+    # Not every third of the levels: those would rarely be round, or have zero.
+    round_numbers = matplotlib.ticker.MaxNLocator(8, steps=[1, 2, 5, 10])
+    marked = round_numbers.tick_values(*levels_between)
+    lines = axes.contour(*mesh, levels=marked, colors="0.2", linewidths=0.5)
     axes.clabel(lines, fontsize=7, fmt="%g")
     axes.set_yscale("log")
     axes.invert_yaxis()
@@ -152,6 +157,7 @@ def draw_section(
     names = {"lat": "latitude (°N)", "lon": "longitude (°E)"}
     axes.set_xlabel(names[across[0]])
     bar = figure.colorbar(filled, ax=axes, pad=0.02)
+    bar.set_ticks([v for v in marked if levels[0] <= v <= levels[-1]])
     bar.set_label(str(shown.attrs.get("units", "")))
     heading = [styles.label(field), styles.valid_label(field)]
     axes.set_title(title or ", ".join(filter(None, heading)), fontsize=11)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Hashable, Sequence
 
@@ -23,6 +24,7 @@ _COLOURS = matplotlib.colors.LinearSegmentedColormap.from_list(
 )
 _CELL = 0.42
 _ROW = 0.26
+_MOST_LIMIT = 0.5  # Beyond, even a model twice as good has no colour left.
 _NUMBERED = 16  # Lead times up to which each cell says its number.
 
 
@@ -70,7 +72,8 @@ def draw_scorecard(
       significant: Of the same shape, true where the change is no accident; cells that
         are not are paler.
       limit: Fraction at which the colours end. Default: a round number that holds 95 %
-        of all values.
+        of all values, 0.5 at most: a poor reference would take the colours from models
+        that resemble one another.
       title: Above all tables.
       better_is_lower: Whether a negative change is the better one.
 
@@ -81,10 +84,10 @@ def draw_scorecard(
     marks = None if significant is None else _dataset(significant)
     lead = lead_dim(relative)
     hours = lead_hours(relative[lead])
-    rows = _rows(relative)
     values = [array for array in relative.data_vars.values() if lead in array.dims]
     sizes = _magnitudes(values)
-    limit = limit or _round_up(float(np.percentile(sizes, 95)))
+    rows = _rows(relative)
+    limit = limit or min(_round_up(float(np.percentile(sizes, 95))), _MOST_LIMIT)
     others = {d for array in values for d in array.dims} - {lead, "level"}
     panels = _panels(relative, sorted(others, key=str))
     figure, grid = _figure(rows, len(hours), len(panels))
@@ -164,16 +167,18 @@ def _dataset(scores: xarray.Dataset | xarray.DataArray) -> xarray.Dataset:
 
 
 def _rows(scores: xarray.Dataset) -> list[tuple[str, float | None, str]]:
-    """Returns variable, level and label of each row."""
+    """Returns variable, level and label of each row that has a value."""
     rows: list[tuple[str, float | None, str]] = []
     for name, array in scores.data_vars.items():
         known = variables.find(str(name))
         label = known.display_name if known else str(name).replace("_", " ")
         if "level" not in array.dims:
-            rows.append((str(name), None, label))
+            if not array.isnull().all():
+                rows.append((str(name), None, label))
             continue
         for level in array["level"].values.tolist():
-            rows.append((str(name), level, f"{label} {level:g} hPa"))
+            if not array.sel(level=level).isnull().all():
+                rows.append((str(name), level, f"{label} {level:g} hPa"))
     return rows
 
 
@@ -216,19 +221,21 @@ def _draw_table(
     colours: matplotlib.colors.Colormap,
 ) -> None:
     """Draws cells, and numbers where there is room."""
+    held = np.isfinite(table)
     edges = (np.arange(n + 1) - 0.5 for n in table.shape[::-1])
-    alpha = 1.0 if faint is None else np.where(faint, 0.35, 1.0)
+    alpha = 1.0 if faint is None else np.where(faint & held, 0.35, 1.0)
     axes.pcolormesh(
         *edges,
         np.ma.masked_invalid(table),
         norm=norm,
-        cmap=colours,
+        # The ground is white, so that pale cells look pale and not muddy.
+        cmap=colours.with_extremes(bad="0.9"),
         alpha=alpha,  # type: ignore[arg-type]
         edgecolor="white",
         linewidth=0.8,
     )
-    axes.set_facecolor("0.9")
-    axes.invert_yaxis()
+    # Not turned round: panels that share the axis would turn one another back.
+    axes.set_ylim(len(table) - 0.5, -0.5)
     if table.shape[1] > _NUMBERED:
         return
     for (row, column), value in np.ndenumerate(table):
@@ -253,7 +260,7 @@ def _label(
     *,
     first: bool,
 ) -> None:
-    """Labels rows and lead times, and parts the variables by a line."""
+    """Labels rows and lead times, and parts variables of many levels by a line."""
     axes.set_yticks(range(len(rows)), [label for _, _, label in rows], fontsize=8)
     axes.tick_params(length=0, labelleft=first)
     days = bool(hours[-1] >= 48)
@@ -263,11 +270,9 @@ def _label(
         ticks, [f"{hours[i] / (24 if days else 1):g}" for i in ticks], fontsize=7
     )
     axes.set_xlabel(f"lead time ({'days' if days else 'hours'})", fontsize=8)
-    for row in range(1, len(rows)):
-        if rows[row][0] != rows[row - 1][0] and None not in (
-            rows[row][1],
-            rows[row - 1][1],
-        ):
+    names = [name for name, _, _ in rows]
+    for row, pair in enumerate(itertools.pairwise(names), start=1):
+        if pair[0] != pair[1] and max(map(names.count, pair)) > 1:
             axes.axhline(row - 0.5, color="0.2", lw=0.8)
     for spine in axes.spines.values():
         spine.set_visible(False)

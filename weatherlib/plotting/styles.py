@@ -22,6 +22,7 @@ __all__ = [
     "label",
     "normalize",
     "reference_time",
+    "squared",
     "valid_label",
 ]
 
@@ -106,7 +107,12 @@ _STYLES = (
     (r"wind_speed", "", Style(colormap="YlGnBu", units="m/s", floor=0.0)),
     (r"component_of_wind", "", _WINDS),
     (r"vertical_velocity", "", Style(colormap="BrBG_r", units="Pa/s", centred=True)),
-    (r"vorticity|divergence", "", Style(colormap="PuOr_r", centred=True)),
+    (r"potential_vorticity", "", Style(colormap="PuOr_r", centred=True)),
+    (
+        r"vorticity|divergence",
+        "s-1",
+        Style(colormap="PuOr_r", units="10⁻⁵ s⁻¹", factor=1e5, centred=True),
+    ),
     (
         r"pressure",
         "Pa",
@@ -143,6 +149,9 @@ _SAME_UNITS = {
     "m2/s2": "m2/s2",
     "pascal": "Pa",
     "metre": "m",
+    "s**-1": "s-1",
+    "s^-1": "s-1",
+    "1/s": "s-1",
 }
 
 
@@ -203,6 +212,29 @@ def label(field: xarray.DataArray) -> str:
     if level is None or level.size != 1 or "level" in name:
         return name
     return f"{name} at {float(level.squeeze()):g} hPa"
+
+
+def squared(units: str) -> str:
+    """Returns the square of units for people: m⁴ s⁻⁴ of "m2 s-2" or "m**2 s**-2".
+
+    Units that are no product of powers stay as they are, in brackets.
+    """
+    powers: dict[str, int] = {}
+    sign = 1
+    words = re.findall(r"/|[^\s/*]+", units.replace("**", "^"))
+    for word in words:
+        if word == "/":
+            sign = -1
+            continue
+        found = re.fullmatch(r"([^\W\d]+|°C)\^?([-+]?\d+)?", word)
+        if not found or found[1] in powers:
+            return f"({units})²"
+        powers[found[1]] = 2 * sign * int(found[2] or 1)
+        sign = 1
+    digits = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+    return " ".join(
+        f"{name}{str(power).translate(digits)}" for name, power in powers.items()
+    )
 
 
 def reference_time(field: xarray.DataArray) -> np.datetime64 | None:

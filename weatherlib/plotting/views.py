@@ -81,6 +81,7 @@ def find(
       ValueError: The projection or region is not known or has no size, or the
         projection cannot show it.
     """
+    field = grid.named(field)
     bounds = _bounds(region)
     flat = grid.flatten(
         field.isel({d: 0 for d in field.dims if d not in ("lat", "lon")})
@@ -101,7 +102,14 @@ def find(
     if name in ("plate-carree", "robinson", "mollweide"):
         latitude = 0.0
     projection = projections.make(name, longitude, latitude)
-    if not part or name in ("north-polar", "south-polar"):
+    poles = {"north-polar": (20.0, 90.0), "south-polar": (-90.0, -20.0)}
+    low, high = poles.get(name, (-90.0, 90.0))
+    if part and (north <= low or south >= high):
+        raise ValueError(
+            f"region: {name} shows latitudes {low:g} to {high:g}, the region has "
+            f"{south:g} to {north:g}; take another projection or region"
+        )
+    if not part:
         if name == "lambert":
             return _framed(projection, (longitude - 50, longitude + 50, 20.0, 70.0))
         return View(projection, projection.whole, framed=name == "plate-carree")
@@ -289,10 +297,10 @@ def _border(
 
 def _sampled(flat: grid.FlatField, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
     """Returns the field at places, NaN outside its cells."""
-    smooth = len(flat.latitude) < _SMOOTH_BELOW and np.isfinite(flat.values).all()
-    smooth = smooth and min(flat.values.shape) > 3
+    smooth = len(flat.latitude) < _SMOOTH_BELOW and min(flat.values.shape) > 3
     pad = _PAD if flat.wraps else 0
-    values = np.pad(flat.values, ((0, 0), (pad, pad)), "wrap")
+    values = np.pad(flat.filled if smooth else flat.values,
+                    ((0, 0), (pad, pad)), "wrap")  # fmt: skip
     longitude = np.arange(-pad, len(flat.longitude) + pad)
     west, east, south, north = flat.extent
     turned = west + np.mod(lon - west, 360.0)
@@ -303,12 +311,16 @@ def _sampled(flat: grid.FlatField, lon: np.ndarray, lat: np.ndarray) -> np.ndarr
     row = np.interp(lat, flat.latitude, np.arange(len(flat.latitude)))
     known = np.isfinite(lon) & (lat >= south - 1e-9) & (lat <= north + 1e-9)
     known &= turned <= east + 1e-9
+    places = [np.where(known, row, 0.0), np.where(known, column - longitude[0], 0.0)]
     found = scipy.ndimage.map_coordinates(
-        values,
-        [np.where(known, row, 0.0), np.where(known, column - longitude[0], 0.0)],
-        order=3 if smooth else 0,
-        mode="nearest",
+        values, places, order=3 if smooth else 0, mode="nearest"
     )
+    gaps = ~np.isfinite(flat.values)
+    if smooth and gaps.any():
+        gaps = np.pad(gaps, ((0, 0), (pad, pad)), "wrap").astype(np.uint8)
+        known &= ~scipy.ndimage.map_coordinates(
+            gaps, places, order=0, mode="nearest"
+        ).astype(bool)
     return np.where(known, found, np.nan)
 
 

@@ -130,6 +130,33 @@ def test_height_under_its_own_name_becomes_geopotential():
     assert "converted geopotential from gpm to m2 s-2" in changes
 
 
+@pytest.mark.parametrize("name", ["total_precipitation", "tp"])
+def test_precipitation_summed_over_the_period_wanted_gets_its_name(name):
+    attrs = {"units": "m", "cell_methods": "time: sum (interval: 6 hours)"}
+    changed = _GOOD.rename(total_precipitation_6hr=name)
+    changed[name].attrs = attrs
+    assert "called" in _errors(changed)[0] and len(_errors(changed)) == 1
+    conformed, changes = data.conform(changed, TASK)
+    assert changes == [f"renamed {name} to total_precipitation_6hr"]
+    assert _errors(conformed) == []
+    rain = conformed["total_precipitation_6hr"]
+    np.testing.assert_array_equal(rain, _GOOD["total_precipitation_6hr"])
+    for method in ("interval: 1 hour", "comment: from the start of the forecast"):
+        changed[name].attrs = {**attrs, "cell_methods": f"time: sum ({method})"}
+        conformed, _ = data.conform(changed, TASK)
+        assert "total_precipitation_6hr" not in conformed
+
+
+def test_precipitation_that_the_task_names_is_not_renamed():
+    both = ("total_precipitation", "total_precipitation_6hr")
+    task = dataclasses.replace(TASK, target_variables=both)
+    changed = _GOOD.rename(total_precipitation_6hr="total_precipitation")
+    method = "time: sum (interval: 6 hours)"
+    changed["total_precipitation"].attrs["cell_methods"] = method
+    conformed, _ = data.conform(changed, task)
+    assert "total_precipitation" in conformed
+
+
 def test_z_without_levels_is_the_height_of_the_ground():
     changed = _GOOD.rename(geopotential_at_surface="z")
     conformed, changes = data.conform(changed, TASK)

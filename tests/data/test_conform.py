@@ -147,6 +147,15 @@ def test_precipitation_summed_over_the_period_wanted_gets_its_name(name):
         assert "total_precipitation_6hr" not in conformed
 
 
+def test_a_height_that_is_wanted_itself_is_not_taken_for_geopotential():
+    both = ("geopotential", "geopotential_height")
+    task = dataclasses.replace(TASK, target_variables=both)
+    height = _GOOD["geopotential"] / variables.GRAVITY
+    changed = _GOOD.drop_vars("geopotential").assign(geopotential_height=height)
+    conformed, _ = data.conform(changed, task)
+    xarray.testing.assert_equal(conformed["geopotential_height"], height)
+
+
 def test_precipitation_that_the_task_names_is_not_renamed():
     both = ("total_precipitation", "total_precipitation_6hr")
     task = dataclasses.replace(TASK, target_variables=both)

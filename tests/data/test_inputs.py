@@ -6,7 +6,7 @@ import pytest
 import xarray
 
 from tests import weather_samples
-from weatherlib import data
+from weatherlib import data, variables
 
 TASK = weather_samples.TASK
 START = np.datetime64("2022-01-01T12", "ns")
@@ -39,6 +39,44 @@ def test_an_archive_with_other_names_gives_the_same_state(weather):
     states = data.InitialStates(_as_archive(weather), TASK)
     expected = data.InitialStates(weather, TASK).state(START)
     xarray.testing.assert_equal(states.state(START), expected)
+
+
+@pytest.mark.parametrize("conform", [False, True])
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("geopotential_at_surface", "orography"), ("geopotential", "geopotential_height")],
+)
+def test_heights_that_say_so_become_geopotential(weather, name, other, conform):
+    height = (weather[name] / variables.GRAVITY).assign_attrs(units="m")
+    source = weather.drop_vars(name).assign({other: height})
+    states = data.InitialStates(source, TASK, conform=conform)
+    assert states.changes == [f"converted {name} from m to m2 s-2"]
+    np.testing.assert_allclose(
+        states.state(START)[name],
+        data.InitialStates(weather, TASK).state(START)[name],
+        rtol=1e-6,
+    )
+    assert states.following(START, 1)["geopotential"].attrs.get("units") != "m"
+
+
+def test_units_are_converted_where_they_are_read(weather):
+    pytest.importorskip("dask.array")
+    read = []
+
+    def celsius(values):
+        read.append(values.sizes["time"])
+        return values - 273.15
+
+    stored = weather["2m_temperature"].drop_vars("datetime").chunk({"time": 1})
+    warm = xarray.map_blocks(celsius, stored, template=stored)
+    source = weather.assign({"2m_temperature": warm.assign_attrs(units="degC")})
+    states = data.InitialStates(source, TASK)
+    assert read == []
+    state = states.state(START)
+    assert read == [1, 1]
+    np.testing.assert_allclose(
+        state["2m_temperature"], weather["2m_temperature"].isel(time=[1, 2]), rtol=1e-6
+    )
 
 
 def test_only_the_frames_of_a_state_are_read(weather):

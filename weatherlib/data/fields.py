@@ -23,16 +23,17 @@ _SAMPLED = 9
 
 def unpack(dataset: xarray.Dataset) -> tuple[xarray.Dataset, list[str]]:
     """Turns packed integers into the numbers they stand for."""
-    packed = [
-        str(name)
-        for name, array in dataset.data_vars.items()
-        if array.dtype.kind in "iu"
-        and {"scale_factor", "add_offset"} & set(array.attrs)
-    ]
+    packed = [str(n) for n, array in dataset.data_vars.items() if _is_packed(array)]
     if not packed:
         return dataset, []
     decoded = xarray.decode_cf(dataset[packed], decode_times=False)
     return dataset.assign(decoded.data_vars), [f"unpacked {', '.join(packed)}"]
+
+
+def _is_packed(array: xarray.DataArray) -> bool:
+    """Tells whether values are integers that stand for other numbers."""
+    packing = {"scale_factor", "add_offset"} & set(array.attrs)
+    return array.dtype.kind in "iu" and bool(packing)
 
 
 def convert(
@@ -41,13 +42,13 @@ def convert(
     """Converts values to the units of the vocabulary.
 
     Args:
-      dataset: Variables under our names.
+      dataset: Variables under our names; what is packed stays as it is.
       guess: Where there is no attribute, look at the values. They are read for it.
     """
     changes = []
     for name, array in dataset.data_vars.items():
         known = variables.VARIABLES.get(str(name))
-        if known is None or array.dtype.kind not in "iuf":
+        if known is None or array.dtype.kind not in "iuf" or _is_packed(array):
             continue
         stated = str(array.attrs.get("units", "")).strip()
         change = None

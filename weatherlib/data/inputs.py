@@ -13,7 +13,7 @@ import pandas as pd
 import xarray
 
 from weatherlib import variables
-from weatherlib.data import regrid
+from weatherlib.data import fields, regrid
 from weatherlib.data import starts as start_rules
 
 # The package has a function of the module's name.
@@ -39,8 +39,8 @@ class InitialStates:
       task: Variables, levels and input duration of the model.
       time_step: Time between two frames of the model.
       times: All times of the source.
-      changes: What `conform` and a static file did, one line each; filled when a state
-        is made.
+      changes: Which units were converted, and what `conform` and a static file did,
+        one line each; the latter filled when a state is made.
     """
 
     def __init__(
@@ -55,7 +55,8 @@ class InitialStates:
         """Looks at the time axis; no values are read.
 
         Args:
-          source: From `data.open_dataset`. Has dates, in `datetime` or as `time`.
+          source: From `data.open_dataset`. Has dates, in `datetime` or as `time`. What
+            states another unit than ours, such as an orography in m, is converted.
           task: Variables, levels and input duration of the model.
           time_step: Time between frames of the model. None: half the input duration
             where the source is finer than that, as the published two-frame models
@@ -70,8 +71,10 @@ class InitialStates:
         """
         names = lexicon.task_variables(task)
         self.task = task
-        self.changes: list[str] = []
-        self._source, renamed = lexicon.rename(source, names)
+        renamed_source, renamed = lexicon.rename(source, names)
+        held = [name for name in names if name in renamed_source]
+        converted, self.changes = fields.convert(renamed_source[held], guess=False)
+        self._source = renamed_source.assign(converted.data_vars)
         self._renamed = {new: old for new, old in renamed.items() if new in names}
         self._static = static
         self._conform = conform
@@ -125,8 +128,9 @@ class InitialStates:
           start: UTC.
 
         Returns:
-          Variables of the task as the source has them, dimensions (batch, time, level,
-          lat, lon), `time` from zero on and `datetime`. Values are in memory.
+          Variables of the task as the source has them, but in our units, dimensions
+          (batch, time, level, lat, lon), `time` from zero on and `datetime`. Values are
+          in memory.
 
         Raises:
           ValueError: A frame or a static field is missing.

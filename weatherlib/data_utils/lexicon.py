@@ -126,7 +126,7 @@ def find_source(
       dataset: Looked through for short names, for quantities that differ by a constant
         factor only, such as geopotential height, and for precipitation whose attributes
         tell that it is summed over the same period.
-      wanted: Names under which nothing is taken for precipitation of another name.
+      wanted: Names that stay, as they are wanted themselves.
 
     Returns:
       None where there is none, or where the name is held as it is.
@@ -139,7 +139,7 @@ def find_source(
         candidates.append("z")
     levels = set(AXES["level"])
     for candidate in candidates:
-        if candidate == name or candidate not in dataset.data_vars:
+        if candidate in (name, *wanted) or candidate not in dataset.data_vars:
             continue
         # One level may be a coordinate without being a dimension.
         held = dataset[candidate]

@@ -273,3 +273,107 @@ def test_several_states_name_the_start_that_is_missing(weather):
     starts = START + np.array([0, 3], "timedelta64[h]")
     with pytest.raises(ValueError, match="no forecast can start at 2022-01-01T15:00"):
         data.InitialStates(weather, TASK).several(starts)
+
+
+RAIN = "total_precipitation_6hr"
+RAINY = dataclasses.replace(TASK, input_variables=(*TASK.input_variables, RAIN))
+
+
+def _hourly(frames=24):
+    """Returns weather with precipitation of the last hour only, as ARCO-ERA5 has it."""
+    hourly = weather_samples.weather(frames=frames, step="1h")
+    return hourly.rename({RAIN: "total_precipitation"})
+
+
+def _six_hours(hourly, end):
+    """Returns the sum over the six hours up to a frame."""
+    rain = hourly["total_precipitation"].isel(time=slice(end - 5, end + 1))
+    return rain.astype(np.float64).sum("time")
+
+
+@pytest.mark.parametrize("conform", [False, True])
+def test_hourly_precipitation_is_summed_over_the_period_of_the_model(conform):
+    hourly = _hourly()
+    states = data.InitialStates(hourly, RAINY, time_step="6h", conform=conform)
+    assert states.changes == [f"summed total_precipitation over 6 h to {RAIN}"]
+    # The first frame with six hours of rain is at 05.
+    assert states.starts[0] == pd.Timestamp("2022-01-01T11")
+    state = states.state(np.datetime64("2022-01-01T12"))
+    assert "total_precipitation" not in state
+    for frame, end in enumerate((6, 12)):
+        np.testing.assert_allclose(
+            state[RAIN].isel(time=frame), _six_hours(hourly, end), rtol=1e-6
+        )
+    assert state[RAIN].dims == ("batch", "time", "lat", "lon")
+    assert state[RAIN].attrs["units"] == "m"
+    after = states.following(np.datetime64("2022-01-01T12"), 1)
+    np.testing.assert_allclose(
+        after[RAIN].isel(time=0), _six_hours(hourly, 18), rtol=1e-6
+    )
+    several = states.several(
+        np.array(["2022-01-01T12", "2022-01-01T18"], "datetime64[ns]")
+    )
+    xarray.testing.assert_equal(several.isel(batch=[0]), state)
+    with pytest.raises(
+        ValueError, match=r"not all frames of .* up to 2022-01-01T04:00"
+    ):
+        states.state(np.datetime64("2022-01-01T10"))
+
+
+def test_hours_that_are_missing_or_in_disorder_take_starts_away():
+    hourly = _hourly(30)
+    places = np.random.default_rng(0).permutation(np.delete(np.arange(30), 15))
+    states = data.InitialStates(hourly.isel(time=places), RAINY, time_step="6h")
+    hours = [time.hour + 24 * (time.day - 1) for time in states.starts]
+    # Sums up to 15 to 20 lack an hour, and so do forecasts that read them.
+    assert hours == [11, 12, 13, 14, 27, 28, 29]
+    state = states.state(np.datetime64("2022-01-02T03"))
+    expected = _six_hours(hourly, 27)
+    np.testing.assert_allclose(state[RAIN].isel(time=1), expected, rtol=1e-6)
+
+
+def test_only_the_hours_of_a_sum_are_read():
+    pytest.importorskip("dask.array")
+    hourly, read = _hourly(), []
+
+    def counted(values):
+        read.extend(values["hour"].values.ravel().tolist())
+        return values.drop_vars("hour")
+
+    numbers = ("time", np.arange(24))
+    rain = hourly["total_precipitation"].drop_vars("datetime")
+    stored = rain.assign_coords(hour=numbers).chunk({"time": 1})
+    rain = xarray.map_blocks(counted, stored, template=stored.drop_vars("hour"))
+    source = hourly.assign(total_precipitation=rain * 1e3)
+    source["total_precipitation"].attrs["units"] = "mm"
+    states = data.InitialStates(source, RAINY, time_step="6h")
+    assert read == []
+    state = states.state(START)
+    assert sorted(set(read)) == list(range(1, 13))
+    expected = _six_hours(hourly, 12)
+    np.testing.assert_allclose(state[RAIN].isel(time=1), expected, rtol=1e-5)
+
+
+def test_precipitation_that_is_only_a_target_takes_no_start_away():
+    states = data.InitialStates(_hourly(14), TASK, time_step="6h")
+    assert states.starts[0] == pd.Timestamp("2022-01-01T06")
+    early = np.datetime64("2022-01-01T06")
+    assert RAIN not in states.state(early)
+    assert RAIN in states.following(early, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.isel(time=slice(None, None, 6)), "0 days 06:00:00 these do not"),
+        (lambda d: d.rename(total_precipitation="total_precipitation_12hr"),
+         "over 12 h, of which none adds up to 6 h"),
+        (lambda d: d.assign(total_precipitation=d["total_precipitation"].assign_attrs(
+            cell_methods="time: sum (comment: from the start of the forecast)")),
+         r"data\.deaccumulate"),
+    ],
+)  # fmt: skip
+def test_precipitation_that_cannot_be_summed_is_explained(change, words):
+    states = data.InitialStates(change(_hourly()), RAINY, time_step="6h")
+    with pytest.raises(ValueError, match=rf"{RAIN}: the model reads sums.*{words}"):
+        states.state(START)

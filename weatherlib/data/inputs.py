@@ -13,7 +13,7 @@ import pandas as pd
 import xarray
 
 from weatherlib import variables
-from weatherlib.data import fields, regrid
+from weatherlib.data import fields, rain_sums, regrid
 from weatherlib.data import starts as start_rules
 
 # The package has a function of the module's name.
@@ -39,8 +39,9 @@ class InitialStates:
       task: Variables, levels and input duration of the model.
       time_step: Time between two frames of the model.
       times: All times of the source.
-      changes: Which units were converted, and what `conform` and a static file did,
-        one line each; the latter filled when a state is made.
+      changes: Which units were converted, which precipitation is summed, and what
+        `conform` and a static file did, one line each; the latter two filled when a
+        state is made.
     """
 
     def __init__(
@@ -56,7 +57,9 @@ class InitialStates:
 
         Args:
           source: From `data.open_dataset`. Has dates, in `datetime` or as `time`. What
-            states another unit than ours, such as an orography in m, is converted.
+            states another unit than ours, such as an orography in m, is converted, and
+            precipitation over a shorter period than that of the task is summed where
+            the frames for it are there.
           task: Variables, levels and input duration of the model.
           time_step: Time between frames of the model. None: half the input duration
             where the source is finer than that, as the published two-frame models
@@ -82,6 +85,11 @@ class InitialStates:
         order = np.argsort(dates.values, kind="stable")
         self.times = dates[order]
         self._places = order
+        self._sums, self._unsummed = rain_sums.find_sums(self._source, dates, task)
+        self.changes += [
+            f"summed {rain.source} over {rain.hours} h to {rain.name}"
+            for rain in self._sums
+        ]
         self.time_step = _time_step(self.times, task, time_step)
         duration = times.as_timedelta(task.input_duration)
         self._frames = round(duration / self.time_step)
@@ -94,11 +102,20 @@ class InitialStates:
     @property
     def starts(self) -> pd.DatetimeIndex:
         """Times at which all frames that the model reads are there."""
-        possible = np.ones(len(self.times), bool)
+        whole = self._are_whole()
+        possible = whole
         for back in range(1, self._frames):
-            earlier = self.times - back * self.time_step
-            possible &= self.times.get_indexer(earlier) >= 0
+            places = self.times.get_indexer(self.times - back * self.time_step)
+            possible = possible & (places >= 0) & whole[places]
         return self.times[possible]
+
+    def _are_whole(self) -> np.ndarray:
+        """Returns whether each of the times has all that is summed for the model."""
+        whole = np.ones(len(self.times), bool)
+        for rain in self._sums:
+            if rain.name in self.task.input_variables:
+                whole &= rain.is_whole[self._places]
+        return whole
 
     def require(self, wanted: np.ndarray, *, earlier: int = 0, why: str = "") -> None:
         """Checks that forecasts can start at some times, and at some before them.
@@ -197,11 +214,15 @@ class InitialStates:
         dates = self._source.coords.get("datetime")
         if dates is not None and "datetime" not in part.coords:
             part = part.assign_coords(datetime=dates)
+        # Truth may lack it where hours are missing.
+        sums = [rain for rain in self._sums if rain.is_whole[places].all()]
+        added = {rain.name: rain.at(self._source, places) for rain in sums}
         # A slice reads a file in one go where a list of places would not.
         if len(places) > 1 and (np.diff(places) == 1).all():
             part = part.isel(time=slice(int(places[0]), int(places[-1]) + 1))
         else:
             part = part.isel(time=places)
+        part = part.assign(added)
         held = np.atleast_1d(part["level"].values) if "level" in part.coords else []
         if "level" in part.dims and set(task.pressure_levels) <= set(held):
             part = part.sel(level=list(task.pressure_levels))
@@ -218,6 +239,8 @@ class InitialStates:
 
     def _with_static(self, part: xarray.Dataset) -> xarray.Dataset:
         """Returns the frames with the fields that the source lacks."""
+        if self._unsummed:
+            raise ValueError("\n".join(self._unsummed.values()))
         missing = [
             name
             for name in self.task.input_variables
@@ -276,17 +299,31 @@ class InitialStates:
             f"{head}; the source holds {len(held)} times from {_stamp(held[0])} to "
             f"{_stamp(held[-1])}"
         )
-        if self._frames > 1 and start in held:
-            earlier = start - (self._frames - 1) * self.time_step
-            message += (
-                f", but the model reads {self._frames} frames, the first of them at "
-                f"{_stamp(earlier)}"
-            )
+        if start in held:
+            message += self._lacking(start)
         starts = self.starts
         if not len(starts):
             return f"{message}, and no start among them has all frames before it"
         near = start_rules.nearest(starts, start)
         return f"{message}; nearest starts: {', '.join(near)}"
+
+    def _lacking(self, start: pd.Timestamp) -> str:
+        """Returns what a forecast from a time of the source lacks, as half a line."""
+        needed = self._from(start.to_numpy(), range(1 - self._frames, 1))
+        places = self.times.get_indexer(needed)
+        if (places < 0).any():
+            return (
+                f", but the model reads {self._frames} frames, the first of them at "
+                f"{_stamp(needed[0])}"
+            )
+        for rain in self._sums:
+            lost = np.flatnonzero(~rain.is_whole[self._places[places]])
+            if rain.name in self.task.input_variables and lost.size:
+                return (
+                    f", but not all frames of {rain.source} in the {rain.hours} h up "
+                    f"to {_stamp(needed[lost[0]])}, of which {rain.name} is the sum"
+                )
+        return ""
 
 
 def _dates(source: xarray.Dataset) -> pd.DatetimeIndex:

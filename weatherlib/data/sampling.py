@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import xarray
 
-from weatherlib import variables
-from weatherlib.data import fields, lazy
-from weatherlib.data_utils import accumulation, times, units
+from weatherlib.data import lazy, rain_sums
+from weatherlib.data_utils import accumulation, times
 from weatherlib.data_utils.problems import listed
 
 __all__ = ["accumulate_precipitation", "deaccumulate", "subsample"]
@@ -77,11 +76,10 @@ def accumulate_precipitation(
     """
     name, period = _part(dataset, hours, source)
     new = f"total_precipitation_{hours}hr"
-    depth = _in_metres(name, dataset[name].variable)
-    attrs = {**depth.attrs, **_attrs(hours)}
+    rain = dataset[name].variable
     if period == hours:
-        whole = depth.copy(deep=False)
-        whole.attrs = attrs
+        whole = rain_sums.in_metres(name, rain).copy(deep=False)
+        whole.attrs = {**whole.attrs, **rain_sums.attrs(hours)}
         return dataset.assign({new: whole})
     step = times.infer_time_step(dataset["time"])
     stride, rest = divmod(period * 3600 * 10**9, _nanoseconds(step))
@@ -98,11 +96,11 @@ def accumulate_precipitation(
         raise ValueError(
             f"{name}: {frames} frame(s), sums over {hours} h need {first + 1}"
         )
-    pieces = [
-        depth.isel(time=slice(first - back, frames - back))
+    frames_of_terms = [
+        slice(first - back, frames - back)
         for back in (term * stride for term in range(terms))
     ]
-    total = lazy.apply(_total, pieces, pieces[0].sizes, depth.dtype, attrs=attrs)
+    total = rain_sums.summed(name, rain, frames_of_terms, hours)
     cut = dataset.isel(time=slice(first, None))
     return cut.assign({new: total})
 
@@ -140,7 +138,7 @@ def deaccumulate(
     now = array.variable.isel(time=slice(1, None))
     before = array.variable.isel(time=slice(0, -1))
     is_rain = _PRECIPITATION.fullmatch(name) is not None
-    attrs = {**array.attrs, **(_attrs(hours) if is_rain else {})}
+    attrs = {**array.attrs, **(rain_sums.attrs(hours) if is_rain else {})}
     attrs["cell_methods"] = f"time: sum (interval: {hours:g} hours)"
     is_first = np.zeros(now.sizes["time"], bool)
     if begins_anew is not None:
@@ -154,14 +152,6 @@ def deaccumulate(
     new = f"total_precipitation_{hours:g}hr" if is_rain else name
     cut = dataset.isel(time=slice(1, None)).drop_vars(name)
     return cut.assign({new: steps})
-
-
-def _total(*terms: xarray.Variable) -> xarray.Variable:
-    """Returns the sum in double precision."""
-    total = terms[0].astype(np.float64)
-    for term in terms[1:]:
-        total = total + term
-    return total
 
 
 def _growth(
@@ -207,35 +197,6 @@ def _part(dataset: xarray.Dataset, hours: int, source: str | None) -> tuple[str,
     # Sums at their own step are preferred: fewer terms.
     name = max(fitting, key=lambda candidate: fitting[candidate])
     return name, fitting[name]
-
-
-def _in_metres(name: str, variable: xarray.Variable) -> xarray.Variable:
-    """Returns precipitation in m.
-
-    Raises:
-      ValueError: Its unit is that of something else, such as of a rate.
-    """
-    stated = str(variable.attrs.get("units", "")).strip()
-    change = units.conversion(stated, "m") if stated else None
-    if stated and change is None:
-        raise ValueError(
-            f"{name}: units {stated!r}, expected a depth of water such as m or mm"
-        )
-    if change is None or (change.scale, change.offset) == (1.0, 0.0):
-        return variable
-    kept = variable.dtype if variable.dtype.kind == "f" else np.dtype(np.float32)
-    return fields.converted(variable, change, kept, variable.attrs)
-
-
-def _attrs(hours: float) -> dict[str, str]:
-    """Returns the attributes of precipitation over a period."""
-    unit = "hour" if hours == 1 else "hours"
-    known = variables.VARIABLES["total_precipitation"]
-    return {
-        "units": known.units,
-        "long_name": f"total precipitation of the last {hours:g} {unit}",
-        "cell_methods": f"time: sum (interval: {hours:g} {unit})",
-    }
 
 
 def _moments(dataset: xarray.Dataset) -> np.ndarray:

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import xarray
 
-from weatherlib.data import axes, lazy
-from weatherlib.data_utils import lexicon
+from weatherlib import variables
+from weatherlib.data import axes, fields, lazy
+from weatherlib.data_utils import lexicon, recognise
 from weatherlib.data_utils.problems import listed
 
 __all__ = ["SKIP_HINT", "OnError", "Overlap", "combine", "open_each"]
@@ -81,7 +82,9 @@ def combine(
     """Returns the parts as one dataset: along time, and side by side.
 
     Files with the same variables follow each other in time. Files with different ones
-    are put together on the times that all of them have. Nothing is read but axes.
+    are put together on the times that all of them have; what does not change, such as
+    a land-sea mask, may have a time of its own. Nothing is read but axes, and of
+    constants what tells that they are.
 
     Args:
       parts: Data of each file, under its name.
@@ -243,6 +246,7 @@ def _side_by_side(series: Mapping[str, xarray.Dataset]) -> xarray.Dataset:
     """Returns datasets of different variables as one, on the times they share."""
     if len(series) == 1:
         return next(iter(series.values()))
+    series = {name: _timeless(_named(part)) for name, part in series.items()}
     series = _on_levels_of_their_own(series)
     names = {
         name: lexicon.axis_names(part).get("time") for name, part in series.items()
@@ -276,6 +280,37 @@ def _side_by_side(series: Mapping[str, xarray.Dataset]) -> xarray.Dataset:
             f"({error})"
         ) from error
     return merged
+
+
+def _named(part: xarray.Dataset) -> xarray.Dataset:
+    """Returns the part with the geopotential of the ground, also called `z`, named."""
+    ground = "geopotential_at_surface"
+    found = [
+        name
+        for name, array in part.data_vars.items()
+        if (known := variables.find(str(name))) is not None
+        and known.name == "geopotential"
+        and recognise.quantity(str(name), array) == ground
+    ]
+    if len(found) != 1 or ground in part.variables:
+        return part
+    return part.rename_vars({found[0]: ground})
+
+
+def _timeless(part: xarray.Dataset) -> xarray.Dataset:
+    """Returns the part without time where it holds nothing that changes."""
+    axis = lexicon.axis_names(part).get("time")
+    if axis is None or axis not in part.coords or not part.data_vars:
+        return part
+    for name, array in part.data_vars.items():
+        quantity = recognise.quantity(str(name), array)
+        if quantity is None or variables.get(quantity).kind != "static":
+            return part
+    if not all(fields.is_constant(array, axis) for array in part.data_vars.values()):
+        return part
+    part = part.isel({axis: 0}, missing_dims="ignore")
+    # Labels of the frame, such as `expver`, go with its time.
+    return part.drop_vars([n for n, label in part.coords.items() if not label.ndim])
 
 
 def _on_levels_of_their_own(

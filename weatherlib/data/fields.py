@@ -13,7 +13,15 @@ from weatherlib import variables
 from weatherlib.data import lazy
 from weatherlib.data_utils import check_fields, units
 
-__all__ = ["convert", "converted", "drop_idle_axes", "expand", "fill_from", "unpack"]
+__all__ = [
+    "convert",
+    "converted",
+    "drop_idle_axes",
+    "expand",
+    "fill_from",
+    "is_constant",
+    "unpack",
+]
 
 # Up to so many frames are all compared before a field counts as constant.
 _ALL_COMPARED = 64
@@ -100,7 +108,7 @@ def drop_idle_axes(dataset: xarray.Dataset) -> tuple[xarray.Dataset, list[str]]:
         known = variables.VARIABLES.get(str(name))
         if known is None:
             continue
-        if known.kind == "static" and "time" in array.dims and _is_constant(array):
+        if known.kind == "static" and "time" in array.dims and is_constant(array):
             dataset = dataset.assign({name: array.isel(time=0, drop=True)})
             changes.append(f"took the time axis from {name}, which is constant")
         if known.kind in ("static", "surface") and array.sizes.get("level") == 1:
@@ -109,18 +117,23 @@ def drop_idle_axes(dataset: xarray.Dataset) -> tuple[xarray.Dataset, list[str]]:
     return dataset, changes
 
 
-def _is_constant(array: xarray.DataArray) -> bool:
-    """Tells whether a field is the same at all times, or at a sample of many."""
-    frames = array.sizes["time"]
+def is_constant(array: xarray.DataArray, dim: str = "time") -> bool:
+    """Tells whether a field is the same at all times, or at a sample of many.
+
+    Args:
+      array: Its values are read, unless there is one time only.
+      dim: The axis of times.
+    """
+    frames = array.sizes.get(dim, 1)
     if frames == 1:
         return True
     if frames > _ALL_COMPARED:
         places = np.unique(np.linspace(0, frames - 1, _SAMPLED).astype(int))
-        array = array.isel(time=places)
-    first = array.isel(time=0, drop=True).values
+        array = array.isel({dim: places})
+    first = array.isel({dim: 0}, drop=True).values
     return all(
-        np.array_equal(array.isel(time=frame).values, first, equal_nan=True)
-        for frame in range(1, array.sizes["time"])
+        np.array_equal(array.isel({dim: frame}).values, first, equal_nan=True)
+        for frame in range(1, array.sizes[dim])
     )
 
 

@@ -247,6 +247,15 @@ def test_numbers_without_units_are_left_as_they_are():
     assert _errors(conformed)
 
 
+def test_dates_of_another_calendar_become_those_of_the_task():
+    dated = _GOOD.assign_coords(time=_GOOD["datetime"].values[0])
+    dated = dated.drop_vars("datetime").convert_calendar("noleap")
+    conformed, changes = data.conform(dated, TASK)
+    assert changes[0] == "read dates of the calendar noleap in time"
+    assert _errors(conformed) == []
+    np.testing.assert_array_equal(conformed["datetime"], _GOOD["datetime"])
+
+
 def test_a_frame_without_an_axis_gets_one():
     single = _GOOD.isel(time=0, batch=0)
     dates = single["datetime"].values

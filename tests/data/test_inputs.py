@@ -242,6 +242,30 @@ def test_a_source_needs_dates_of_one_member(weather):
         data.InitialStates(twice, TASK)
 
 
+@pytest.mark.parametrize("conform", [False, True])
+def test_a_source_may_have_another_calendar(weather, conform):
+    archive = _as_archive(weather)
+    states = data.InitialStates(
+        archive.convert_calendar("noleap"), TASK, conform=conform
+    )
+    assert states.changes[0] == "read dates of the calendar noleap in time"
+    xarray.testing.assert_equal(
+        states.state(START),
+        data.InitialStates(archive, TASK, conform=conform).state(START),
+    )
+    days = xarray.date_range("2003-02-27", periods=6, calendar="360_day")
+    with pytest.raises(ValueError, match="the calendar 360_day has the day 2003-02-29"):
+        data.InitialStates(archive.assign_coords(time=days), TASK)
+
+
+def test_what_a_source_has_in_place_of_dates_is_said(weather):
+    leads = weather.drop_vars("datetime")
+    with pytest.raises(ValueError, match="the source has no dates but lead times"):
+        data.InitialStates(leads, TASK)
+    with pytest.raises(ValueError, match="no dates but int64 such as 0"):
+        data.InitialStates(leads.assign_coords(time=range(6)), TASK)
+
+
 def test_levels_are_chosen_before_they_are_read(weather):
     task = dataclasses.replace(TASK, pressure_levels=(850, 500))
     state = data.InitialStates(weather, task).state(START)

@@ -318,6 +318,26 @@ def test_the_resolution_is_that_of_the_checkpoint():
             True,
         ),
         (lambda d: d.assign_coords(time=[0, 6, 12, 18]), "units None", False),
+        (
+            lambda d: d.assign_coords(time=("time", range(4), {"units": "furlongs"})),
+            "numbers (int64, units 'furlongs')",
+            False,
+        ),
+        (lambda d: d.assign_coords(time=list("abcd")), "times such as a", False),
+        (
+            lambda d: d.assign_coords(time=d["datetime"].values[0]).convert_calendar(
+                "noleap"
+            ),
+            "holds dates of the calendar noleap, expected lead times",
+            True,
+        ),
+        (
+            lambda d: d.assign_coords(
+                time=xarray.date_range("2003-02-28", periods=4, calendar="360_day")
+            ),
+            "the calendar 360_day has the day 2003-02-29",
+            False,
+        ),
     ],
 )
 def test_time_is_checked(change, words, lossless):

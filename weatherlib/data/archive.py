@@ -12,7 +12,7 @@ import xarray
 
 from weatherlib import variables
 from weatherlib.data import axes, fields, lazy
-from weatherlib.data_utils import lexicon, recognise
+from weatherlib.data_utils import date_forms, lexicon, recognise
 from weatherlib.data_utils.problems import listed
 
 __all__ = ["SKIP_HINT", "OnError", "Overlap", "combine", "open_each"]
@@ -95,6 +95,8 @@ def combine(
       ValueError: Files are on different grids, or overlap, or hold no dates.
     """
     groups: dict[tuple[str, ...], dict[str, xarray.Dataset]] = {}
+    if len(parts) > 1:
+        parts = {name: _dated(name, part) for name, part in parts.items()}
     for name, part in parts.items():
         key = tuple(sorted(map(str, part.data_vars)))
         groups.setdefault(key, {})[name] = part
@@ -102,6 +104,14 @@ def combine(
         next(iter(group)): _along_time(group, overlap) for group in groups.values()
     }
     return _side_by_side(series)
+
+
+def _dated(name: str, part: xarray.Dataset) -> xarray.Dataset:
+    """Returns a part with its dates as such, whatever form they have in the file."""
+    try:
+        return date_forms.read_dates(part)[0]
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _along_time(
@@ -124,8 +134,8 @@ def _along_time(
     starts = [part[axis].values.min() for part in parts.values()]
     # Starts decide; equal ones stay in the order of their names.
     names = [list(parts)[place] for place in np.argsort(starts, kind="stable")]
-    dates = [parts[name][axis].values.astype("datetime64[ns]") for name in names]
-    moments = np.concatenate(dates)
+    held = [parts[name][axis].values.astype("datetime64[ns]") for name in names]
+    moments = np.concatenate(held)
     owners = np.repeat(np.arange(len(names)), [parts[n].sizes[axis] for n in names])
     order = _order(moments, owners, names, overlap)
     _warn_of_gaps(moments[order], owners[order], names)

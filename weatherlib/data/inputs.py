@@ -18,7 +18,7 @@ from weatherlib.data import starts as start_rules
 
 # The package has a function of the module's name.
 from weatherlib.data.conform import conform as conform_to
-from weatherlib.data_utils import lexicon, progress, times
+from weatherlib.data_utils import date_forms, lexicon, progress, times
 from weatherlib.task import TaskConfig
 
 __all__ = ["InitialStates"]
@@ -74,10 +74,12 @@ class InitialStates:
         """
         names = lexicon.task_variables(task)
         self.task = task
-        renamed_source, renamed = lexicon.rename(source, names)
-        held = [name for name in names if name in renamed_source]
-        converted, self.changes = fields.convert(renamed_source[held], guess=False)
-        self._source = renamed_source.assign(converted.data_vars)
+        source, renamed = lexicon.rename(source, names)
+        source, self.changes = date_forms.read_dates(source)
+        held = [name for name in names if name in source]
+        converted, changes = fields.convert(source[held], guess=False)
+        self.changes += changes
+        self._source = source.assign(converted.data_vars)
         self._renamed = {new: old for new, old in renamed.items() if new in names}
         self._static = static
         self._conform = conform
@@ -350,14 +352,24 @@ def _dates(source: xarray.Dataset) -> pd.DatetimeIndex:
         values = np.atleast_1d(source["time"].values)
     else:
         raise ValueError(
-            "time: the source has no dates, so a forecast cannot start at one; leave "
-            "--init out to start at the end of the data"
+            f"time: the source has no dates{_instead(source)}, so a forecast cannot "
+            "start at one; leave --init out to start at the end of the data"
         )
     index = pd.DatetimeIndex(values.astype("datetime64[ns]"))
     if index.has_duplicates:
         twice = index[index.duplicated()][0]
         raise ValueError(f"time: the source holds {_stamp(twice)} more than once")
     return index
+
+
+def _instead(source: xarray.Dataset) -> str:
+    """Returns what a source has in place of dates, as a part of a line."""
+    if "time" not in source.coords or not source["time"].size:
+        return ""
+    first = source["time"].values.ravel()[0]
+    if source["time"].dtype.kind == "m":
+        return " but lead times"
+    return f" but {source['time'].dtype} such as {first!s}"
 
 
 def _time_step(

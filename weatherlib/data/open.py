@@ -24,7 +24,7 @@ from weatherlib.data import (
     shards,
     sniff,
 )
-from weatherlib.data_utils import lexicon, recognise, times
+from weatherlib.data_utils import date_forms, lexicon, recognise, times
 
 __all__ = ["open_dataset"]
 
@@ -119,8 +119,10 @@ def open_dataset(
         try:
             dataset, changes = canonical_form.canonical(dataset)
         except _DAMAGE as error:
-            if isinstance(error, ValueError):
+            if isinstance(error, ValueError) and isinstance(source, list | tuple):
                 raise
+            if isinstance(error, ValueError):
+                raise ValueError(f"{name}: {error}") from error
             raise OSError(f"{name}: damaged or cut short ({error})") from error
         dataset.encoding["changes"] = changes
     if settings.skipped:
@@ -299,7 +301,12 @@ def _open_with_xarray(path: pathlib.Path, kind: str) -> xarray.Dataset:
         reason = _why_unreadable(path, kind) or str(error)
         raise OSError(f"{path}: damaged or cut short ({reason})") from error
     except ValueError as error:
-        raise ValueError(f"{path}: cannot be decoded ({error})") from error
+        reason = str(error)
+        if "decode_times" in reason:
+            # xarray goes on with advice that is of no use here.
+            reason = reason.partition(". ")[0]
+            reason += "; correct the attributes units and calendar of its times"
+        raise ValueError(f"{path}: cannot be decoded ({reason})") from error
 
 
 def _open_file_object(file: BinaryIO) -> xarray.Dataset:
@@ -320,7 +327,9 @@ def _decoded(dataset: xarray.Dataset, name: str) -> xarray.Dataset:
     known = [
         lead_time
         for lead_time in _LEAD_TIMES
-        if lead_time in dataset.coords and dataset[lead_time].attrs.get("units")
+        if lead_time in dataset.coords
+        and dataset[lead_time].attrs.get("units")
+        and not date_forms.are_numbered(dataset[lead_time].variable)
     ]
     try:
         return times.decode_time(dataset, known)

@@ -144,6 +144,25 @@ def test_a_missing_start_names_the_range_and_the_nearest(weather):
     assert "nearest starts: 2022-01-01T06:00, 2022-01-01T12:00" in message
 
 
+@pytest.mark.parametrize(
+    ("frames", "words"),
+    [
+        ([3], "2 frames 6 h apart, and the source has one frame, at 2022-01-01T18:00"),
+        ([1, 3, 5], "the source has 3 frames 12 h apart, from 2022-01-01T06:00 to "
+         "2022-01-02T06:00"),
+        ([0, 2, 5], "the source has 3 frames 12 h to 18 h apart"),
+    ],
+)  # fmt: skip
+def test_a_source_without_a_start_says_why(weather, frames, words):
+    source = weather.isel(time=frames)
+    states = data.InitialStates(source, TASK, time_step="6h")
+    assert not len(states.starts)
+    assert words in states.why_no_start
+    with pytest.raises(ValueError, match=words):
+        states.state(states.times[0])
+    assert data.InitialStates(weather, TASK).why_no_start == ""
+
+
 def test_states_before_a_start_can_be_required(weather):
     states = data.InitialStates(weather, TASK)
     states.require(np.array([START]), earlier=1)
@@ -322,6 +341,8 @@ def test_hourly_precipitation_is_summed_over_the_period_of_the_model(conform):
     assert states.changes == [f"summed total_precipitation over 6 h to {RAIN}"]
     # The first frame with six hours of rain is at 05.
     assert states.starts[0] == pd.Timestamp("2022-01-01T11")
+    short = data.InitialStates(hourly.isel(time=slice(0, 7)), RAINY, time_step="6h")
+    assert "with total_precipitation of all 6 h before it" in short.why_no_start
     state = states.state(np.datetime64("2022-01-01T12"))
     assert "total_precipitation" not in state
     for frame, end in enumerate((6, 12)):

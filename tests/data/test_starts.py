@@ -97,6 +97,10 @@ def test_a_relative_start_beyond_what_dates_hold_is_refused(text):
 def test_a_relative_start_needs_a_source_with_starts():
     with pytest.raises(ValueError, match="no time at which"):
         data.parse_starts("latest").resolve(AVAILABLE[:0])
+    with pytest.raises(ValueError, match="can start; it has one frame"):
+        data.parse_starts("first:2026-01-01:1d").resolve(
+            AVAILABLE[:0], "it has one frame"
+        )
 
 
 def test_the_nearest_starts_are_on_both_sides():

@@ -216,7 +216,8 @@ def resolve_starts(
     setups.require_steps(steps, states.time_step)
     available = states.starts
     if options.init is not None:
-        found = data.parse_starts(options.init).resolve(available)
+        rule = data.parse_starts(options.init)
+        found = rule.resolve(available, states.why_no_start)
     elif len(available):
         latest = states.times[-1] - steps * states.time_step
         place = max(0, int(available.searchsorted(latest, side="right")) - 1)

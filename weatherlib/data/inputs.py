@@ -111,6 +111,31 @@ class InitialStates:
             possible = possible & (places >= 0) & whole[places]
         return self.times[possible]
 
+    @property
+    def why_no_start(self) -> str:
+        """Why there is no start, as half a line; nothing where there is one."""
+        if len(self.starts):
+            return ""
+        held = self.times
+        if len(held) == 1:
+            has = f"one frame, at {_stamp(held[0])}"
+        else:
+            steps = np.unique(np.diff(held.values))
+            even = _hours(steps[0])
+            every = even if steps.size == 1 else f"{even} to {_hours(steps[-1])}"
+            has = (
+                f"{len(held)} frames {every} apart, from {_stamp(held[0])} to "
+                f"{_stamp(held[-1])}"
+            )
+        many = "1 frame" if self._frames == 1 else f"{self._frames} frames"
+        apart = f" {_hours(self.time_step)} apart" if self._frames > 1 else ""
+        sums = "".join(
+            f", each with {rain.source} of all {rain.hours} h before it"
+            for rain in self._sums
+            if rain.name in self.task.input_variables
+        )
+        return f"the model reads {many}{apart}{sums}, and the source has {has}"
+
     def _are_whole(self) -> np.ndarray:
         """Returns whether each of the times has all that is summed for the model."""
         whole = np.ones(len(self.times), bool)
@@ -296,6 +321,9 @@ class InitialStates:
         head = f"--init: no forecast can start at {text}{more}"
         if why:
             head += f", which {why}"
+        starts = self.starts
+        if not len(starts):
+            return f"{head}; {self.why_no_start}"
         held = self.times
         message = (
             f"{head}; the source holds {len(held)} times from {_stamp(held[0])} to "
@@ -303,9 +331,6 @@ class InitialStates:
         )
         if start in held:
             message += self._lacking(start)
-        starts = self.starts
-        if not len(starts):
-            return f"{message}, and no start among them has all frames before it"
         near = start_rules.nearest(starts, start)
         return f"{message}; nearest starts: {', '.join(near)}"
 
@@ -499,6 +524,10 @@ def _on_grid(
         field = field.isel({axis: distance.argmin(axis=1)})
         field = field.assign_coords({axis: other[axis]})
     return field
+
+
+def _hours(step: object) -> str:
+    return f"{times.as_timedelta(step).total_seconds() / 3600:g} h"
 
 
 def _stamp(time: object) -> str:

@@ -60,12 +60,13 @@ class StartRule:
         """Whether a set of starts was asked for, even if it should hold one only."""
         return self.step is not None or len(self.moments) > 1
 
-    def resolve(self, available: pd.DatetimeIndex) -> np.ndarray:
+    def resolve(self, available: pd.DatetimeIndex, why_none: str = "") -> np.ndarray:
         """Returns the starts in ascending order, none of them checked.
 
         Args:
           available: Times at which a forecast can start, ascending. Relative words
             count from its ends.
+          why_none: Why there is no such time, for the message.
 
         Returns:
           datetime64[ns], shape [start].
@@ -74,6 +75,11 @@ class StartRule:
           ValueError: A relative word meets a source without any start, or a range ends
             before it begins or holds absurdly many starts.
         """
+        if not len(available) and any(not m[0].isdigit() for m in self.moments):
+            raise ValueError(
+                f"--init {self.text}: the source holds no time at which a forecast can "
+                "start" + (f"; {why_none}" if why_none else "")
+            )
         dates = [_resolve(moment, available, self.text) for moment in self.moments]
         if self.step is None:
             return np.unique(np.array(dates, "datetime64[ns]"))
@@ -136,10 +142,6 @@ def _resolve(moment: str, available: pd.DatetimeIndex, text: str) -> np.datetime
     if moment[0].isdigit():
         return _date(moment, text)
     word = moment.lower().partition("+")[0].partition("-")[0]
-    if not len(available):
-        raise ValueError(
-            f"--init {text}: the source holds no time at which a forecast can start"
-        )
     ends = available.to_numpy().astype("datetime64[ns]")
     end = ends[-1] if word == "latest" else ends[0]
     rest = moment[len(word) :]

@@ -305,6 +305,19 @@ def test_a_repeated_meridian_is_left_out_only_if_it_repeats():
     assert conformed.sizes["lon"] == 13
 
 
+@pytest.mark.parametrize("axis", ["lat", "lon", "level"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_row_without_a_place_is_refused(axis, value):
+    values = _GOOD[axis].values.astype(np.float64)
+    values[-1] = value
+    odd = _GOOD.assign_coords({axis: values})
+    words = rf"{axis}: 1 of {values.size} values .* at index {values.size - 1}"
+    with pytest.raises(ValueError, match=words):
+        data.conform(odd, TASK)
+    with pytest.raises(ValueError, match=words):
+        data.canonical(odd)
+
+
 def test_what_has_no_use_is_left_out_and_named():
     rich = _GOOD.assign(
         snow=_GOOD["2m_temperature"],

@@ -386,6 +386,15 @@ def test_the_script_needs_a_frame_of_truth_and_the_command_does_not(
     assert "no variable 'nothing'" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "what"), [("--model", "the checkpoint"), ("--data", "the source")]
+)
+def test_an_empty_name_is_refused(option, what, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert cases.DOORS["command"]([option, "", "--steps", "1"]) == 2
+    assert f"the name of {what} is empty" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("mode", ["random", "Pretrained", ""])
 def test_another_mode_is_refused(mode, case, capfd):
     case.more += ["--mode", mode]

@@ -180,6 +180,15 @@ def test_a_damaged_store_is_named(tmp_path):
         data.open_dataset(path)
 
 
+@pytest.mark.parametrize("source", ["", " ", ["a.nc", ""]])
+def test_an_empty_name_is_not_the_current_folder(tmp_path, monkeypatch, source):
+    _sample().to_netcdf(tmp_path / "a.nc")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="the name of the source is empty"):
+        data.open_dataset(source)
+    assert "temperature" in data.open_dataset(".")
+
+
 def test_open_files_of_another_kind_are_refused(tmp_path):
     path = tmp_path / "text.nc"
     path.write_text("no data")

@@ -38,7 +38,10 @@ def existing(path: str | os.PathLike[str], what: str) -> pathlib.Path:
 
     Raises:
       FileNotFoundError: There is nothing of that name.
+      ValueError: The name is empty.
     """
+    if not os.fspath(path).strip():
+        raise ValueError(f"the name of {what} is empty, found {os.fspath(path)!r}")
     path = pathlib.Path(path)
     if path.exists():
         return path

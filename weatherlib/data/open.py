@@ -135,10 +135,14 @@ def _open(source: Any, options: _Options) -> xarray.Dataset:
     if isinstance(source, list | tuple):
         if not source:
             raise ValueError("the list of files is empty")
-        return _open_many([os.fspath(path) for path in source], options)
+        names = [os.fspath(path) for path in source]
+        for name in names:
+            _require_name(name)
+        return _open_many(names, options)
     if not isinstance(source, str | os.PathLike):
         return _open_file_object(source)
     text = os.fspath(source)
+    _require_name(text)
     if text.startswith(open_data.PREFIX):
         return open_data.open_source(text, client=options.client)
     if remote.is_url(text):
@@ -156,6 +160,15 @@ def _open(source: Any, options: _Options) -> xarray.Dataset:
     if path.is_dir() and sniff.kind_of(path) != "zarr":
         return _open_folder(path, options)
     return _open_path(path, options)
+
+
+def _require_name(text: str) -> None:
+    """Raises a ValueError for an empty name, which would stand for this folder."""
+    if not text.strip():
+        raise ValueError(
+            f"the name of the source is empty ({text!r}); give a file, folder, pattern "
+            "or address, and '.' for the current folder"
+        )
 
 
 def _open_matches(pattern: str, found: list[str], options: _Options) -> xarray.Dataset:

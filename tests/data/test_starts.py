@@ -64,6 +64,11 @@ def test_one_date_is_no_set_but_a_range_of_one_is():
     [
         ("tomorrow", "'tomorrow' is no start; expected a date such as"),
         ("2026-01-15T00:2026-01-20T00", "START:END:STEP"),
+        ("2026-01-15:2026-01-20:12", "the length 12 needs a unit, such as 12h or 12d"),
+        ("2026-01-15T00/2026-01-20T00/1.5", "the length 1.5 needs a unit"),
+        ("latest-24:latest:12h", "the length 24 needs a unit"),
+        ("first,latest-24", "the length 24 needs a unit"),
+        ("2026-01-15:2026-01-20:12x", "START:END:STEP"),
         ("2026-13-01", "no date of the calendar"),
         ("2026-01-15:2026-02-31:1d", "2026-02-31 is no date"),
         ("2026-01-15:2026-01-20:0h", "must be positive"),

@@ -31,6 +31,12 @@ _MOMENT = rf"{_DATE}|{_RELATIVE}"
 _RANGE = re.compile(
     rf"({_MOMENT})[:/]({_MOMENT})[:/]({_LENGTH})", re.ASCII | re.IGNORECASE
 )
+# A length without its unit, at the end of a range or beside a word.
+_NO_UNIT = re.compile(
+    rf"(?:(?:{_MOMENT})[:/](?:{_MOMENT})[:/]|(?:latest|first)[+-])"
+    r"(\d+(?:\.\d+)?)(?=$|[:/,])",
+    re.ASCII | re.IGNORECASE,
+)
 _ONE = re.compile(_MOMENT, re.ASCII | re.IGNORECASE)
 _UNITS = {"d": "D", "h": "h", "m": "min"}
 _FORMS = (
@@ -116,6 +122,12 @@ def parse_starts(text: str) -> StartRule:
     else:
         moments = tuple(part.strip() for part in stripped.split(","))
         wrong = [part for part in moments if not _ONE.fullmatch(part)]
+        bare = _NO_UNIT.search(stripped) if wrong else None
+        if bare is not None:
+            raise ValueError(
+                f"--init {text}: the length {bare[1]} needs a unit, such as {bare[1]}h "
+                f"or {bare[1]}d"
+            )
         if wrong:
             raise ValueError(f"--init {text}: {wrong[0]!r} is no start; {_FORMS}")
         rule = StartRule(text=text, moments=moments)

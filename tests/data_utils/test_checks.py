@@ -221,6 +221,18 @@ def test_targets_are_needed_only_for_comparison():
     assert _only(data, truth=True).severity == "error"
 
 
+def test_what_is_something_else_is_no_guess_for_a_missing_variable():
+    missing = _only(weather(3).drop_vars("2m_temperature"))
+    assert missing.found == "missing"
+    missing = _only(weather(3).drop_vars("temperature"))
+    assert missing.found == "missing"
+    on_levels = weather(3).rename(temperature="2m_temperatur")
+    found = {p.variable: p.found for p in _problems(on_levels)}
+    assert found == {"temperature": "missing; is it `2m_temperatur`?"}
+    found = _problems(on_levels.drop_vars("2m_temperature"))
+    assert {p.found for p in found if p.variable == "2m_temperature"} == {"missing"}
+
+
 def test_a_missing_variable_comes_with_a_guess():
     problem = _only(weather(3).rename(temperature="temperatur"))
     assert "is it `temperatur`?" in problem.found

@@ -117,7 +117,7 @@ def _missing(name: str, dataset: xarray.Dataset, severity: str) -> Problem:
     periods = {} if wanted is None else accumulation.periods(dataset)
     if wanted is not None and periods:
         return _other_period(name, wanted, periods, severity)
-    similar = lexicon.closest(name, held)
+    similar = lexicon.closest(name, [v for v in held if _may_be(name, dataset[v])])
     guess = f"; is it `{similar}`?" if similar else ""
     return Problem(
         kind="missing",
@@ -126,6 +126,16 @@ def _missing(name: str, dataset: xarray.Dataset, severity: str) -> Problem:
         fix=f"add it; the data has {listed(held) or 'no variables'}",
         severity="note" if severity == "note" else "error",
     )
+
+
+def _may_be(name: str, array: xarray.DataArray) -> bool:
+    """Tells whether a variable under another name can be the quantity of a name."""
+    known, other = variables.VARIABLES.get(name), variables.find(str(array.name))
+    if known is None or other is None:
+        on_one = known is not None and known.kind in ("surface", "static")
+        return not (on_one and array.sizes.get("level", 1) > 1)
+    # It is another one: that of the name would have been found by it.
+    return False
 
 
 def _other_period(

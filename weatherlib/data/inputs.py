@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray
 
-from weatherlib import variables
-from weatherlib.data import fields, rain_sums, regrid
+from weatherlib.data import fields, rain_sums, static_fields
 from weatherlib.data import starts as start_rules
 
 # The package has a function of the module's name.
@@ -22,9 +21,6 @@ from weatherlib.data_utils import date_forms, lexicon, progress, times
 from weatherlib.task import TaskConfig
 
 __all__ = ["InitialStates"]
-
-# Rows and columns of two files are the same within this part of their spacing.
-_SAME_PLACE = 1e-2
 
 
 @final
@@ -273,18 +269,18 @@ class InitialStates:
             for name in self.task.input_variables
             if name not in part and name not in progress.COMPUTABLE
         ]
-        fields = [name for name in missing if _is_static(name)]
+        fixed = [name for name in missing if static_fields.is_static(name)]
         if self._static is None:
-            if fields:
+            if fixed:
                 raise ValueError(
-                    f"{', '.join(fields)}: the model reads this, and the source lacks "
+                    f"{', '.join(fixed)}: the model reads this, and the source lacks "
                     f"it; name a file that has it with --static"
                 )
             return part
         if not missing:
             return part
         held, changes = conform_to(self._static, self.task)
-        lost = [name for name in fields if name not in held]
+        lost = [name for name in fixed if name not in held]
         if lost:
             raise ValueError(
                 f"{', '.join(lost)}: neither in the source nor in the static file, "
@@ -299,10 +295,8 @@ class InitialStates:
         placed = {}
         for name, field in timeless.items():
             field = field.drop_vars("datetime", errors="ignore")
-            if _is_static(name) and not _same_grid(name, field, part):
-                field, how = _regridded(name, field, part)
-                notes.append(how)
-            placed[name] = _on_grid(name, field, part)
+            placed[name], how = static_fields.place(name, field, part)
+            notes += how
         self._note([*notes, f"took {', '.join(placed)} from it"])
         return part.assign(placed)
 
@@ -456,74 +450,6 @@ def _as_batch(
     )
     order = ("batch", "time", "level", "lat", "lon")
     return part.transpose(*order, ..., missing_dims="ignore")
-
-
-def _is_static(name: str) -> bool:
-    known = variables.find(name)
-    return known is not None and known.kind == "static"
-
-
-def _same_grid(name: str, field: xarray.DataArray, other: xarray.Dataset) -> bool:
-    """Returns whether a field has a value at each row and column of a dataset."""
-    if not {"lat", "lon"} <= set(field.coords) & set(other.coords):
-        return True  # `_on_grid` tells what is missing.
-    try:
-        _on_grid(name, field, other)
-    except ValueError:
-        return False
-    return True
-
-
-def _regridded(
-    name: str, field: xarray.DataArray, other: xarray.Dataset
-) -> tuple[xarray.DataArray, str]:
-    """Returns a static field on the grid of a dataset, and what was done.
-
-    Raises:
-      ValueError: It does not cover that grid.
-    """
-    field = field.load()
-    old, new = (abs(float(f["lat"].diff("lat").mean())) for f in (field, other))
-    method = "linear" if old >= new else "conservative"
-    lat, lon = other["lat"].values, other["lon"].values
-    found = regrid.regrid(field.to_dataset(name=name), lat, lon, method)[name].load()
-    if found.isnull().any():
-        raise ValueError(
-            f"{name}: the static file, lat {field['lat'].values.min():g} to "
-            f"{field['lat'].values.max():g}, lon {field['lon'].values.min():g} to "
-            f"{field['lon'].values.max():g}, does not cover the grid of the source "
-            f"({lat.size}x{lon.size}); regrid the file, or give one that does"
-        )
-    found = found.transpose(*field.dims)
-    kind = "between its points" if method == "linear" else "as means of its cells"
-    return found, f"regridded {name} of the static file ({kind})"
-
-
-def _on_grid(
-    name: str, field: xarray.DataArray, other: xarray.Dataset
-) -> xarray.DataArray:
-    """Returns a field at the rows and columns of a dataset, in their order.
-
-    Raises:
-      ValueError: It is on another grid.
-    """
-    for axis in ("lat", "lon"):
-        if axis not in field.coords or axis not in other.coords:
-            raise ValueError(f"{name}: the static file has no {axis} coordinate")
-        ours, theirs = field[axis].values, other[axis].values
-        distance = np.abs(theirs[:, np.newaxis] - ours[np.newaxis])
-        if axis == "lon":
-            distance = np.abs((distance + 180) % 360 - 180)
-        spacing = np.abs(np.diff(theirs)).min() if theirs.size > 1 else 1.0
-        if (distance.min(axis=1) > _SAME_PLACE * spacing).any():
-            raise ValueError(
-                f"{name}: the static file has {axis} {ours[0]:g} to {ours[-1]:g} "
-                f"({ours.size} values), the source {theirs[0]:g} to {theirs[-1]:g} "
-                f"({theirs.size}); regrid the file to the grid of the source"
-            )
-        field = field.isel({axis: distance.argmin(axis=1)})
-        field = field.assign_coords({axis: other[axis]})
-    return field
 
 
 def _hours(step: object) -> str:

@@ -416,9 +416,14 @@ def test_precipitation_that_is_only_a_target_takes_no_start_away():
         (lambda d: d.assign(total_precipitation=d["total_precipitation"].assign_attrs(
             cell_methods="time: sum (comment: from the start of the forecast)")),
          r"data\.deaccumulate"),
+        (lambda d: d.assign(total_precipitation=d["total_precipitation"].assign_attrs(
+            units="kg m-2 s-1")), "in 'kg m-2 s-1', which is no depth of water"),
     ],
 )  # fmt: skip
 def test_precipitation_that_cannot_be_summed_is_explained(change, words):
     states = data.InitialStates(change(_hourly()), RAINY, time_step="6h")
     with pytest.raises(ValueError, match=rf"{RAIN}: the model reads sums.*{words}"):
         states.state(START)
+    # What is only a target may be missing.
+    states = data.InitialStates(change(_hourly()), TASK, time_step="6h")
+    assert RAIN not in states.state(START)

@@ -66,15 +66,18 @@ def find_sums(
     """
     sums, lost = [], {}
     periods = accumulation.periods(dataset)
+    rates = {name: str(dataset[name].attrs["units"]) for name in periods
+             if _depth(dataset[name].variable) is None}  # fmt: skip
+    periods = {name: hours for name, hours in periods.items() if name not in rates}
     for name in lexicon.task_variables(task):
         hours = accumulation.hours_of_name(name)
-        if hours is None or name in dataset or not periods:
+        if hours is None or name in dataset or not (periods or rates):
             continue
         found = _best(dataset, dates, name, hours, periods)
         if found is not None:
             sums.append(found)
         elif name in task.input_variables:
-            lost[name] = _why_not(name, hours, periods, dates)
+            lost[name] = _why_not(name, hours, periods, rates, dates)
     return sums, lost
 
 
@@ -112,16 +115,21 @@ def in_metres(name: str, variable: xarray.Variable) -> xarray.Variable:
     Raises:
       ValueError: Its unit is that of something else, such as of a rate.
     """
-    stated = str(variable.attrs.get("units", "")).strip()
-    change = units.conversion(stated, "m") if stated else None
-    if stated and change is None:
+    change = _depth(variable)
+    if change is None:
         raise ValueError(
-            f"{name}: units {stated!r}, expected a depth of water such as m or mm"
+            f"{name}: units {variable.attrs['units']!r}, expected a depth of water, "
+            "such as m or mm"
         )
-    if change is None or (change.scale, change.offset) == (1.0, 0.0):
+    if (change.scale, change.offset) == (1.0, 0.0):
         return variable
     kept = variable.dtype if variable.dtype.kind == "f" else np.dtype(np.float32)
     return fields.converted(variable, change, kept, variable.attrs)
+
+
+def _depth(variable: xarray.Variable) -> units.Conversion | None:
+    """Returns what turns precipitation into m, None where it is no depth of water."""
+    return units.conversion(str(variable.attrs.get("units", "")).strip() or "m", "m")
 
 
 def attrs(hours: float) -> dict[str, str]:
@@ -176,15 +184,22 @@ def _best(
 
 
 def _why_not(
-    name: str, hours: int, periods: dict[str, int | None], dates: pd.DatetimeIndex
+    name: str,
+    hours: int,
+    periods: dict[str, int | None],
+    rates: dict[str, str],
+    dates: pd.DatetimeIndex,
 ) -> str:
     """Returns the message for a sum that cannot be made."""
     held = ", ".join(
-        f"{n} {'from the start of a forecast' if p is None else f'over {p} h'}"
-        for n, p in periods.items()
-    )
+        [f"{n} {'from the start of a forecast' if p is None else f'over {p} h'}"
+         for n, p in periods.items()]
+        + [f"{n} in {unit!r}" for n, unit in rates.items()]
+    )  # fmt: skip
     head = f"{name}: the model reads sums over {hours} h, and the source has {held}"
     known = [period for period in periods.values() if period is not None]
+    if not periods:
+        return f"{head}, which is no depth of water such as m or mm"
     if not known:
         return f"{head}; data.deaccumulate turns it into sums over each step"
     if not any(hours % period == 0 for period in known):

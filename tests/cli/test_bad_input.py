@@ -214,6 +214,11 @@ def _stated_height(case):
     case.change(_stated("geopotential", "m", 1 / 9.80665, 0.0))
 
 
+def _stated_orography(case):
+    convert = _stated("geopotential_at_surface", "m", 1 / 9.80665, 0.0)
+    case.change(lambda d: convert(d).rename(geopotential_at_surface="orography"))
+
+
 def _height_of_the_ground(case):
     def convert(data):
         data["geopotential_at_surface"] /= 9.80665
@@ -333,6 +338,8 @@ MISTAKES = {
     "(.|\n)*--conform",
     _stated_celsius: "temperature: units 'degC', expected 'K'(.|\n)*--conform",
     _stated_height: "geopotential: units 'm', expected 'm2 s-2'(.|\n)*--conform",
+    _stated_orography: "geopotential_at_surface: units 'm', expected 'm2 s-2'"
+    "(.|\n)*--conform",
     _height_of_the_ground: "geopotential_at_surface: .*look like m of geopotential",
     _absurdly_many_steps: "steps: 100000000 are more than the 200000",
     _hectopascals_called_pascals: "mean_sea_level_pressure.*hPa",
@@ -377,6 +384,15 @@ def test_the_script_needs_a_frame_of_truth_and_the_command_does_not(
     case.more += ["--var", "nothing"]
     assert cases.DOORS["command"](case.arguments()) == 2
     assert "no variable 'nothing'" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "what"), [("--model", "the checkpoint"), ("--data", "the source")]
+)
+def test_an_empty_name_is_refused(option, what, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert cases.DOORS["command"]([option, "", "--steps", "1"]) == 2
+    assert f"the name of {what} is empty" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("mode", ["random", "Pretrained", ""])

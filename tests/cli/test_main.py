@@ -83,6 +83,14 @@ def test_a_wrong_option_is_refused(name, capsys):
     [
         (["simulate", "x.nc", "--days"], "--days"),
         (["predict", "--precision", "half"], "Expected one of ('auto', 'float32'"),
+        (
+            ["predict", "--perturb", "foo"],
+            "one of ('gaussian', 'spherical', 'bred', 'lagged').",
+        ),
+        (
+            ["predict", "--sampler", "foo"],
+            "argument '--sampler'. Expected one of ('ddim', 'ddpm', 'dpmsolver++').",
+        ),
         (["predict", "--steps", "few"], "Error parsing --steps"),
         (["predict", "--stesp", "3"], "no option --stesp (did you mean --steps?)"),
         (["evaluate", "x.nc", "--output=y"], "--output (did you mean --out-dir?)"),

@@ -52,6 +52,46 @@ def test_times_decide_the_order_not_names(tmp_path):
     xarray.testing.assert_equal(data.open_dataset(tmp_path).load(), _STATE)
 
 
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("layout", ["axis", "single", "several"])
+def test_constants_may_have_a_time_of_their_own(tmp_path, layout, inside):
+    state = layouts.series(4)
+    stored = layouts.cds(state)
+    on_levels = [n for n in stored if "pressure_level" in stored[n].dims]
+    names = {"lsm": "lsm", "geopotential_at_surface": "z"}
+    static = stored[list(names)].rename(names)
+    moments = stored["valid_time"].values[: 3 if layout == "several" else 1]
+    moments = moments if inside else moments + np.timedelta64(100, "D")
+    constant = static.expand_dims(valid_time=moments)
+    constant = constant.assign_coords(expver=("valid_time", ["0001"] * len(moments)))
+    if layout == "single":
+        constant = constant.isel(valid_time=0)
+    stored[on_levels].to_netcdf(tmp_path / "pl.nc")
+    rest = [n for n in stored if n not in on_levels and "valid_time" in stored[n].dims]
+    stored[rest].to_netcdf(tmp_path / "sfc.nc")
+    constant.to_netcdf(tmp_path / "static.nc")
+    opened = data.open_dataset(tmp_path)
+    assert opened["geopotential_at_surface"].dims == ("lat", "lon")
+    xarray.testing.assert_equal(opened[list(state)].load(), state)
+
+
+def test_what_changes_is_no_constant_for_having_one_time(tmp_path):
+    _STATE[["temperature"]].to_netcdf(tmp_path / "t.nc")
+    both = _STATE[["2m_temperature"]].assign(
+        land_sea_mask=_STATE["land_sea_mask"].expand_dims(time=_STATE["time"])
+    )
+    both.isel(time=[2]).to_netcdf(tmp_path / "one.nc")
+    with pytest.warns(UserWarning, match="7 of 8 times"):
+        opened = data.open_dataset(tmp_path)
+    np.testing.assert_array_equal(opened["time"], _STATE["time"].values[[2]])
+    changing = both[["land_sea_mask"]] * xarray.DataArray(np.arange(8.0), dims="time")
+    (tmp_path / "one.nc").unlink()
+    changing.isel(time=[2, 3]).to_netcdf(tmp_path / "two.nc")
+    with pytest.warns(UserWarning, match="6 of 8 times"):
+        opened = data.open_dataset(tmp_path)
+    assert opened.sizes["time"] == 2
+
+
 def test_single_states_follow_each_other(tmp_path):
     for frame in range(3):
         _STATE.isel(time=frame).to_netcdf(tmp_path / f"{frame}.nc")

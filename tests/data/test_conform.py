@@ -130,6 +130,42 @@ def test_height_under_its_own_name_becomes_geopotential():
     assert "converted geopotential from gpm to m2 s-2" in changes
 
 
+@pytest.mark.parametrize("name", ["total_precipitation", "tp"])
+def test_precipitation_summed_over_the_period_wanted_gets_its_name(name):
+    attrs = {"units": "m", "cell_methods": "time: sum (interval: 6 hours)"}
+    changed = _GOOD.rename(total_precipitation_6hr=name)
+    changed[name].attrs = attrs
+    assert "called" in _errors(changed)[0] and len(_errors(changed)) == 1
+    conformed, changes = data.conform(changed, TASK)
+    assert changes == [f"renamed {name} to total_precipitation_6hr"]
+    assert _errors(conformed) == []
+    rain = conformed["total_precipitation_6hr"]
+    np.testing.assert_array_equal(rain, _GOOD["total_precipitation_6hr"])
+    for method in ("interval: 1 hour", "comment: from the start of the forecast"):
+        changed[name].attrs = {**attrs, "cell_methods": f"time: sum ({method})"}
+        conformed, _ = data.conform(changed, TASK)
+        assert "total_precipitation_6hr" not in conformed
+
+
+def test_a_height_that_is_wanted_itself_is_not_taken_for_geopotential():
+    both = ("geopotential", "geopotential_height")
+    task = dataclasses.replace(TASK, target_variables=both)
+    height = _GOOD["geopotential"] / variables.GRAVITY
+    changed = _GOOD.drop_vars("geopotential").assign(geopotential_height=height)
+    conformed, _ = data.conform(changed, task)
+    xarray.testing.assert_equal(conformed["geopotential_height"], height)
+
+
+def test_precipitation_that_the_task_names_is_not_renamed():
+    both = ("total_precipitation", "total_precipitation_6hr")
+    task = dataclasses.replace(TASK, target_variables=both)
+    changed = _GOOD.rename(total_precipitation_6hr="total_precipitation")
+    method = "time: sum (interval: 6 hours)"
+    changed["total_precipitation"].attrs["cell_methods"] = method
+    conformed, _ = data.conform(changed, task)
+    assert "total_precipitation" in conformed
+
+
 def test_z_without_levels_is_the_height_of_the_ground():
     changed = _GOOD.rename(geopotential_at_surface="z")
     conformed, changes = data.conform(changed, TASK)
@@ -211,6 +247,15 @@ def test_numbers_without_units_are_left_as_they_are():
     assert _errors(conformed)
 
 
+def test_dates_of_another_calendar_become_those_of_the_task():
+    dated = _GOOD.assign_coords(time=_GOOD["datetime"].values[0])
+    dated = dated.drop_vars("datetime").convert_calendar("noleap")
+    conformed, changes = data.conform(dated, TASK)
+    assert changes[0] == "read dates of the calendar noleap in time"
+    assert _errors(conformed) == []
+    np.testing.assert_array_equal(conformed["datetime"], _GOOD["datetime"])
+
+
 def test_a_frame_without_an_axis_gets_one():
     single = _GOOD.isel(time=0, batch=0)
     dates = single["datetime"].values
@@ -258,6 +303,19 @@ def test_a_repeated_meridian_is_left_out_only_if_it_repeats():
     conformed, changes = data.conform(closed, TASK)
     assert changes == []
     assert conformed.sizes["lon"] == 13
+
+
+@pytest.mark.parametrize("axis", ["lat", "lon", "level"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_row_without_a_place_is_refused(axis, value):
+    values = _GOOD[axis].values.astype(np.float64)
+    values[-1] = value
+    odd = _GOOD.assign_coords({axis: values})
+    words = rf"{axis}: 1 of {values.size} values .* at index {values.size - 1}"
+    with pytest.raises(ValueError, match=words):
+        data.conform(odd, TASK)
+    with pytest.raises(ValueError, match=words):
+        data.canonical(odd)
 
 
 def test_what_has_no_use_is_left_out_and_named():

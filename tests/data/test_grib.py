@@ -94,6 +94,30 @@ def test_of_several_kinds_of_level_what_is_known_is_read(tmp_path):
         np.testing.assert_allclose(corner[name], value, atol=0.1)
 
 
+@pytest.mark.parametrize("lost", [1, 100, 290])
+def test_a_file_that_was_cut_short_is_damaged(tmp_path, caplog, lost):
+    whole = _forecasts(tmp_path / "a.grib2")
+    cut = tmp_path / "b.grib2"
+    cut.write_bytes(whole.read_bytes()[:-lost])
+    with pytest.raises(OSError, match=r"b\.grib2: .*damaged or cut short"):
+        data.open_dataset(cut)
+    with pytest.warns(UserWarning, match="skipped 1 of 2 files"):
+        opened = data.open_dataset(tmp_path, on_error="skip")
+    assert list(opened.encoding["skipped"]) == [str(cut)]
+    assert opened.sizes["time"] == 4
+    # The package below reports what it skips with a traceback.
+    assert not caplog.records
+
+
+def test_a_message_that_is_damaged_inside_a_file_is_not_skipped(tmp_path):
+    path = _forecasts(tmp_path / "a.grib2")
+    content = path.read_bytes()
+    end = content.index(b"7777")
+    path.write_bytes(content[:end] + b"0000" + content[end + 4 :])
+    with pytest.raises(OSError, match=r"a\.grib2: .*damaged or cut short"):
+        data.open_dataset(path)
+
+
 def test_a_file_of_which_nothing_is_certain_is_refused(tmp_path):
     path = gribs.write(
         tmp_path / "two.grib2",

@@ -162,6 +162,25 @@ def test_another_set_is_not_continued(plan, attrs, message, tmp_path):
         data.open_hindcasts(path, plan, TEMPLATE, attrs=attrs)
 
 
+@pytest.mark.parametrize("name", ["set.zarr", "set.nc"])
+def test_what_the_vocabulary_lacks_keeps_its_own_attributes(name, tmp_path):
+    attrs = {"units": "kg m-2", "long_name": "snow on Mars"}
+
+    def snowy(frames):
+        snow = frames["2m_temperature"].assign_attrs(attrs)
+        return frames.assign(martian_snow=snow)
+
+    plan = data.HindcastPlan(starts=STARTS[:1], lead_times=LEADS)
+    path = tmp_path / name
+    with data.open_hindcasts(path, plan, snowy(TEMPLATE), attrs=ATTRS) as writer:
+        slot = writer.slot(0)
+        slot.write(snowy(TEMPLATE))
+        slot.finish()
+    with data.open_dataset(path, canonical=False) as found:
+        assert found["martian_snow"].attrs.items() >= attrs.items()
+        assert found["2m_temperature"].attrs["units"] == "K"
+
+
 def test_a_set_with_other_derived_quantities_is_not_continued(tmp_path):
     path = tmp_path / "set.zarr"
     _open(path)

@@ -6,7 +6,7 @@ import pytest
 import xarray
 
 from tests import weather_samples
-from weatherlib import data
+from weatherlib import data, variables
 
 TASK = weather_samples.TASK
 START = np.datetime64("2022-01-01T12", "ns")
@@ -39,6 +39,44 @@ def test_an_archive_with_other_names_gives_the_same_state(weather):
     states = data.InitialStates(_as_archive(weather), TASK)
     expected = data.InitialStates(weather, TASK).state(START)
     xarray.testing.assert_equal(states.state(START), expected)
+
+
+@pytest.mark.parametrize("conform", [False, True])
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("geopotential_at_surface", "orography"), ("geopotential", "geopotential_height")],
+)
+def test_heights_that_say_so_become_geopotential(weather, name, other, conform):
+    height = (weather[name] / variables.GRAVITY).assign_attrs(units="m")
+    source = weather.drop_vars(name).assign({other: height})
+    states = data.InitialStates(source, TASK, conform=conform)
+    assert states.changes == [f"converted {name} from m to m2 s-2"]
+    np.testing.assert_allclose(
+        states.state(START)[name],
+        data.InitialStates(weather, TASK).state(START)[name],
+        rtol=1e-6,
+    )
+    assert states.following(START, 1)["geopotential"].attrs.get("units") != "m"
+
+
+def test_units_are_converted_where_they_are_read(weather):
+    pytest.importorskip("dask.array")
+    read = []
+
+    def celsius(values):
+        read.append(values.sizes["time"])
+        return values - 273.15
+
+    stored = weather["2m_temperature"].drop_vars("datetime").chunk({"time": 1})
+    warm = xarray.map_blocks(celsius, stored, template=stored)
+    source = weather.assign({"2m_temperature": warm.assign_attrs(units="degC")})
+    states = data.InitialStates(source, TASK)
+    assert read == []
+    state = states.state(START)
+    assert read == [1, 1]
+    np.testing.assert_allclose(
+        state["2m_temperature"], weather["2m_temperature"].isel(time=[1, 2]), rtol=1e-6
+    )
 
 
 def test_only_the_frames_of_a_state_are_read(weather):
@@ -104,6 +142,25 @@ def test_a_missing_start_names_the_range_and_the_nearest(weather):
     assert "and 1 other(s)" in message
     assert "6 times from 2022-01-01T00:00 to 2022-01-02T06:00" in message
     assert "nearest starts: 2022-01-01T06:00, 2022-01-01T12:00" in message
+
+
+@pytest.mark.parametrize(
+    ("frames", "words"),
+    [
+        ([3], "2 frames 6 h apart, and the source has one frame, at 2022-01-01T18:00"),
+        ([1, 3, 5], "the source has 3 frames 12 h apart, from 2022-01-01T06:00 to "
+         "2022-01-02T06:00"),
+        ([0, 2, 5], "the source has 3 frames 12 h to 18 h apart"),
+    ],
+)  # fmt: skip
+def test_a_source_without_a_start_says_why(weather, frames, words):
+    source = weather.isel(time=frames)
+    states = data.InitialStates(source, TASK, time_step="6h")
+    assert not len(states.starts)
+    assert words in states.why_no_start
+    with pytest.raises(ValueError, match=words):
+        states.state(states.times[0])
+    assert data.InitialStates(weather, TASK).why_no_start == ""
 
 
 def test_states_before_a_start_can_be_required(weather):
@@ -204,6 +261,30 @@ def test_a_source_needs_dates_of_one_member(weather):
         data.InitialStates(twice, TASK)
 
 
+@pytest.mark.parametrize("conform", [False, True])
+def test_a_source_may_have_another_calendar(weather, conform):
+    archive = _as_archive(weather)
+    states = data.InitialStates(
+        archive.convert_calendar("noleap"), TASK, conform=conform
+    )
+    assert states.changes[0] == "read dates of the calendar noleap in time"
+    xarray.testing.assert_equal(
+        states.state(START),
+        data.InitialStates(archive, TASK, conform=conform).state(START),
+    )
+    days = xarray.date_range("2003-02-27", periods=6, calendar="360_day")
+    with pytest.raises(ValueError, match="the calendar 360_day has the day 2003-02-29"):
+        data.InitialStates(archive.assign_coords(time=days), TASK)
+
+
+def test_what_a_source_has_in_place_of_dates_is_said(weather):
+    leads = weather.drop_vars("datetime")
+    with pytest.raises(ValueError, match="the source has no dates but lead times"):
+        data.InitialStates(leads, TASK)
+    with pytest.raises(ValueError, match="no dates but int64 such as 0"):
+        data.InitialStates(leads.assign_coords(time=range(6)), TASK)
+
+
 def test_levels_are_chosen_before_they_are_read(weather):
     task = dataclasses.replace(TASK, pressure_levels=(850, 500))
     state = data.InitialStates(weather, task).state(START)
@@ -235,3 +316,114 @@ def test_several_states_name_the_start_that_is_missing(weather):
     starts = START + np.array([0, 3], "timedelta64[h]")
     with pytest.raises(ValueError, match="no forecast can start at 2022-01-01T15:00"):
         data.InitialStates(weather, TASK).several(starts)
+
+
+RAIN = "total_precipitation_6hr"
+RAINY = dataclasses.replace(TASK, input_variables=(*TASK.input_variables, RAIN))
+
+
+def _hourly(frames=24):
+    """Returns weather with precipitation of the last hour only, as ARCO-ERA5 has it."""
+    hourly = weather_samples.weather(frames=frames, step="1h")
+    return hourly.rename({RAIN: "total_precipitation"})
+
+
+def _six_hours(hourly, end):
+    """Returns the sum over the six hours up to a frame."""
+    rain = hourly["total_precipitation"].isel(time=slice(end - 5, end + 1))
+    return rain.astype(np.float64).sum("time")
+
+
+@pytest.mark.parametrize("conform", [False, True])
+def test_hourly_precipitation_is_summed_over_the_period_of_the_model(conform):
+    hourly = _hourly()
+    states = data.InitialStates(hourly, RAINY, time_step="6h", conform=conform)
+    assert states.changes == [f"summed total_precipitation over 6 h to {RAIN}"]
+    # The first frame with six hours of rain is at 05.
+    assert states.starts[0] == pd.Timestamp("2022-01-01T11")
+    short = data.InitialStates(hourly.isel(time=slice(0, 7)), RAINY, time_step="6h")
+    assert "with total_precipitation of all 6 h before it" in short.why_no_start
+    state = states.state(np.datetime64("2022-01-01T12"))
+    assert "total_precipitation" not in state
+    for frame, end in enumerate((6, 12)):
+        np.testing.assert_allclose(
+            state[RAIN].isel(time=frame), _six_hours(hourly, end), rtol=1e-6
+        )
+    assert state[RAIN].dims == ("batch", "time", "lat", "lon")
+    assert state[RAIN].attrs["units"] == "m"
+    after = states.following(np.datetime64("2022-01-01T12"), 1)
+    np.testing.assert_allclose(
+        after[RAIN].isel(time=0), _six_hours(hourly, 18), rtol=1e-6
+    )
+    several = states.several(
+        np.array(["2022-01-01T12", "2022-01-01T18"], "datetime64[ns]")
+    )
+    xarray.testing.assert_equal(several.isel(batch=[0]), state)
+    with pytest.raises(
+        ValueError, match=r"not all frames of .* up to 2022-01-01T04:00"
+    ):
+        states.state(np.datetime64("2022-01-01T10"))
+
+
+def test_hours_that_are_missing_or_in_disorder_take_starts_away():
+    hourly = _hourly(30)
+    places = np.random.default_rng(0).permutation(np.delete(np.arange(30), 15))
+    states = data.InitialStates(hourly.isel(time=places), RAINY, time_step="6h")
+    hours = [time.hour + 24 * (time.day - 1) for time in states.starts]
+    # Sums up to 15 to 20 lack an hour, and so do forecasts that read them.
+    assert hours == [11, 12, 13, 14, 27, 28, 29]
+    state = states.state(np.datetime64("2022-01-02T03"))
+    expected = _six_hours(hourly, 27)
+    np.testing.assert_allclose(state[RAIN].isel(time=1), expected, rtol=1e-6)
+
+
+def test_only_the_hours_of_a_sum_are_read():
+    pytest.importorskip("dask.array")
+    hourly, read = _hourly(), []
+
+    def counted(values):
+        read.extend(values["hour"].values.ravel().tolist())
+        return values.drop_vars("hour")
+
+    numbers = ("time", np.arange(24))
+    rain = hourly["total_precipitation"].drop_vars("datetime")
+    stored = rain.assign_coords(hour=numbers).chunk({"time": 1})
+    rain = xarray.map_blocks(counted, stored, template=stored.drop_vars("hour"))
+    source = hourly.assign(total_precipitation=rain * 1e3)
+    source["total_precipitation"].attrs["units"] = "mm"
+    states = data.InitialStates(source, RAINY, time_step="6h")
+    assert read == []
+    state = states.state(START)
+    assert sorted(set(read)) == list(range(1, 13))
+    expected = _six_hours(hourly, 12)
+    np.testing.assert_allclose(state[RAIN].isel(time=1), expected, rtol=1e-5)
+
+
+def test_precipitation_that_is_only_a_target_takes_no_start_away():
+    states = data.InitialStates(_hourly(14), TASK, time_step="6h")
+    assert states.starts[0] == pd.Timestamp("2022-01-01T06")
+    early = np.datetime64("2022-01-01T06")
+    assert RAIN not in states.state(early)
+    assert RAIN in states.following(early, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.isel(time=slice(None, None, 6)), "0 days 06:00:00 these do not"),
+        (lambda d: d.rename(total_precipitation="total_precipitation_12hr"),
+         "over 12 h, of which none adds up to 6 h"),
+        (lambda d: d.assign(total_precipitation=d["total_precipitation"].assign_attrs(
+            cell_methods="time: sum (comment: from the start of the forecast)")),
+         r"data\.deaccumulate"),
+        (lambda d: d.assign(total_precipitation=d["total_precipitation"].assign_attrs(
+            units="kg m-2 s-1")), "in 'kg m-2 s-1', which is no depth of water"),
+    ],
+)  # fmt: skip
+def test_precipitation_that_cannot_be_summed_is_explained(change, words):
+    states = data.InitialStates(change(_hourly()), RAINY, time_step="6h")
+    with pytest.raises(ValueError, match=rf"{RAIN}: the model reads sums.*{words}"):
+        states.state(START)
+    # What is only a target may be missing.
+    states = data.InitialStates(change(_hourly()), TASK, time_step="6h")
+    assert RAIN not in states.state(START)

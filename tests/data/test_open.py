@@ -180,6 +180,15 @@ def test_a_damaged_store_is_named(tmp_path):
         data.open_dataset(path)
 
 
+@pytest.mark.parametrize("source", ["", " ", ["a.nc", ""]])
+def test_an_empty_name_is_not_the_current_folder(tmp_path, monkeypatch, source):
+    _sample().to_netcdf(tmp_path / "a.nc")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="the name of the source is empty"):
+        data.open_dataset(source)
+    assert "temperature" in data.open_dataset(".")
+
+
 def test_open_files_of_another_kind_are_refused(tmp_path):
     path = tmp_path / "text.nc"
     path.write_text("no data")
@@ -192,7 +201,8 @@ def test_lead_times_in_strange_units_are_named(tmp_path):
     xarray.Dataset(coords={"time": ("time", [0, 6], {"units": "furlongs"})}).to_netcdf(
         path
     )
-    with pytest.raises(ValueError, match=r"odd\.nc: time: units 'furlongs'"):
+    hint = "furlongs.*; correct the attribute, such as to 'hours since 1900-01-01'"
+    with pytest.raises(ValueError, match=rf"odd\.nc: time: units '{hint}"):
         data.open_dataset(path)
 
 
@@ -200,7 +210,85 @@ def test_dates_that_cannot_be_read_are_named(tmp_path):
     path = tmp_path / "odd.nc"
     units = {"units": "days since the flood"}
     xarray.Dataset(coords={"time": ("time", [0, 6], units)}).to_netcdf(path)
-    with pytest.raises(ValueError, match=r"odd\.nc: cannot be decoded"):
+    with pytest.raises(ValueError, match=r"odd\.nc: cannot be decoded") as raised:
+        data.open_dataset(path)
+    assert "correct the attributes units" in str(raised.value)
+    assert "decode_times" not in str(raised.value)
+
+
+_DAYS = ["2003-02-27T00", "2003-02-27T06", "2003-02-27T12", "2003-02-27T18"]
+
+
+def _timed(path, values, **attrs):
+    """Writes four frames with times as they are given."""
+    frames = weather(4)[["2m_temperature"]].isel(batch=0).drop_vars("datetime")
+    frames.assign_coords(time=("time", values, attrs)).to_netcdf(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("values", "attrs", "form"),
+    [
+        (np.arange(4) * 6, {"units": "hours since 2003-02-27", "calendar": "noleap"},
+         "of the calendar noleap"),
+        (np.arange(4) * 6, {"units": "hours since 2003-02-27", "calendar": "360_day"},
+         "of the calendar 360_day"),
+        # The dates of this one are of another day in the calendar of today.
+        (np.arange(4) * 6, {"units": "hours since 2003-02-14", "calendar": "julian"},
+         "of the calendar julian"),
+        (_DAYS, {}, "as text"),
+        ([f"{day.replace('T', ' ')}:00:00Z" for day in _DAYS], {}, "as text"),
+        ([2003022700, 2003022706, 2003022712, 2003022718], {}, "as numbers"),
+        ([2003022700, 2003022706, 2003022712, 2003022718], {"units": "YYYYMMDDHH"},
+         "as numbers"),
+        (20030227 + np.arange(4) / 4, {"units": "day as %Y%m%d.%f"}, "as numbers"),
+    ],
+)  # fmt: skip
+def test_dates_in_another_form_are_read(tmp_path, values, attrs, form):
+    path = _timed(tmp_path / "a.nc", values, **attrs)
+    # Closed each time: the NetCDF library crashes where a file with text is open twice.
+    with data.open_dataset(path) as opened:
+        found = opened.load()
+        assert f"read dates {form} in time" in opened.encoding["changes"]
+    np.testing.assert_array_equal(found["time"], np.array(_DAYS, "datetime64[ns]"))
+    assert found["time"].dtype == "datetime64[ns]"
+    with data.open_dataset(path, canonical=False) as stored:
+        assert stored["time"].dtype.kind != "M"
+    # As part of a series, too.
+    moved = found.assign_coords(time=found["time"] + np.timedelta64(1, "D"))
+    moved.to_netcdf(tmp_path / "b.nc")
+    assert data.open_dataset(tmp_path / "*.nc").sizes["time"] == 8
+
+
+def test_numbers_and_text_that_are_no_dates_stay(tmp_path):
+    for values in (
+        [2003022700, 2003022706, 2003022712, 2003022724],
+        [20030227, 20030228, 20030229, 20030301],
+        [0, 6, 12, 18],
+        ["27 Feb", "28 Feb", "1 Mar", "2 Mar"],
+        ["2003-02-27", "2003-02-28", "2003-02-29", "2003-03-01"],
+    ):
+        path = _timed(tmp_path / f"{values[1]}.nc", values)
+        opened = data.open_dataset(path)["time"]
+        np.testing.assert_array_equal(opened, values)
+
+
+def test_days_that_do_not_exist_are_refused_with_their_calendar(tmp_path):
+    attrs = {"units": "days since 2003-02-27", "calendar": "360_day"}
+    path = _timed(tmp_path / "a.nc", np.arange(4), **attrs)
+    words = r"a\.nc: time: the calendar 360_day has the day 2003-02-29"
+    with pytest.raises(ValueError, match=words):
+        data.open_dataset(path)
+    assert data.open_dataset(path, canonical=False).sizes["time"] == 4
+    _timed(tmp_path / "b.nc", np.arange(4) + 4, **attrs)
+    with pytest.raises(ValueError, match=words):
+        data.open_dataset(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:Unable to decode time axis")
+def test_dates_too_far_away_are_refused(tmp_path):
+    path = _timed(tmp_path / "far.nc", np.arange(4), units="days since 3003-02-27")
+    with pytest.raises(ValueError, match=r"far\.nc: time: years 3003.* 1678 to 2261"):
         data.open_dataset(path)
 
 

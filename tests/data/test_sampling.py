@@ -59,6 +59,36 @@ def test_sums_of_sums_agree():
     )
 
 
+@pytest.mark.parametrize("frames", [1, 3])
+def test_a_sum_over_the_period_wanted_is_taken_as_it_is(frames):
+    attrs = {"units": "mm", "cell_methods": "time: sum (interval: 6 hours)"}
+    held = _hourly(attrs=attrs).isel(time=[5, 11, 12][:frames])
+    found = data.accumulate_precipitation(held, 6)
+    six = found["total_precipitation_6hr"]
+    np.testing.assert_allclose(six, held["total_precipitation"] / 1e3, rtol=1e-6)
+    assert six.attrs["units"] == "m" and six.attrs["cell_methods"].endswith("6 hours)")
+    np.testing.assert_array_equal(found["time"], held["time"])
+    again = data.accumulate_precipitation(found, 6, source="total_precipitation_6hr")
+    xarray.testing.assert_equal(again, found)
+
+
+def test_sums_of_another_unit_are_in_metres():
+    hourly = _hourly()
+    millimetres = hourly.assign(
+        total_precipitation=(hourly["total_precipitation"] * 1e3).assign_attrs(
+            units="kg m**-2"
+        )
+    )
+    np.testing.assert_allclose(
+        data.accumulate_precipitation(millimetres, 6)["total_precipitation_6hr"],
+        data.accumulate_precipitation(hourly, 6)["total_precipitation_6hr"],
+        rtol=1e-5,
+    )
+    rate = _hourly(attrs={"units": "kg m-2 s-1"})
+    with pytest.raises(ValueError, match="'kg m-2 s-1', expected a depth of water"):
+        data.accumulate_precipitation(rate, 6)
+
+
 def test_sums_that_cannot_be_made_are_refused():
     hourly = _hourly()
     with pytest.raises(ValueError, match="do not cover the time between"):
@@ -161,6 +191,11 @@ def test_check_says_how_to_make_what_is_missing():
     assert problem(grown).fix.startswith("data.deaccumulate, then data.accumulate")
     daily = hourly.rename(total_precipitation="total_precipitation_24hr")
     assert "a longer sum cannot be split" in problem(daily).fix
+    # Of several the one that can be summed counts.
+    both = problem(xarray.merge([daily, hourly]))
+    assert both.fix == "data.accumulate_precipitation(dataset, 6)"
+    four = _hourly(attrs={"cell_methods": "time: sum (interval: 4 hours)"})
+    assert "over 4 h cannot be added up" in problem(four).fix
     fixed = data.subsample(data.accumulate_precipitation(hourly, 6), "6h")
     conformed, _ = data.conform(fixed, config)
     assert data_utils.check(conformed, config, time_step="6h") == []

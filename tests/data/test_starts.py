@@ -64,6 +64,11 @@ def test_one_date_is_no_set_but_a_range_of_one_is():
     [
         ("tomorrow", "'tomorrow' is no start; expected a date such as"),
         ("2026-01-15T00:2026-01-20T00", "START:END:STEP"),
+        ("2026-01-15:2026-01-20:12", "the length 12 needs a unit, such as 12h or 12d"),
+        ("2026-01-15T00/2026-01-20T00/1.5", "the length 1.5 needs a unit"),
+        ("latest-24:latest:12h", "the length 24 needs a unit"),
+        ("first,latest-24", "the length 24 needs a unit"),
+        ("2026-01-15:2026-01-20:12x", "START:END:STEP"),
         ("2026-13-01", "no date of the calendar"),
         ("2026-01-15:2026-02-31:1d", "2026-02-31 is no date"),
         ("2026-01-15:2026-01-20:0h", "must be positive"),
@@ -97,6 +102,10 @@ def test_a_relative_start_beyond_what_dates_hold_is_refused(text):
 def test_a_relative_start_needs_a_source_with_starts():
     with pytest.raises(ValueError, match="no time at which"):
         data.parse_starts("latest").resolve(AVAILABLE[:0])
+    with pytest.raises(ValueError, match="can start; it has one frame"):
+        data.parse_starts("first:2026-01-01:1d").resolve(
+            AVAILABLE[:0], "it has one frame"
+        )
 
 
 def test_the_nearest_starts_are_on_both_sides():

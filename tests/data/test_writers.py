@@ -56,6 +56,29 @@ def test_the_file_follows_cf(path):
     np.testing.assert_array_equal(valid[:, 0], forecasts.START + found["time"].values)
 
 
+def test_what_the_vocabulary_lacks_keeps_its_own_attributes(path):
+    snow = {
+        "units": "kg m-2", "long_name": "snow on Mars", "standard_name": "snow_amount",
+        "cell_methods": "time: mean", "GRIB_paramId": 1,
+    }  # fmt: skip
+    frames = forecasts.forecast(2)
+    frames["martian_snow"] = frames["2m_temperature"].assign_attrs(snow)
+    frames["2m_temperature"] = frames["2m_temperature"].assign_attrs(snow)
+    frames["unsaid"] = frames["2m_temperature"].drop_attrs()
+    with forecasts.writer(path, derive=["thickness_300_850"]) as writer:
+        writer.write(frames)
+    found = forecasts.read(path)
+    del snow["GRIB_paramId"]
+    assert found["martian_snow"].attrs.items() >= snow.items()
+    assert "GRIB_paramId" not in found["martian_snow"].attrs
+    assert found["2m_temperature"].attrs["units"] == "K"
+    assert "cell_methods" not in found["2m_temperature"].attrs
+    assert found["unsaid"].attrs["long_name"] == "unsaid"
+    thickness = found["thickness_300_850"].attrs
+    assert thickness["units"] == "m"
+    assert thickness["long_name"] == "thickness from 850 to 300 hPa"
+
+
 def test_xarray_reads_the_file_without_a_warning(path):
     with forecasts.writer(path) as writer:
         writer.write(forecasts.forecast(2))

@@ -221,6 +221,18 @@ def test_targets_are_needed_only_for_comparison():
     assert _only(data, truth=True).severity == "error"
 
 
+def test_what_is_something_else_is_no_guess_for_a_missing_variable():
+    missing = _only(weather(3).drop_vars("2m_temperature"))
+    assert missing.found == "missing"
+    missing = _only(weather(3).drop_vars("temperature"))
+    assert missing.found == "missing"
+    on_levels = weather(3).rename(temperature="2m_temperatur")
+    found = {p.variable: p.found for p in _problems(on_levels)}
+    assert found == {"temperature": "missing; is it `2m_temperatur`?"}
+    found = _problems(on_levels.drop_vars("2m_temperature"))
+    assert {p.found for p in found if p.variable == "2m_temperature"} == {"missing"}
+
+
 def test_a_missing_variable_comes_with_a_guess():
     problem = _only(weather(3).rename(temperature="temperatur"))
     assert "is it `temperatur`?" in problem.found
@@ -318,6 +330,26 @@ def test_the_resolution_is_that_of_the_checkpoint():
             True,
         ),
         (lambda d: d.assign_coords(time=[0, 6, 12, 18]), "units None", False),
+        (
+            lambda d: d.assign_coords(time=("time", range(4), {"units": "furlongs"})),
+            "numbers (int64, units 'furlongs')",
+            False,
+        ),
+        (lambda d: d.assign_coords(time=list("abcd")), "times such as a", False),
+        (
+            lambda d: d.assign_coords(time=d["datetime"].values[0]).convert_calendar(
+                "noleap"
+            ),
+            "holds dates of the calendar noleap, expected lead times",
+            True,
+        ),
+        (
+            lambda d: d.assign_coords(
+                time=xarray.date_range("2003-02-28", periods=4, calendar="360_day")
+            ),
+            "the calendar 360_day has the day 2003-02-29",
+            False,
+        ),
     ],
 )
 def test_time_is_checked(change, words, lossless):

@@ -274,7 +274,8 @@ def _time_forecast(options: predict_options.Options) -> float:
     """Returns the seconds of one forecast of a compiled model."""
     model, statistics = sources.load_model(options)
     states = sources.open_states(options, model)
-    start = data.parse_starts(str(options.init)).resolve(states.starts)[0]
+    rule = data.parse_starts(str(options.init))
+    start = rule.resolve(states.starts, states.why_no_start)[0]
     steps = sources.steps(options, model, lambda text: None)
     setup = setups.prepare_start(model, statistics, states, start, steps=steps)
     forecaster = forecasting.build_forecaster(model, statistics)

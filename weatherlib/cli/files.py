@@ -6,7 +6,7 @@ import contextlib
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import xarray
 
@@ -39,7 +39,10 @@ def existing(path: str | os.PathLike[str], what: str) -> pathlib.Path:
 
     Raises:
       FileNotFoundError: There is nothing of that name.
+      ValueError: The name is empty.
     """
+    if not os.fspath(path).strip():
+        raise ValueError(f"the name of {what} is empty, found {os.fspath(path)!r}")
     path = pathlib.Path(path)
     if path.exists():
         return path
@@ -107,16 +110,16 @@ def conversions(dataset: xarray.Dataset) -> list[str]:
     return [change for change in changes if change.startswith("converted ")]
 
 
-def other_units(dataset: xarray.Dataset, task: TaskConfig) -> list[str]:
+def other_units(changes: Iterable[str], task: TaskConfig) -> list[str]:
     """Returns which variables of a task were stored in other units, and in which.
 
     Args:
-      dataset: As `open_lazily` or `open_weather` returns it.
+      changes: As `conversions` returns them.
       task: Names the variables.
     """
     wanted = lexicon.task_variables(task)
     lines = []
-    for change in conversions(dataset):
+    for change in changes:
         name, _, units = change.removeprefix("converted ").partition(" from ")
         found, _, needed = units.partition(" to ")
         if name in wanted:

@@ -165,7 +165,7 @@ def _problems(dataset: xarray.Dataset, model: models.Model) -> list[str]:
     )
     if not problems and model.time_step is None:
         problems += _misfits(dataset, model)
-    units = files.other_units(dataset, model.task_config)
+    units = files.other_units(files.conversions(dataset), model.task_config)
     return [
         *(f"{line}; weatherlib predict --conform converts them" for line in units),
         *map(str, problems),

@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 import importlib
 import io
+import re
 import sys
 import typing
 from collections.abc import Sequence
@@ -92,6 +93,9 @@ COMMANDS = {
         summary="Make weather to learn from, without any download.",
     ),
 }
+
+# What tyro says of a word that is none of those of an option.
+_CHOICES = re.compile(r"for argument '([^']+)'\. Expected one of \(([^)]*)\)")
 
 _HELP = """\
 usage: weatherlib COMMAND [OPTIONS]
@@ -174,7 +178,7 @@ def _run(name: str, arguments: list[str]) -> None:
             print("Examples:", *module.EXAMPLES, sep="\n  ")
             raise
         message = _unknown_options(name, arguments, said.getvalue())
-        message = message or _first_paragraph(said.getvalue())
+        message = message or _with_choices(name, _first_paragraph(said.getvalue()))
         reporting.complain(f"{message} `weatherlib {name} --help` tells more")
         raise
     module.run(options)
@@ -216,6 +220,23 @@ def _unknown_options(name: str, arguments: list[str], box: str) -> str:
             hint = f" (did you mean {near[0]}?)" if near else ""
             said.append(f"there is no option {flag}{hint}")
     return "; ".join(said) + "." if said else ""
+
+
+def _with_choices(name: str, message: str) -> str:
+    """Returns a message about a wrong choice with the words there are to choose from.
+
+    tyro lists them in any order, and among them what stands for no choice.
+    """
+    found = _CHOICES.search(message)
+    if found is None:
+        return message
+    from weatherlib.cli import completion
+
+    for known in completion.arguments_of(name):
+        if known.choices and found[1] in known.flags:
+            words = ", ".join(map(repr, known.choices))
+            return f"{message[: found.start(2)]}{words}{message[found.end(2) :]}"
+    return message
 
 
 def _first_paragraph(box: str) -> str:

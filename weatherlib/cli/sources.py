@@ -19,7 +19,8 @@ from weatherlib.cli import (
     predict_options,
     setups,
 )
-from weatherlib.data_utils import times
+from weatherlib.data import fields
+from weatherlib.data_utils import lexicon, times
 
 __all__ = [
     "conform_noted",
@@ -182,7 +183,11 @@ def require_units(
     """
     if options.init is not None or options.conform:
         return
-    lines = files.other_units(dataset, model.task_config)
+    # Heights have names of their own, under which their unit is right.
+    view, _ = lexicon.rename(dataset, lexicon.task_variables(model.task_config))
+    _, heights = fields.convert(view, guess=False)
+    changes = [*files.conversions(dataset), *heights]
+    lines = files.other_units(changes, model.task_config)
     if lines:
         count = "1 variable is" if len(lines) == 1 else f"{len(lines)} variables are"
         raise ValueError(
@@ -211,7 +216,8 @@ def resolve_starts(
     setups.require_steps(steps, states.time_step)
     available = states.starts
     if options.init is not None:
-        found = data.parse_starts(options.init).resolve(available)
+        rule = data.parse_starts(options.init)
+        found = rule.resolve(available, states.why_no_start)
     elif len(available):
         latest = states.times[-1] - steps * states.time_step
         place = max(0, int(available.searchsorted(latest, side="right")) - 1)

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import xarray
 
-from weatherlib.data import axes, lazy
-from weatherlib.data_utils import lexicon
+from weatherlib import variables
+from weatherlib.data import axes, fields, lazy
+from weatherlib.data_utils import date_forms, lexicon, recognise
 from weatherlib.data_utils.problems import listed
 
 __all__ = ["SKIP_HINT", "OnError", "Overlap", "combine", "open_each"]
@@ -81,7 +82,9 @@ def combine(
     """Returns the parts as one dataset: along time, and side by side.
 
     Files with the same variables follow each other in time. Files with different ones
-    are put together on the times that all of them have. Nothing is read but axes.
+    are put together on the times that all of them have; what does not change, such as
+    a land-sea mask, may have a time of its own. Nothing is read but axes, and of
+    constants what tells that they are.
 
     Args:
       parts: Data of each file, under its name.
@@ -92,6 +95,8 @@ def combine(
       ValueError: Files are on different grids, or overlap, or hold no dates.
     """
     groups: dict[tuple[str, ...], dict[str, xarray.Dataset]] = {}
+    if len(parts) > 1:
+        parts = {name: _dated(name, part) for name, part in parts.items()}
     for name, part in parts.items():
         key = tuple(sorted(map(str, part.data_vars)))
         groups.setdefault(key, {})[name] = part
@@ -99,6 +104,14 @@ def combine(
         next(iter(group)): _along_time(group, overlap) for group in groups.values()
     }
     return _side_by_side(series)
+
+
+def _dated(name: str, part: xarray.Dataset) -> xarray.Dataset:
+    """Returns a part with its dates as such, whatever form they have in the file."""
+    try:
+        return date_forms.read_dates(part)[0]
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _along_time(
@@ -121,8 +134,8 @@ def _along_time(
     starts = [part[axis].values.min() for part in parts.values()]
     # Starts decide; equal ones stay in the order of their names.
     names = [list(parts)[place] for place in np.argsort(starts, kind="stable")]
-    dates = [parts[name][axis].values.astype("datetime64[ns]") for name in names]
-    moments = np.concatenate(dates)
+    held = [parts[name][axis].values.astype("datetime64[ns]") for name in names]
+    moments = np.concatenate(held)
     owners = np.repeat(np.arange(len(names)), [parts[n].sizes[axis] for n in names])
     order = _order(moments, owners, names, overlap)
     _warn_of_gaps(moments[order], owners[order], names)
@@ -243,6 +256,7 @@ def _side_by_side(series: Mapping[str, xarray.Dataset]) -> xarray.Dataset:
     """Returns datasets of different variables as one, on the times they share."""
     if len(series) == 1:
         return next(iter(series.values()))
+    series = {name: _timeless(_named(part)) for name, part in series.items()}
     series = _on_levels_of_their_own(series)
     names = {
         name: lexicon.axis_names(part).get("time") for name, part in series.items()
@@ -276,6 +290,37 @@ def _side_by_side(series: Mapping[str, xarray.Dataset]) -> xarray.Dataset:
             f"({error})"
         ) from error
     return merged
+
+
+def _named(part: xarray.Dataset) -> xarray.Dataset:
+    """Returns the part with the geopotential of the ground, also called `z`, named."""
+    ground = "geopotential_at_surface"
+    found = [
+        name
+        for name, array in part.data_vars.items()
+        if (known := variables.find(str(name))) is not None
+        and known.name == "geopotential"
+        and recognise.quantity(str(name), array) == ground
+    ]
+    if len(found) != 1 or ground in part.variables:
+        return part
+    return part.rename_vars({found[0]: ground})
+
+
+def _timeless(part: xarray.Dataset) -> xarray.Dataset:
+    """Returns the part without time where it holds nothing that changes."""
+    axis = lexicon.axis_names(part).get("time")
+    if axis is None or axis not in part.coords or not part.data_vars:
+        return part
+    for name, array in part.data_vars.items():
+        quantity = recognise.quantity(str(name), array)
+        if quantity is None or variables.get(quantity).kind != "static":
+            return part
+    if not all(fields.is_constant(array, axis) for array in part.data_vars.values()):
+        return part
+    part = part.isel({axis: 0}, missing_dims="ignore")
+    # Labels of the frame, such as `expver`, go with its time.
+    return part.drop_vars([n for n, label in part.coords.items() if not label.ndim])
 
 
 def _on_levels_of_their_own(

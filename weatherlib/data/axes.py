@@ -73,9 +73,14 @@ def pick(dataset: xarray.Dataset, dim: str, order: np.ndarray) -> xarray.Dataset
 
 
 def convert_levels(dataset: xarray.Dataset) -> tuple[xarray.Dataset, list[str]]:
-    """Gives `level` values in hPa, whole where they are, and an axis."""
+    """Gives `level` values in hPa, whole where they are, and an axis.
+
+    Raises:
+      ValueError: A level is no number.
+    """
     if "level" not in dataset.coords:
         return dataset, []
+    _require_finite(dataset["level"])
     changes = []
     values, in_pascal = lexicon.stored_levels(dataset["level"])
     if in_pascal:
@@ -126,7 +131,13 @@ def sort_grid(
       dataset: Axes under our names.
       windows: Also count the longitudes of a part of the globe from 0 to 360, or across
         Greenwich from below 0 where that keeps the part in one piece.
+
+    Raises:
+      ValueError: A row or column has no place.
     """
+    for axis in ("lat", "lon"):
+        if axis in dataset.indexes:
+            _require_finite(dataset[axis])
     changes = []
     if "lat" in dataset.indexes and not dataset.indexes["lat"].is_monotonic_increasing:
         dataset = pick(dataset, "lat", np.argsort(dataset["lat"].values))
@@ -164,6 +175,18 @@ def sort_grid(
         if not changes or "longitudes" not in changes[-1]:
             changes.append("put the columns in order from west to east")
     return dataset, changes
+
+
+def _require_finite(axis: xarray.DataArray) -> None:
+    """Raises a ValueError where a value of an axis is no number."""
+    values = np.atleast_1d(axis.values)
+    lost = np.flatnonzero(~np.isfinite(values)) if values.dtype.kind == "f" else []
+    if len(lost):
+        raise ValueError(
+            f"{axis.name}: {len(lost)} of {values.size} values are not finite, the "
+            f"first of them ({values[lost[0]]}) at index {lost[0]}; repair the "
+            "coordinate in the file"
+        )
 
 
 def _in_one_piece(longitude: np.ndarray) -> np.ndarray:

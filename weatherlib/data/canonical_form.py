@@ -11,7 +11,7 @@ import xarray
 
 from weatherlib import variables
 from weatherlib.data import axes, fields, lazy
-from weatherlib.data_utils import lexicon, recognise, times
+from weatherlib.data_utils import date_forms, lexicon, recognise, times
 
 __all__ = ["canonical", "sort_times", "with_time_axis"]
 
@@ -195,7 +195,7 @@ def _times(dataset: xarray.Dataset) -> tuple[xarray.Dataset, list[str]]:
     """Makes `time` an ascending axis of dates or lead times."""
     if "time" not in dataset.coords:
         return dataset, []
-    changes = []
+    dataset, changes = date_forms.read_dates(dataset)
     if dataset["time"].dtype.kind in "iuf":
         if not dataset["time"].attrs.get("units"):
             return dataset, []
@@ -227,9 +227,9 @@ def with_time_axis(dataset: xarray.Dataset) -> tuple[xarray.Dataset, list[str]]:
     axis = xarray.Variable("time", moment.values[None], moment.attrs)
     dataset = dataset.assign_coords(time=axis)
     if "datetime" in dataset.coords and "time" not in dataset["datetime"].dims:
-        dates = dataset["datetime"].variable
+        dated = dataset["datetime"].variable
         dataset = dataset.assign_coords(
-            datetime=dates.set_dims({**dates.sizes, "time": 1})
+            datetime=dated.set_dims({**dated.sizes, "time": 1})
         )
     return dataset, ["gave time an axis"]
 
@@ -237,7 +237,10 @@ def with_time_axis(dataset: xarray.Dataset) -> tuple[xarray.Dataset, list[str]]:
 def sort_times(dataset: xarray.Dataset) -> tuple[xarray.Dataset, list[str]]:
     """Puts frames into the order of their times, where no time occurs twice."""
     index = dataset.indexes.get("time")
-    if index is None or index.is_monotonic_increasing or not index.is_unique:
+    # The order of text is that of letters.
+    if index is None or dataset["time"].dtype.kind not in "mMiuf":
+        return dataset, []
+    if index.is_monotonic_increasing or not index.is_unique:
         return dataset, []
     dataset = axes.pick(dataset, "time", np.argsort(dataset["time"].values))
     return dataset, ["sorted the frames by time"]

@@ -8,7 +8,7 @@ from typing import Any
 import xarray
 
 from weatherlib.data import axes, canonical_form, fields
-from weatherlib.data_utils import check_fields, lexicon, times
+from weatherlib.data_utils import check_fields, date_forms, lexicon, times
 from weatherlib.task import TaskConfig
 
 __all__ = ["conform"]
@@ -129,7 +129,9 @@ def _time(
     """Makes `time` ascending lead times, with the dates in `datetime`."""
     if "time" not in dataset.coords:
         return dataset, []
-    dataset, changes = canonical_form.with_time_axis(dataset)
+    dataset, changes = date_forms.read_dates(dataset)
+    dataset, made = canonical_form.with_time_axis(dataset)
+    changes += made
     if dataset["time"].dtype.kind in "iuf":
         if not dataset["time"].attrs.get("units"):
             return dataset, changes
@@ -138,10 +140,10 @@ def _time(
     dataset, made = canonical_form.sort_times(dataset)
     changes += made
     if dataset["time"].dtype.kind == "M":
-        dates = dataset["time"].values.astype("datetime64[ns]")
-        dataset = dataset.assign_coords(time=dates - dates[0])
+        moments = dataset["time"].values.astype("datetime64[ns]")
+        dataset = dataset.assign_coords(time=moments - moments[0])
         if "datetime" not in dataset.coords:
-            dataset = dataset.assign_coords(datetime=("time", dates))
+            dataset = dataset.assign_coords(datetime=("time", moments))
         changes.append("moved the dates to datetime, and counted time from the first")
     return dataset, changes
 
@@ -167,10 +169,10 @@ def _batch(
         dataset = dataset.assign(batched)
         changes.append("added batch, of one member")
     if "datetime" in dataset.coords and "batch" not in dataset["datetime"].dims:
-        dates = dataset["datetime"].variable
+        dated = dataset["datetime"].variable
         members = dataset.sizes.get("batch", 1)
         dataset = dataset.assign_coords(
-            datetime=dates.set_dims({"batch": members, **dates.sizes})
+            datetime=dated.set_dims({"batch": members, **dated.sizes})
         )
     dataset, made = axes.order_dims(dataset)
     return dataset, changes + made

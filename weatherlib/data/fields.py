@@ -13,7 +13,15 @@ from weatherlib import variables
 from weatherlib.data import lazy
 from weatherlib.data_utils import check_fields, units
 
-__all__ = ["convert", "converted", "drop_idle_axes", "expand", "fill_from", "unpack"]
+__all__ = [
+    "convert",
+    "converted",
+    "drop_idle_axes",
+    "expand",
+    "fill_from",
+    "is_constant",
+    "unpack",
+]
 
 # Up to so many frames are all compared before a field counts as constant.
 _ALL_COMPARED = 64
@@ -23,16 +31,17 @@ _SAMPLED = 9
 
 def unpack(dataset: xarray.Dataset) -> tuple[xarray.Dataset, list[str]]:
     """Turns packed integers into the numbers they stand for."""
-    packed = [
-        str(name)
-        for name, array in dataset.data_vars.items()
-        if array.dtype.kind in "iu"
-        and {"scale_factor", "add_offset"} & set(array.attrs)
-    ]
+    packed = [str(n) for n, array in dataset.data_vars.items() if _is_packed(array)]
     if not packed:
         return dataset, []
     decoded = xarray.decode_cf(dataset[packed], decode_times=False)
     return dataset.assign(decoded.data_vars), [f"unpacked {', '.join(packed)}"]
+
+
+def _is_packed(array: xarray.DataArray) -> bool:
+    """Tells whether values are integers that stand for other numbers."""
+    packing = {"scale_factor", "add_offset"} & set(array.attrs)
+    return array.dtype.kind in "iu" and bool(packing)
 
 
 def convert(
@@ -41,13 +50,13 @@ def convert(
     """Converts values to the units of the vocabulary.
 
     Args:
-      dataset: Variables under our names.
+      dataset: Variables under our names; what is packed stays as it is.
       guess: Where there is no attribute, look at the values. They are read for it.
     """
     changes = []
     for name, array in dataset.data_vars.items():
         known = variables.VARIABLES.get(str(name))
-        if known is None or array.dtype.kind not in "iuf":
+        if known is None or array.dtype.kind not in "iuf" or _is_packed(array):
             continue
         stated = str(array.attrs.get("units", "")).strip()
         change = None
@@ -99,7 +108,7 @@ def drop_idle_axes(dataset: xarray.Dataset) -> tuple[xarray.Dataset, list[str]]:
         known = variables.VARIABLES.get(str(name))
         if known is None:
             continue
-        if known.kind == "static" and "time" in array.dims and _is_constant(array):
+        if known.kind == "static" and "time" in array.dims and is_constant(array):
             dataset = dataset.assign({name: array.isel(time=0, drop=True)})
             changes.append(f"took the time axis from {name}, which is constant")
         if known.kind in ("static", "surface") and array.sizes.get("level") == 1:
@@ -108,18 +117,23 @@ def drop_idle_axes(dataset: xarray.Dataset) -> tuple[xarray.Dataset, list[str]]:
     return dataset, changes
 
 
-def _is_constant(array: xarray.DataArray) -> bool:
-    """Tells whether a field is the same at all times, or at a sample of many."""
-    frames = array.sizes["time"]
+def is_constant(array: xarray.DataArray, dim: str = "time") -> bool:
+    """Tells whether a field is the same at all times, or at a sample of many.
+
+    Args:
+      array: Its values are read, unless there is one time only.
+      dim: The axis of times.
+    """
+    frames = array.sizes.get(dim, 1)
     if frames == 1:
         return True
     if frames > _ALL_COMPARED:
         places = np.unique(np.linspace(0, frames - 1, _SAMPLED).astype(int))
-        array = array.isel(time=places)
-    first = array.isel(time=0, drop=True).values
+        array = array.isel({dim: places})
+    first = array.isel({dim: 0}, drop=True).values
     return all(
-        np.array_equal(array.isel(time=frame).values, first, equal_nan=True)
-        for frame in range(1, array.sizes["time"])
+        np.array_equal(array.isel({dim: frame}).values, first, equal_nan=True)
+        for frame in range(1, array.sizes[dim])
     )
 
 

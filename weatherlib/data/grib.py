@@ -50,7 +50,7 @@ def open_grib(path: pathlib.Path, *, by_start: bool = False) -> xarray.Dataset:
 
     Raises:
       ImportError: The packages of the `grib` extra are not installed.
-      OSError: The file cannot be decoded.
+      OSError: The file is damaged or cut short.
       ValueError: Its fields do not go together in one dataset.
     """
     # With both in one process, pyproj must come first, or the interpreter crashes when
@@ -58,14 +58,23 @@ def open_grib(path: pathlib.Path, *, by_start: bool = False) -> xarray.Dataset:
     if "eccodes" not in sys.modules:
         optional.require("pyproj", extra="grib")
     cfgrib = optional.require("cfgrib", extra="grib")
+    eccodes = optional.require("eccodes", extra="grib")
     with warnings.catch_warnings():
         # cfgrib merges with defaults of xarray that are about to change.
         warnings.simplefilter("ignore", FutureWarning)
         try:
-            # Without an index file: none is left beside the data.
+            # Without an index file: none is left beside the data. What is damaged is
+            # skipped, with a traceback on the terminal, unless it is to raise.
             parts = cfgrib.open_datasets(
-                str(path), backend_kwargs={"indexpath": ""}, squeeze=True
+                str(path),
+                backend_kwargs={"indexpath": "", "errors": "raise"},
+                squeeze=True,
             )
+        except eccodes.GribInternalError as error:
+            raise OSError(
+                f"{path}: cannot be decoded as GRIB, damaged or cut short ({error}); "
+                "fetch or write it again"
+            ) from error
         except (OSError, EOFError, ValueError, KeyError) as error:
             raise OSError(f"{path}: cannot be decoded as GRIB ({error})") from error
     if not parts:

@@ -96,7 +96,8 @@ def skeleton(
         ]
         dims = (*parts, "prediction_timedelta", *inner)
         blank = np.broadcast_to(np.float32(np.nan), [sizes[dim] for dim in dims])
-        found[str(name)] = xarray.Variable(dims, blank, layout.field_attrs(str(name)))
+        attrs = layout.field_attrs(str(name), field.attrs)
+        found[str(name)] = xarray.Variable(dims, blank, attrs)
     return found
 
 

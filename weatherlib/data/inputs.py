@@ -12,19 +12,15 @@ import numpy as np
 import pandas as pd
 import xarray
 
-from weatherlib import variables
-from weatherlib.data import regrid
+from weatherlib.data import fields, rain_sums, static_fields
 from weatherlib.data import starts as start_rules
 
 # The package has a function of the module's name.
 from weatherlib.data.conform import conform as conform_to
-from weatherlib.data_utils import lexicon, progress, times
+from weatherlib.data_utils import date_forms, lexicon, progress, times
 from weatherlib.task import TaskConfig
 
 __all__ = ["InitialStates"]
-
-# Rows and columns of two files are the same within this part of their spacing.
-_SAME_PLACE = 1e-2
 
 
 @final
@@ -39,8 +35,9 @@ class InitialStates:
       task: Variables, levels and input duration of the model.
       time_step: Time between two frames of the model.
       times: All times of the source.
-      changes: What `conform` and a static file did, one line each; filled when a state
-        is made.
+      changes: Which units were converted, which precipitation is summed, and what
+        `conform` and a static file did, one line each; the latter two filled when a
+        state is made.
     """
 
     def __init__(
@@ -55,7 +52,10 @@ class InitialStates:
         """Looks at the time axis; no values are read.
 
         Args:
-          source: From `data.open_dataset`. Has dates, in `datetime` or as `time`.
+          source: From `data.open_dataset`. Has dates, in `datetime` or as `time`. What
+            states another unit than ours, such as an orography in m, is converted, and
+            precipitation over a shorter period than that of the task is summed where
+            the frames for it are there.
           task: Variables, levels and input duration of the model.
           time_step: Time between frames of the model. None: half the input duration
             where the source is finer than that, as the published two-frame models
@@ -70,8 +70,12 @@ class InitialStates:
         """
         names = lexicon.task_variables(task)
         self.task = task
-        self.changes: list[str] = []
-        self._source, renamed = lexicon.rename(source, names)
+        source, renamed = lexicon.rename(source, names)
+        source, self.changes = date_forms.read_dates(source)
+        held = [name for name in names if name in source]
+        converted, changes = fields.convert(source[held], guess=False)
+        self.changes += changes
+        self._source = source.assign(converted.data_vars)
         self._renamed = {new: old for new, old in renamed.items() if new in names}
         self._static = static
         self._conform = conform
@@ -79,6 +83,11 @@ class InitialStates:
         order = np.argsort(dates.values, kind="stable")
         self.times = dates[order]
         self._places = order
+        self._sums, self._unsummed = rain_sums.find_sums(self._source, dates, task)
+        self.changes += [
+            f"summed {rain.source} over {rain.hours} h to {rain.name}"
+            for rain in self._sums
+        ]
         self.time_step = _time_step(self.times, task, time_step)
         duration = times.as_timedelta(task.input_duration)
         self._frames = round(duration / self.time_step)
@@ -91,11 +100,45 @@ class InitialStates:
     @property
     def starts(self) -> pd.DatetimeIndex:
         """Times at which all frames that the model reads are there."""
-        possible = np.ones(len(self.times), bool)
+        whole = self._are_whole()
+        possible = whole
         for back in range(1, self._frames):
-            earlier = self.times - back * self.time_step
-            possible &= self.times.get_indexer(earlier) >= 0
+            places = self.times.get_indexer(self.times - back * self.time_step)
+            possible = possible & (places >= 0) & whole[places]
         return self.times[possible]
+
+    @property
+    def why_no_start(self) -> str:
+        """Why there is no start, as half a line; nothing where there is one."""
+        if len(self.starts):
+            return ""
+        held = self.times
+        if len(held) == 1:
+            has = f"one frame, at {_stamp(held[0])}"
+        else:
+            steps = np.unique(np.diff(held.values))
+            even = _hours(steps[0])
+            every = even if steps.size == 1 else f"{even} to {_hours(steps[-1])}"
+            has = (
+                f"{len(held)} frames {every} apart, from {_stamp(held[0])} to "
+                f"{_stamp(held[-1])}"
+            )
+        many = "1 frame" if self._frames == 1 else f"{self._frames} frames"
+        apart = f" {_hours(self.time_step)} apart" if self._frames > 1 else ""
+        sums = "".join(
+            f", each with {rain.source} of all {rain.hours} h before it"
+            for rain in self._sums
+            if rain.name in self.task.input_variables
+        )
+        return f"the model reads {many}{apart}{sums}, and the source has {has}"
+
+    def _are_whole(self) -> np.ndarray:
+        """Returns whether each of the times has all that is summed for the model."""
+        whole = np.ones(len(self.times), bool)
+        for rain in self._sums:
+            if rain.name in self.task.input_variables:
+                whole &= rain.is_whole[self._places]
+        return whole
 
     def require(self, wanted: np.ndarray, *, earlier: int = 0, why: str = "") -> None:
         """Checks that forecasts can start at some times, and at some before them.
@@ -125,8 +168,9 @@ class InitialStates:
           start: UTC.
 
         Returns:
-          Variables of the task as the source has them, dimensions (batch, time, level,
-          lat, lon), `time` from zero on and `datetime`. Values are in memory.
+          Variables of the task as the source has them, but in our units, dimensions
+          (batch, time, level, lat, lon), `time` from zero on and `datetime`. Values are
+          in memory.
 
         Raises:
           ValueError: A frame or a static field is missing.
@@ -193,11 +237,15 @@ class InitialStates:
         dates = self._source.coords.get("datetime")
         if dates is not None and "datetime" not in part.coords:
             part = part.assign_coords(datetime=dates)
+        # Truth may lack it where hours are missing.
+        sums = [rain for rain in self._sums if rain.is_whole[places].all()]
+        added = {rain.name: rain.at(self._source, places) for rain in sums}
         # A slice reads a file in one go where a list of places would not.
         if len(places) > 1 and (np.diff(places) == 1).all():
             part = part.isel(time=slice(int(places[0]), int(places[-1]) + 1))
         else:
             part = part.isel(time=places)
+        part = part.assign(added)
         held = np.atleast_1d(part["level"].values) if "level" in part.coords else []
         if "level" in part.dims and set(task.pressure_levels) <= set(held):
             part = part.sel(level=list(task.pressure_levels))
@@ -214,23 +262,25 @@ class InitialStates:
 
     def _with_static(self, part: xarray.Dataset) -> xarray.Dataset:
         """Returns the frames with the fields that the source lacks."""
+        if self._unsummed:
+            raise ValueError("\n".join(self._unsummed.values()))
         missing = [
             name
             for name in self.task.input_variables
             if name not in part and name not in progress.COMPUTABLE
         ]
-        fields = [name for name in missing if _is_static(name)]
+        fixed = [name for name in missing if static_fields.is_static(name)]
         if self._static is None:
-            if fields:
+            if fixed:
                 raise ValueError(
-                    f"{', '.join(fields)}: the model reads this, and the source lacks "
+                    f"{', '.join(fixed)}: the model reads this, and the source lacks "
                     f"it; name a file that has it with --static"
                 )
             return part
         if not missing:
             return part
         held, changes = conform_to(self._static, self.task)
-        lost = [name for name in fields if name not in held]
+        lost = [name for name in fixed if name not in held]
         if lost:
             raise ValueError(
                 f"{', '.join(lost)}: neither in the source nor in the static file, "
@@ -245,10 +295,8 @@ class InitialStates:
         placed = {}
         for name, field in timeless.items():
             field = field.drop_vars("datetime", errors="ignore")
-            if _is_static(name) and not _same_grid(name, field, part):
-                field, how = _regridded(name, field, part)
-                notes.append(how)
-            placed[name] = _on_grid(name, field, part)
+            placed[name], how = static_fields.place(name, field, part)
+            notes += how
         self._note([*notes, f"took {', '.join(placed)} from it"])
         return part.assign(placed)
 
@@ -267,22 +315,36 @@ class InitialStates:
         head = f"--init: no forecast can start at {text}{more}"
         if why:
             head += f", which {why}"
+        starts = self.starts
+        if not len(starts):
+            return f"{head}; {self.why_no_start}"
         held = self.times
         message = (
             f"{head}; the source holds {len(held)} times from {_stamp(held[0])} to "
             f"{_stamp(held[-1])}"
         )
-        if self._frames > 1 and start in held:
-            earlier = start - (self._frames - 1) * self.time_step
-            message += (
-                f", but the model reads {self._frames} frames, the first of them at "
-                f"{_stamp(earlier)}"
-            )
-        starts = self.starts
-        if not len(starts):
-            return f"{message}, and no start among them has all frames before it"
+        if start in held:
+            message += self._lacking(start)
         near = start_rules.nearest(starts, start)
         return f"{message}; nearest starts: {', '.join(near)}"
+
+    def _lacking(self, start: pd.Timestamp) -> str:
+        """Returns what a forecast from a time of the source lacks, as half a line."""
+        needed = self._from(start.to_numpy(), range(1 - self._frames, 1))
+        places = self.times.get_indexer(needed)
+        if (places < 0).any():
+            return (
+                f", but the model reads {self._frames} frames, the first of them at "
+                f"{_stamp(needed[0])}"
+            )
+        for rain in self._sums:
+            lost = np.flatnonzero(~rain.is_whole[self._places[places]])
+            if rain.name in self.task.input_variables and lost.size:
+                return (
+                    f", but not all frames of {rain.source} in the {rain.hours} h up "
+                    f"to {_stamp(needed[lost[0]])}, of which {rain.name} is the sum"
+                )
+        return ""
 
 
 def _dates(source: xarray.Dataset) -> pd.DatetimeIndex:
@@ -309,14 +371,24 @@ def _dates(source: xarray.Dataset) -> pd.DatetimeIndex:
         values = np.atleast_1d(source["time"].values)
     else:
         raise ValueError(
-            "time: the source has no dates, so a forecast cannot start at one; leave "
-            "--init out to start at the end of the data"
+            f"time: the source has no dates{_instead(source)}, so a forecast cannot "
+            "start at one; leave --init out to start at the end of the data"
         )
     index = pd.DatetimeIndex(values.astype("datetime64[ns]"))
     if index.has_duplicates:
         twice = index[index.duplicated()][0]
         raise ValueError(f"time: the source holds {_stamp(twice)} more than once")
     return index
+
+
+def _instead(source: xarray.Dataset) -> str:
+    """Returns what a source has in place of dates, as a part of a line."""
+    if "time" not in source.coords or not source["time"].size:
+        return ""
+    first = source["time"].values.ravel()[0]
+    if source["time"].dtype.kind == "m":
+        return " but lead times"
+    return f" but {source['time'].dtype} such as {first!s}"
 
 
 def _time_step(
@@ -380,72 +452,8 @@ def _as_batch(
     return part.transpose(*order, ..., missing_dims="ignore")
 
 
-def _is_static(name: str) -> bool:
-    known = variables.find(name)
-    return known is not None and known.kind == "static"
-
-
-def _same_grid(name: str, field: xarray.DataArray, other: xarray.Dataset) -> bool:
-    """Returns whether a field has a value at each row and column of a dataset."""
-    if not {"lat", "lon"} <= set(field.coords) & set(other.coords):
-        return True  # `_on_grid` tells what is missing.
-    try:
-        _on_grid(name, field, other)
-    except ValueError:
-        return False
-    return True
-
-
-def _regridded(
-    name: str, field: xarray.DataArray, other: xarray.Dataset
-) -> tuple[xarray.DataArray, str]:
-    """Returns a static field on the grid of a dataset, and what was done.
-
-    Raises:
-      ValueError: It does not cover that grid.
-    """
-    field = field.load()
-    old, new = (abs(float(f["lat"].diff("lat").mean())) for f in (field, other))
-    method = "linear" if old >= new else "conservative"
-    lat, lon = other["lat"].values, other["lon"].values
-    found = regrid.regrid(field.to_dataset(name=name), lat, lon, method)[name].load()
-    if found.isnull().any():
-        raise ValueError(
-            f"{name}: the static file, lat {field['lat'].values.min():g} to "
-            f"{field['lat'].values.max():g}, lon {field['lon'].values.min():g} to "
-            f"{field['lon'].values.max():g}, does not cover the grid of the source "
-            f"({lat.size}x{lon.size}); regrid the file, or give one that does"
-        )
-    found = found.transpose(*field.dims)
-    kind = "between its points" if method == "linear" else "as means of its cells"
-    return found, f"regridded {name} of the static file ({kind})"
-
-
-def _on_grid(
-    name: str, field: xarray.DataArray, other: xarray.Dataset
-) -> xarray.DataArray:
-    """Returns a field at the rows and columns of a dataset, in their order.
-
-    Raises:
-      ValueError: It is on another grid.
-    """
-    for axis in ("lat", "lon"):
-        if axis not in field.coords or axis not in other.coords:
-            raise ValueError(f"{name}: the static file has no {axis} coordinate")
-        ours, theirs = field[axis].values, other[axis].values
-        distance = np.abs(theirs[:, np.newaxis] - ours[np.newaxis])
-        if axis == "lon":
-            distance = np.abs((distance + 180) % 360 - 180)
-        spacing = np.abs(np.diff(theirs)).min() if theirs.size > 1 else 1.0
-        if (distance.min(axis=1) > _SAME_PLACE * spacing).any():
-            raise ValueError(
-                f"{name}: the static file has {axis} {ours[0]:g} to {ours[-1]:g} "
-                f"({ours.size} values), the source {theirs[0]:g} to {theirs[-1]:g} "
-                f"({theirs.size}); regrid the file to the grid of the source"
-            )
-        field = field.isel({axis: distance.argmin(axis=1)})
-        field = field.assign_coords({axis: other[axis]})
-    return field
+def _hours(step: object) -> str:
+    return f"{times.as_timedelta(step).total_seconds() / 3600:g} h"
 
 
 def _stamp(time: object) -> str:

@@ -29,6 +29,8 @@ VALID_TIME = "valid_time"
 _FILE_ORDER = ("time", "sample", "batch", "level", "lat", "lon")
 _MODEL_ORDER = ("sample", "batch", "time", "level", "lat", "lon")
 
+# What CF says of a variable.
+_CF_ATTRS = ("long_name", "units", "standard_name", "cell_methods")
 _NANOSECONDS = {"hours": 3600 * 10**9, "seconds": 10**9}
 EPOCH = "1970-01-01 00:00:00"
 COORDINATE_ATTRS: Mapping[str, Mapping[str, str]] = {
@@ -127,12 +129,18 @@ def _encode_variable(name: str, variable: xarray.Variable) -> xarray.Variable:
     values = np.asarray(variable.values)
     if values.dtype.name in ("bfloat16", "float16"):
         values = values.astype(np.float32)
-    return xarray.Variable(variable.dims, values, field_attrs(name))
+    return xarray.Variable(variable.dims, values, field_attrs(name, variable.attrs))
 
 
-def field_attrs(name: str) -> dict[str, Any]:
-    """Returns the attributes that CF asks for of a variable."""
-    attrs: dict[str, Any] = {"long_name": name.replace("_", " ")}
+def field_attrs(name: str, held: Mapping[Any, Any]) -> dict[str, Any]:
+    """Returns the attributes that CF asks for of a variable.
+
+    Args:
+      name: Of the variable.
+      held: Attributes that it has, which count where the vocabulary does not know it.
+    """
+    own = {key: held[key] for key in _CF_ATTRS if key in held}
+    attrs: dict[str, Any] = {"long_name": name.replace("_", " "), **own}
     known = variables.find(name)
     if known is not None:
         attrs |= {

@@ -24,7 +24,7 @@ from weatherlib.data import (
     shards,
     sniff,
 )
-from weatherlib.data_utils import lexicon, recognise, times
+from weatherlib.data_utils import date_forms, lexicon, recognise, times
 
 __all__ = ["open_dataset"]
 
@@ -119,8 +119,10 @@ def open_dataset(
         try:
             dataset, changes = canonical_form.canonical(dataset)
         except _DAMAGE as error:
-            if isinstance(error, ValueError):
+            if isinstance(error, ValueError) and isinstance(source, list | tuple):
                 raise
+            if isinstance(error, ValueError):
+                raise ValueError(f"{name}: {error}") from error
             raise OSError(f"{name}: damaged or cut short ({error})") from error
         dataset.encoding["changes"] = changes
     if settings.skipped:
@@ -133,10 +135,14 @@ def _open(source: Any, options: _Options) -> xarray.Dataset:
     if isinstance(source, list | tuple):
         if not source:
             raise ValueError("the list of files is empty")
-        return _open_many([os.fspath(path) for path in source], options)
+        names = [os.fspath(path) for path in source]
+        for name in names:
+            _require_name(name)
+        return _open_many(names, options)
     if not isinstance(source, str | os.PathLike):
         return _open_file_object(source)
     text = os.fspath(source)
+    _require_name(text)
     if text.startswith(open_data.PREFIX):
         return open_data.open_source(text, client=options.client)
     if remote.is_url(text):
@@ -154,6 +160,15 @@ def _open(source: Any, options: _Options) -> xarray.Dataset:
     if path.is_dir() and sniff.kind_of(path) != "zarr":
         return _open_folder(path, options)
     return _open_path(path, options)
+
+
+def _require_name(text: str) -> None:
+    """Raises a ValueError for an empty name, which would stand for this folder."""
+    if not text.strip():
+        raise ValueError(
+            f"the name of the source is empty ({text!r}); give a file, folder, pattern "
+            "or address, and '.' for the current folder"
+        )
 
 
 def _open_matches(pattern: str, found: list[str], options: _Options) -> xarray.Dataset:
@@ -299,7 +314,12 @@ def _open_with_xarray(path: pathlib.Path, kind: str) -> xarray.Dataset:
         reason = _why_unreadable(path, kind) or str(error)
         raise OSError(f"{path}: damaged or cut short ({reason})") from error
     except ValueError as error:
-        raise ValueError(f"{path}: cannot be decoded ({error})") from error
+        reason = str(error)
+        if "decode_times" in reason:
+            # xarray goes on with advice that is of no use here.
+            reason = reason.partition(". ")[0]
+            reason += "; correct the attributes units and calendar of its times"
+        raise ValueError(f"{path}: cannot be decoded ({reason})") from error
 
 
 def _open_file_object(file: BinaryIO) -> xarray.Dataset:
@@ -320,7 +340,9 @@ def _decoded(dataset: xarray.Dataset, name: str) -> xarray.Dataset:
     known = [
         lead_time
         for lead_time in _LEAD_TIMES
-        if lead_time in dataset.coords and dataset[lead_time].attrs.get("units")
+        if lead_time in dataset.coords
+        and dataset[lead_time].attrs.get("units")
+        and not date_forms.are_numbered(dataset[lead_time].variable)
     ]
     try:
         return times.decode_time(dataset, known)

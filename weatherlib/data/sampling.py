@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 import xarray
 
-from weatherlib import variables
-from weatherlib.data import lazy
-from weatherlib.data_utils import times
+from weatherlib.data import lazy, rain_sums
+from weatherlib.data_utils import accumulation, times
 from weatherlib.data_utils.problems import listed
 
 __all__ = ["accumulate_precipitation", "deaccumulate", "subsample"]
 
 _PRECIPITATION = re.compile(r"total_precipitation(?:_(\d+)hr)?")
-_SUM = re.compile(r"interval:\s*(\d+)\s*h")
 
 
 def subsample(dataset: xarray.Dataset, step: Any, *, offset: Any = "0h") -> Any:
@@ -66,22 +64,23 @@ def accumulate_precipitation(
     in m under the name `total_precipitation_{hours}hr`.
 
     Args:
-      dataset: With precipitation over a shorter period, such as 1 h.
+      dataset: With precipitation over this period, which is taken as it is, or over a
+        shorter one, such as 1 h.
       hours: Length of the period.
       source: Variable to sum; the one of the longest period that divides `hours` if
         None.
 
     Raises:
-      ValueError: There is none, frames are missing, or it grows from the start of a
-        forecast.
+      ValueError: There is none, frames are missing, it is no depth of water, or it
+        grows from the start of a forecast.
     """
-    name, period = _shorter(dataset, hours, source)
-    array = dataset[name]
-    if "from the start" in str(array.attrs.get("cell_methods", "")):
-        raise ValueError(
-            f"{name}: summed from the start of the forecast; data.deaccumulate turns "
-            "it into sums over each step first"
-        )
+    name, period = _part(dataset, hours, source)
+    new = f"total_precipitation_{hours}hr"
+    rain = dataset[name].variable
+    if period == hours:
+        whole = rain_sums.in_metres(name, rain).copy(deep=False)
+        whole.attrs = {**whole.attrs, **rain_sums.attrs(hours)}
+        return dataset.assign({new: whole})
     step = times.infer_time_step(dataset["time"])
     stride, rest = divmod(period * 3600 * 10**9, _nanoseconds(step))
     if rest or not stride:
@@ -97,14 +96,13 @@ def accumulate_precipitation(
         raise ValueError(
             f"{name}: {frames} frame(s), sums over {hours} h need {first + 1}"
         )
-    pieces = [
-        array.variable.isel(time=slice(first - back, frames - back))
+    frames_of_terms = [
+        slice(first - back, frames - back)
         for back in (term * stride for term in range(terms))
     ]
-    attrs = {**array.attrs, **_attrs(hours)}
-    total = lazy.apply(_total, pieces, pieces[0].sizes, array.dtype, attrs=attrs)
+    total = rain_sums.summed(name, rain, frames_of_terms, hours)
     cut = dataset.isel(time=slice(first, None))
-    return cut.assign({f"total_precipitation_{hours}hr": total})
+    return cut.assign({new: total})
 
 
 def deaccumulate(
@@ -140,7 +138,7 @@ def deaccumulate(
     now = array.variable.isel(time=slice(1, None))
     before = array.variable.isel(time=slice(0, -1))
     is_rain = _PRECIPITATION.fullmatch(name) is not None
-    attrs = {**array.attrs, **(_attrs(hours) if is_rain else {})}
+    attrs = {**array.attrs, **(rain_sums.attrs(hours) if is_rain else {})}
     attrs["cell_methods"] = f"time: sum (interval: {hours:g} hours)"
     is_first = np.zeros(now.sizes["time"], bool)
     if begins_anew is not None:
@@ -154,14 +152,6 @@ def deaccumulate(
     new = f"total_precipitation_{hours:g}hr" if is_rain else name
     cut = dataset.isel(time=slice(1, None)).drop_vars(name)
     return cut.assign({new: steps})
-
-
-def _total(*terms: xarray.Variable) -> xarray.Variable:
-    """Returns the sum in double precision."""
-    total = terms[0].astype(np.float64)
-    for term in terms[1:]:
-        total = total + term
-    return total
 
 
 def _growth(
@@ -179,27 +169,26 @@ def _nanoseconds(length: Any) -> int:
     return int(times.as_timedelta(length).as_unit("ns").value)
 
 
-def _shorter(
-    dataset: xarray.Dataset, hours: int, source: str | None
-) -> tuple[str, int]:
+def _part(dataset: xarray.Dataset, hours: int, source: str | None) -> tuple[str, int]:
     """Returns the precipitation to sum, and its period in hours."""
-    held: dict[str, int] = {}
-    for name, array in dataset.data_vars.items():
-        match = _PRECIPITATION.fullmatch(str(name))
-        if match is None:
-            continue
-        said = _SUM.search(str(array.attrs.get("cell_methods", "")))
-        held[str(name)] = int(said[1]) if said else int(match[1] or 1)
+    held = accumulation.periods(dataset)
     if source is not None and source not in held:
         raise ValueError(
             f"{source}: no precipitation of the data, which has "
             f"{listed(held) or 'none'}"
         )
+    asked = {name: held[name] for name in held if source in (None, name)}
     fitting = {
         name: period
-        for name, period in held.items()
-        if period < hours and not hours % period and source in (None, name)
+        for name, period in asked.items()
+        if period is not None and not hours % period
     }
+    if not fitting and None in asked.values():
+        grown = next(name for name, period in asked.items() if period is None)
+        raise ValueError(
+            f"{grown}: summed from the start of the forecast; data.deaccumulate turns "
+            "it into sums over each step first"
+        )
     if not fitting:
         raise ValueError(
             f"no precipitation over a period that divides {hours} h; the data has "
@@ -208,17 +197,6 @@ def _shorter(
     # Sums at their own step are preferred: fewer terms.
     name = max(fitting, key=lambda candidate: fitting[candidate])
     return name, fitting[name]
-
-
-def _attrs(hours: float) -> dict[str, str]:
-    """Returns the attributes of precipitation over a period."""
-    unit = "hour" if hours == 1 else "hours"
-    known = variables.VARIABLES["total_precipitation"]
-    return {
-        "units": known.units,
-        "long_name": f"total precipitation of the last {hours:g} {unit}",
-        "cell_methods": f"time: sum (interval: {hours:g} {unit})",
-    }
 
 
 def _moments(dataset: xarray.Dataset) -> np.ndarray:

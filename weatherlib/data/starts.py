@@ -31,6 +31,12 @@ _MOMENT = rf"{_DATE}|{_RELATIVE}"
 _RANGE = re.compile(
     rf"({_MOMENT})[:/]({_MOMENT})[:/]({_LENGTH})", re.ASCII | re.IGNORECASE
 )
+# A length without its unit, at the end of a range or beside a word.
+_NO_UNIT = re.compile(
+    rf"(?:(?:{_MOMENT})[:/](?:{_MOMENT})[:/]|(?:latest|first)[+-])"
+    r"(\d+(?:\.\d+)?)(?=$|[:/,])",
+    re.ASCII | re.IGNORECASE,
+)
 _ONE = re.compile(_MOMENT, re.ASCII | re.IGNORECASE)
 _UNITS = {"d": "D", "h": "h", "m": "min"}
 _FORMS = (
@@ -60,12 +66,13 @@ class StartRule:
         """Whether a set of starts was asked for, even if it should hold one only."""
         return self.step is not None or len(self.moments) > 1
 
-    def resolve(self, available: pd.DatetimeIndex) -> np.ndarray:
+    def resolve(self, available: pd.DatetimeIndex, why_none: str = "") -> np.ndarray:
         """Returns the starts in ascending order, none of them checked.
 
         Args:
           available: Times at which a forecast can start, ascending. Relative words
             count from its ends.
+          why_none: Why there is no such time, for the message.
 
         Returns:
           datetime64[ns], shape [start].
@@ -74,6 +81,11 @@ class StartRule:
           ValueError: A relative word meets a source without any start, or a range ends
             before it begins or holds absurdly many starts.
         """
+        if not len(available) and any(not m[0].isdigit() for m in self.moments):
+            raise ValueError(
+                f"--init {self.text}: the source holds no time at which a forecast can "
+                "start" + (f"; {why_none}" if why_none else "")
+            )
         dates = [_resolve(moment, available, self.text) for moment in self.moments]
         if self.step is None:
             return np.unique(np.array(dates, "datetime64[ns]"))
@@ -110,6 +122,12 @@ def parse_starts(text: str) -> StartRule:
     else:
         moments = tuple(part.strip() for part in stripped.split(","))
         wrong = [part for part in moments if not _ONE.fullmatch(part)]
+        bare = _NO_UNIT.search(stripped) if wrong else None
+        if bare is not None:
+            raise ValueError(
+                f"--init {text}: the length {bare[1]} needs a unit, such as {bare[1]}h "
+                f"or {bare[1]}d"
+            )
         if wrong:
             raise ValueError(f"--init {text}: {wrong[0]!r} is no start; {_FORMS}")
         rule = StartRule(text=text, moments=moments)
@@ -136,10 +154,6 @@ def _resolve(moment: str, available: pd.DatetimeIndex, text: str) -> np.datetime
     if moment[0].isdigit():
         return _date(moment, text)
     word = moment.lower().partition("+")[0].partition("-")[0]
-    if not len(available):
-        raise ValueError(
-            f"--init {text}: the source holds no time at which a forecast can start"
-        )
     ends = available.to_numpy().astype("datetime64[ns]")
     end = ends[-1] if word == "latest" else ends[0]
     rest = moment[len(word) :]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 import xarray
 
 from weatherlib import variables
-from weatherlib.data_utils import lexicon, progress, units
+from weatherlib.data_utils import accumulation, lexicon, progress, units
 from weatherlib.data_utils.problems import Problem, listed
 from weatherlib.task import TaskConfig
 
@@ -32,8 +31,6 @@ DIMS = ("batch", "time", "level", "lat", "lon")
 _HIGH_ENOUGH_HPA = 860.0
 # The highest ground of a globe, in metres: less on coarse grids than at the summits.
 _SUMMITS = (500.0, 9000.0)
-# In `cell_methods`, of sums that grow during a forecast.
-_FROM_START = "from the start"
 # One hour of the strongest sunlight is 4.95e6 J m-2.
 _MOST_HOURLY_RADIATION = 5.2e6
 
@@ -116,11 +113,11 @@ def check_missing(
 def _missing(name: str, dataset: xarray.Dataset, severity: str) -> Problem:
     """Returns the problem of a variable that is not there, with the likeliest fix."""
     held = [str(v) for v in dataset.data_vars]
-    if name.startswith("total_precipitation"):
-        others = [v for v in held if v == "tp" or v.startswith("total_precipitation")]
-        if others:
-            return _other_period(name, dataset[others[0]], others, severity)
-    similar = lexicon.closest(name, held)
+    wanted = accumulation.hours_of_name(name)
+    periods = {} if wanted is None else accumulation.periods(dataset)
+    if wanted is not None and periods:
+        return _other_period(name, wanted, periods, severity)
+    similar = lexicon.closest(name, [v for v in held if _may_be(name, dataset[v])])
     guess = f"; is it `{similar}`?" if similar else ""
     return Problem(
         kind="missing",
@@ -131,27 +128,44 @@ def _missing(name: str, dataset: xarray.Dataset, severity: str) -> Problem:
     )
 
 
+def _may_be(name: str, array: xarray.DataArray) -> bool:
+    """Tells whether a variable under another name can be the quantity of a name."""
+    known, other = variables.VARIABLES.get(name), variables.find(str(array.name))
+    if known is None or other is None:
+        on_one = known is not None and known.kind in ("surface", "static")
+        return not (on_one and array.sizes.get("level", 1) > 1)
+    # It is another one: that of the name would have been found by it.
+    return False
+
+
 def _other_period(
-    name: str, array: xarray.DataArray, others: list[str], severity: str
+    name: str, wanted: int, periods: Mapping[str, int | None], severity: str
 ) -> Problem:
-    """Returns the problem of precipitation that is there for another period."""
-    wanted = variables.get(name).accumulation_hours
-    said = _accumulation(array)
-    known = variables.find(others[0])
-    hours = said or (known.accumulation_hours if known else None)
-    if said is None and _FROM_START in str(array.attrs.get("cell_methods", "")):
-        found, fix = "summed from the start", "data.deaccumulate, then "
+    """Returns the problem of precipitation that is there for other periods.
+
+    Args:
+      name: Of the precipitation wanted.
+      wanted: Its period in hours.
+      periods: Those of the data, as `accumulation.periods` returns them.
+      severity: Of the problem.
+    """
+    known = [hours for hours in periods.values() if hours is not None]
+    parts = [hours for hours in known if not wanted % hours]
+    fix = f"data.accumulate_precipitation(dataset, {wanted})"
+    if parts:
+        found = f"summed over another period, {max(parts)} h"
+    elif known:
+        found = f"summed over another period, {min(known)} h"
+        reason = "longer sum cannot be split" if min(known) > wanted else (
+            f"sum over {min(known)} h cannot be added up to it"
+        )  # fmt: skip
+        fix = f"get it for {wanted} h; a {reason}"
     else:
-        period = "" if hours is None else f", {hours} h"
-        found, fix = f"summed over another period{period}", ""
-    if not fix and hours is not None and wanted is not None and hours > wanted:
-        fix = f"get it for {wanted} h; a longer sum cannot be split"
-    else:
-        fix += f"data.accumulate_precipitation(dataset, {wanted})"
+        found, fix = "summed from the start", f"data.deaccumulate, then {fix}"
     return Problem(
         kind="missing",
         variable=name,
-        found=f"missing, but the data has {listed(others)}, {found}; expected "
+        found=f"missing, but the data has {listed(periods)}, {found}; expected "
         f"{wanted} h up to each time",
         fix=fix,
         severity="note" if severity == "note" else "error",
@@ -350,7 +364,7 @@ def _check_accumulation(
     """Yields a problem where attributes tell of a sum over another period."""
     if known.accumulation_hours is None:
         return
-    if _FROM_START in str(array.attrs.get("cell_methods", "")):
+    if accumulation.grows(array):
         yield Problem(
             kind="units",
             variable=known.name,
@@ -359,22 +373,18 @@ def _check_accumulation(
             fix=f"data.deaccumulate(dataset, {known.name!r})",
         )
         return
-    hours = _accumulation(array)
+    hours = accumulation.stated_hours(array)
     if hours is not None and hours != known.accumulation_hours:
+        wanted = known.accumulation_hours
         yield Problem(
             kind="units",
             variable=known.name,
-            found=f"summed over {hours} h, expected {known.accumulation_hours} h",
-            fix=f"sum over the {known.accumulation_hours} h before each time: "
-            f"data.accumulate_precipitation(dataset, {known.accumulation_hours})",
+            found=f"summed over {hours} h, expected {wanted} h",
+            fix=f"get it for {wanted} h; a longer sum cannot be split"
+            if hours > wanted
+            else f"sum over the {wanted} h before each time: "
+            f"data.accumulate_precipitation(dataset, {wanted})",
         )
-
-
-def _accumulation(array: xarray.DataArray) -> int | None:
-    """Returns the period of a sum by the attributes, in hours."""
-    said = re.search(r"interval:\s*(\d+)\s*h", str(array.attrs.get("cell_methods", "")))
-    steps = re.fullmatch(r"(\d+)-(\d+)", str(array.attrs.get("GRIB_stepRange", "")))
-    return int(said[1]) if said else int(steps[2]) - int(steps[1]) if steps else None
 
 
 def _unit_problem(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray
 
-from weatherlib.data_utils import times
+from weatherlib.data_utils import date_forms, times
 from weatherlib.data_utils.problems import Problem
 from weatherlib.task import TaskConfig
 
@@ -43,23 +43,17 @@ def check_times(
             fix="add the lead time or date of each frame",
         )
         return
-    time = dataset["time"]
-    values = np.atleast_1d(time.values)
+    problem, dataset = _with_dates(dataset)
+    if problem is not None:
+        yield problem
+    values = np.atleast_1d(dataset["time"].values)
     step = None
     if values.dtype.kind not in "mM":
-        yield from _check_undecoded(time)
-        try:
-            values = times.decode_time(dataset)["time"].values
-        except ValueError:
-            values = None
-    elif values.dtype.kind == "M":
-        yield Problem(
-            kind="time",
-            variable="time",
-            found="holds dates, expected lead times with the dates in `datetime`",
-            fix="move the dates to `datetime` and count `time` from the first frame",
-            lossless=True,
-        )
+        if problem is None:
+            yield from _check_undecoded(dataset)
+        values = _lead_times(dataset)
+    elif values.dtype.kind == "M" and problem is None:
+        yield _dates_problem("holds dates")
     if values is not None:
         problems = list(_check_steps(values))
         yield from problems
@@ -70,17 +64,56 @@ def check_times(
     yield from _check_datetime(dataset, step, needs_dates=needs_dates)
 
 
-def _check_undecoded(time: xarray.DataArray) -> Iterator[Problem]:
-    """Yields a problem for times that are numbers."""
+def _with_dates(dataset: xarray.Dataset) -> tuple[Problem | None, xarray.Dataset]:
+    """Returns the data with dates of another form read, and the problem they are."""
+    try:
+        read, changes = date_forms.read_dates(dataset)
+    except ValueError as error:
+        name, _, rest = str(error).partition(": ")
+        found, _, fix = rest.partition("; ")
+        return Problem(kind="time", variable=name, found=found, fix=fix), dataset
+    if read["time"].dtype == dataset["time"].dtype:
+        return None, read
+    form = changes[0].removeprefix("read ").removesuffix(" in time")
+    return _dates_problem(f"holds {form}"), read
+
+
+def _dates_problem(found: str) -> Problem:
+    """Returns the problem of dates where lead times are expected."""
+    return Problem(
+        kind="time",
+        variable="time",
+        found=f"{found}, expected lead times with the dates in `datetime`",
+        fix="move the dates to `datetime` and count `time` from the first frame",
+        lossless=True,
+    )
+
+
+def _lead_times(dataset: xarray.Dataset) -> np.ndarray | None:
+    """Returns times that are numbers as lead times, None where they cannot be."""
+    try:
+        values = times.decode_time(dataset)["time"].values
+    except ValueError:
+        return None
+    return values if values.dtype.kind == "m" else None
+
+
+def _check_undecoded(dataset: xarray.Dataset) -> Iterator[Problem]:
+    """Yields a problem for times that are numbers or text."""
+    time = dataset["time"]
     units = time.attrs.get("units")
+    is_number = time.dtype.kind in "iuf"
+    is_known = _lead_times(dataset) is not None
+    first = f" such as {time.values.ravel()[0]!s}" if time.size else ""
+    held = f"numbers ({time.dtype}, units {units!r})" if is_number else "times"
     yield Problem(
         kind="time",
         variable="time",
-        found=f"numbers ({time.dtype}, units {units!r}), expected lead times",
-        fix="open the file with decode_timedelta=True"
-        if units
-        else "set the attribute `units`, such as 'hours', and decode",
-        lossless=bool(units),
+        found=f"{held}{first}, expected lead times",
+        fix="decode them by their units"
+        if is_known
+        else "set the attribute `units`, such as 'hours', or give dates as datetime64",
+        lossless=is_known,
     )
 
 
@@ -200,7 +233,7 @@ def _check_datetime(
             kind="time",
             variable="datetime",
             found=f"holds {dates.dtype}, expected datetime64",
-            fix="open the file with decode_times=True",
+            fix="give the dates as datetime64, as data.open_dataset reads them",
         )
     elif bool(np.isnat(dates.values).any()):
         yield Problem(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import xarray
 
 from weatherlib import variables
+from weatherlib.data_utils import accumulation
 from weatherlib.task import TaskConfig
 
 __all__ = [
@@ -104,7 +105,7 @@ def rename(
     in_the_way = [ours for ours in renamed if ours in dataset.variables]
     dataset = dataset.drop_vars(in_the_way)
     for name in names:
-        source = None if name in dataset else find_source(name, dataset)
+        source = None if name in dataset else find_source(name, dataset, names)
         if source is not None and source not in renamed.values():
             renamed[name] = source
     for ours, theirs in renamed.items():
@@ -126,13 +127,17 @@ def rename(
     return dataset, renamed
 
 
-def find_source(name: str, dataset: xarray.Dataset) -> str | None:
+def find_source(
+    name: str, dataset: xarray.Dataset, wanted: Sequence[str] = ()
+) -> str | None:
     """Returns the variable of the dataset that holds the quantity under another name.
 
     Args:
       name: Long name of the quantity wanted.
-      dataset: Looked through for short names and for quantities that differ by a
-        constant factor only, such as geopotential height.
+      dataset: Looked through for short names, for quantities that differ by a constant
+        factor only, such as geopotential height, and for precipitation whose attributes
+        tell that it is summed over the same period.
+      wanted: Names that stay, as they are wanted themselves.
 
     Returns:
       None where there is none, or where the name is held as it is.
@@ -145,7 +150,7 @@ def find_source(name: str, dataset: xarray.Dataset) -> str | None:
         candidates.append("z")
     levels = set(AXES["level"])
     for candidate in candidates:
-        if candidate == name or candidate not in dataset.data_vars:
+        if candidate in (name, *wanted) or candidate not in dataset.data_vars:
             continue
         # One level may be a coordinate without being a dimension.
         held = dataset[candidate]
@@ -155,7 +160,11 @@ def find_source(name: str, dataset: xarray.Dataset) -> str | None:
         if candidate == "z" and on_levels == (name == "geopotential_at_surface"):
             continue
         return candidate
-    return None
+    hours = accumulation.hours_of_name(name)
+    if hours is None:
+        return None
+    held = accumulation.periods(dataset).items()
+    return next((n for n, h in held if h == hours and n not in (name, *wanted)), None)
 
 
 def task_variables(task: TaskConfig) -> list[str]:

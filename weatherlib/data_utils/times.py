@@ -109,15 +109,16 @@ def _decoded(name: str, variable: xarray.Variable) -> xarray.Variable:
     unit = _UNITS.get(units.lower(), units)
     if not units:
         raise ValueError(
-            f"{name}: numbers without a `units` attribute; open the file with "
-            "decode_timedelta=True, or set the units, such as 'hours'"
+            f"{name}: numbers without a `units` attribute; set it, such as to 'hours' "
+            "for lead times, or give dates as datetime64"
         )
     try:
         values = pd.to_timedelta(np.ravel(variable.values), unit=unit)  # type: ignore[arg-type]
     except ValueError as error:
         raise ValueError(
-            f"{name}: units {units!r} are not a length of time such as 'hours'; where "
-            "they count from a date, open the file with decode_times=True"
+            f"{name}: units {units!r} are not a length of time such as 'hours', and "
+            "were not decoded as one since a date; correct the attribute, such as to "
+            "'hours since 1900-01-01', or decode it with xarray.decode_cf"
         ) from error
     attrs = {k: v for k, v in variable.attrs.items() if k not in ("units", "dtype")}
     data = values.to_numpy().astype("timedelta64[ns]").reshape(variable.shape)
@@ -176,8 +177,8 @@ def valid_times(dataset: xarray.Dataset) -> xarray.DataArray:
     datetimes = dataset.coords["datetime"]
     if datetimes.dtype.kind != "M":
         raise ValueError(
-            f"datetime: holds {datetimes.dtype}, expected datetime64; open the file "
-            "with decode_times=True"
+            f"datetime: holds {datetimes.dtype}, expected datetime64; give the UTC "
+            "time of each frame, as data.open_dataset reads it"
         )
     datetimes = datetimes.reset_coords(drop=True)
     if "batch" in dataset.dims and "batch" not in datetimes.dims:

@@ -1,10 +1,12 @@
+import shutil
 import subprocess
 import sys
 
 import pytest
+import xarray
 
 from tests.cli import cases
-from weatherlib import checkpoint, graphcast
+from weatherlib import bundled, checkpoint, graphcast
 from weatherlib.cli import main, models
 from weatherlib.geometry import graph
 
@@ -98,6 +100,120 @@ def test_the_bundled_files_are_described_without_arguments(capsys):
     assert main.main(["info"]) == 0
     printed = capsys.readouterr().out
     assert "the bundled sample" in printed and "Do they fit?\n  yes" in printed
+
+
+_SETTINGS = """
+output: runs/toy
+description: A toy
+data: {path: era5.nc, task: TASK_13, train: {end: "2015"}}
+model: {family: graphcast}
+stages: [{steps: 20, rollout: [1, 2]}]
+schedule: {}
+"""
+
+
+@pytest.fixture
+def toy_run(case, tmp_path):
+    """The folder of a run that has made 30 of 40 updates."""
+    folder = tmp_path / "runs" / "toy"
+    for step, mark in ((20, True), (30, True), (31, False)):
+        state = folder / "last" / str(step) / "state"
+        state.mkdir(parents=True)
+        if mark:
+            (state.parent / "_CHECKPOINT_METADATA").write_text("{}")
+    (folder / "config.yaml").write_text(_SETTINGS, encoding="utf8")
+    shutil.copy(case.checkpoint, folder / "checkpoint.npz")
+    return folder
+
+
+def test_a_run_is_described_with_its_updates_and_its_checkpoint(toy_run, capsys):
+    assert main.main(["info", str(toy_run)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    for part in (
+        f"Run: {toy_run} description A toy data era5.nc train the beginning to 2015",
+        f"updates 30 of 40; weatherlib train {toy_run}/config.yaml --resume continues",
+        f"Checkpoint: {toy_run}/checkpoint.npz",
+        "18,195 in 94 arrays",
+    ):
+        assert part in printed
+    (toy_run / "checkpoint.npz").unlink()
+    assert main.main(["info", str(toy_run)]) == 0
+    assert "none written yet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("part", ["last", "last/30", "last/30/state"])
+def test_the_state_of_a_run_is_told_with_the_run(toy_run, part, capsys):
+    assert main.main(["info", str(toy_run / part)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"State of a training run: {toy_run}/{part} updates 20, 30" in printed
+    assert f"of the run {toy_run}" in printed
+    assert f"weights {toy_run}/checkpoint.npz" in printed
+
+
+def test_a_configuration_is_left_to_training(toy_run, capsys):
+    assert main.main(["info", str(toy_run / "config.yaml")]) == 2
+    assert (
+        f"weatherlib train {toy_run}/config.yaml --dry-run" in capsys.readouterr().err
+    )
+    other = toy_run / "other.yaml"
+    other.write_text("a: 1")
+    assert main.main(["info", str(other)]) == 2
+    assert "neither weather nor weights" in capsys.readouterr().err
+
+
+def test_statistics_are_described_with_their_source(tmp_path, capsys):
+    assert main.main(["info", str(bundled.statistics_path())]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    facts = {" ".join(line.split()) for line in lines}
+    assert "source archive.nc" in facts
+    assert "period 2001-01-01 00:00:00 to 2003-09-27 18:00:00 UTC, 4000 frames" in facts
+    assert "grid 32x64, latitude -87.1875 to 87.1875, longitude 0 to 354.375" in facts
+    assert any(
+        line.startswith("geopotential m2 s-2 292.5 to 1.931e+05") for line in facts
+    )
+    # Published ones have other names, no smallest values and say nothing of themselves.
+    for kind in ("mean", "stddev", "diffs_stddev"):
+        with xarray.open_dataset(
+            bundled.statistics_path() / f"{kind}_by_level.nc"
+        ) as held:
+            held.drop_attrs().to_netcdf(tmp_path / f"stats_{kind}_by_level.nc")
+    assert main.main(["info", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "not written down" in printed and "min" not in printed
+
+
+def test_a_folder_of_one_checkpoint_stands_for_it(case, tmp_path, capsys):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    shutil.copy(case.checkpoint, folder / "a.npz")
+    assert main.main(["info", str(folder)]) == 0
+    assert f"Checkpoint: {folder}/a.npz" in capsys.readouterr().out
+    shutil.copy(case.checkpoint, folder / "b.npz")
+    assert main.main(["info", str(folder)]) == 2
+    assert "found a.npz, b.npz; name the file" in capsys.readouterr().err
+    # Weather in a folder counts more than weights in it.
+    shutil.copy(case.dataset, folder / "weather.nc")
+    assert main.main(["info", str(folder)]) == 0
+    assert "specific_humidity" in capsys.readouterr().out
+
+
+def test_what_is_no_weather_is_not_compared_with_a_checkpoint(toy_run, capsys):
+    for path, what in (
+        (toy_run, "a training run"),
+        (toy_run / "last", "the state of a training run"),
+        (bundled.statistics_path(), "a folder of statistics"),
+    ):
+        assert main.main(["info", str(path), "--checkpoint", "./"]) == 2
+        assert f"is {what}; name a weather file" in capsys.readouterr().err
+
+
+def test_values_without_a_time_are_not_said_to_be_of_the_first(capsys):
+    path = bundled.statistics_path() / "mean_by_level.nc"
+    assert main.main(["info", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "range" in printed and "first time" not in printed
+    assert main.main(["info"]) == 0
+    assert "range at the first time" in capsys.readouterr().out
 
 
 def test_two_checkpoints_are_not_compared(case, capsys):

@@ -2,12 +2,24 @@ import shutil
 import subprocess
 import sys
 
+import haiku as hk
+import jax
+import numpy as np
+import pandas as pd
 import pytest
 import xarray
 
 from tests.cli import cases
-from weatherlib import bundled, checkpoint, graphcast
-from weatherlib.cli import main, models
+from weatherlib import (
+    baselines,
+    bundled,
+    checkpoint,
+    data,
+    data_utils,
+    graphcast,
+    task,
+)
+from weatherlib.cli import families, main, models, setups
 from weatherlib.geometry import graph
 
 
@@ -73,6 +85,84 @@ def test_units_time_step_and_parameters_that_keep_them_apart_are_listed(case, ca
     assert main.main([*arguments[:-1], "./"]) == 0
     printed = capsys.readouterr().out.partition("Do they fit?")[2]
     assert "frames are 0 days 12:00:00 apart, the model steps by 0 days 06" in printed
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory):
+    """Weather of a window across Greenwich, and what compares it with its model."""
+    folder = tmp_path_factory.mktemp("window")
+    name = "mean_sea_level_pressure"
+    axes = {
+        "time": pd.date_range("2008-10-01", periods=8, freq="12h"),
+        "lat": [30.0, 35.0, 40.0],
+        "lon": [-10.0, -5.0, 0.0, 5.0],
+    }
+    field = np.full((8, 3, 4), 1e5, np.float32)
+    weather = xarray.Dataset({name: (tuple(axes), field, {"units": "Pa"})}, axes)
+    read = task.TaskConfig(
+        input_variables=(name,),
+        target_variables=(name,),
+        forcing_variables=(),
+        pressure_levels=(),
+        input_duration="48h",
+    )
+    sizes = baselines.ResidualCnnConfig(
+        width=4, dilations=(1,), edges="regional", local_channels=1
+    )
+    model = models.Model(
+        params=None, model_config=sizes, task_config=read, family="residual_cnn"
+    )
+
+    def step(inputs, template, forcings):
+        network = models.build_network(sizes, read)
+        return network(inputs, targets_template=template, forcings=forcings)
+
+    start = data.InitialStates(weather, read, time_step="24h").state(axes["time"][-1])
+    example = setups.one_step(start, model)
+    key = jax.random.PRNGKey(0)
+    shapes = jax.eval_shape(hk.transform(step).init, key, *example)
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    day = np.timedelta64(1, "D")
+    grid = families.Grid(lat=axes["lat"], lon=axes["lon"], step=day)
+    families.FAMILIES["residual_cnn"]().save(
+        folder / "window.npz", params, sizes, read, grid, description="", license=""
+    )
+
+    def compare(changed=weather):
+        changed.to_netcdf(folder / "changed.nc")
+        paths = [str(folder / name) for name in ("changed.nc", "window.npz")]
+        assert main.main(["info", paths[0], "--checkpoint", paths[1]]) == 0
+
+    return weather, compare
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        (lambda w: w.isel(time=slice(None, None, 2)), "--init or --conform of weather"),
+        (lambda w: w, "they fit with --init of weatherlib predict"),
+        (lambda w: w.isel(time=slice(3)), "they fit with --init of weatherlib predict"),
+        (lambda w: w.isel(time=slice(2)), "they do not fit before that is mended"),
+        (lambda w: w.rename(mean_sea_level_pressure="x"), "before that is mended"),
+        (lambda w: w.isel(lat=slice(2), time=slice(None, None, 2)), "they do not fit"),
+    ],
+)  # fmt: skip
+def test_what_a_forecast_from_a_window_needs_is_said(window, change, verdict, capsys):
+    weather, compare = window
+    compare(change(weather))
+    printed = capsys.readouterr().out.partition("Do they fit?")[2]
+    assert verdict in printed.splitlines()[-1]
+    # The window is counted as the model knows it.
+    assert "lon:" not in printed and "--conform does this" in printed
+
+
+def test_columns_of_a_globe_from_below_zero_are_noted(case, capsys):
+    case.change(lambda w: w.assign_coords(lon=w["lon"] - 180))
+    weather = xarray.open_dataset(case.dataset, decode_timedelta=True).load()
+    lines = [str(problem) for problem in data_utils.check(weather, graphcast.TASK_13)]
+    assert any("runs from -180 to 165, published models have 0" in t for t in lines)
+    part = data_utils.check(weather.isel(lon=slice(20)), graphcast.TASK_13)
+    assert not any("published models have 0" in str(problem) for problem in part)
 
 
 def test_stored_edges_are_compared_with_those_found_here(case, capsys):

@@ -22,7 +22,7 @@ import tyro
 if TYPE_CHECKING:
     import xarray
 
-    from weatherlib.cli import models
+    from weatherlib.cli import console, models
 
 __all__ = ["EXAMPLES", "Options", "print_contents", "run"]
 
@@ -152,21 +152,31 @@ def print_contents(
     out.heading(f"Checkpoint: {path}")
     out.facts(describe.model_facts(model))
     if opened is not None:
-        out.heading("Do they fit?")
-        problems = _problems(opened, model)
-        for line in problems or ["yes"]:
-            out.print(f"  {line}")
-        if not problems and model.family == "graphcast":
-            out.print(f"  edges between grid and mesh: {_edges(opened, model, path)}")
+        _compare(out, opened, model)
 
 
-def _edges(dataset: xarray.Dataset, model: models.Model, path: pathlib.Path) -> str:
+def _compare(
+    out: console.Console, dataset: xarray.Dataset, model: models.Model
+) -> None:
+    """Prints whether weather suits a model, and what a forecast from it needs."""
+    from weatherlib.cli import data_fit
+
+    fit = data_fit.judge(dataset, model)
+    out.heading("Do they fit?")
+    for line in [*fit.lines, fit.verdict]:
+        out.print(f"  {line}")
+    if fit.weather is not None and model.family == "graphcast":
+        out.print(f"  edges between grid and mesh: {_edges(fit.weather, model)}")
+
+
+def _edges(dataset: xarray.Dataset, model: models.Model) -> str:
     """Returns how the edges stored with a checkpoint differ from those found here."""
     from weatherlib import checkpoint
     from weatherlib.geometry import topology
     from weatherlib.graphcast import message_graph
 
-    with path.open("rb") as file:
+    assert model.path is not None, "it was read from a file"
+    with model.path.open("rb") as file:
         stored = checkpoint.load_extras(file).get("topology")
     if stored is None:
         return "not stored in the checkpoint, so found anew"
@@ -174,34 +184,3 @@ def _edges(dataset: xarray.Dataset, model: models.Model, path: pathlib.Path) -> 
         dataset["lat"].values, dataset["lon"].values, model.model_config
     ).topology
     return str(topology.compare(topology.Topology.from_arrays(stored), here))
-
-
-def _misfits(dataset: xarray.Dataset, model: models.Model) -> list[str]:
-    """Returns why the parameters of a model do not suit data that seem to fit."""
-    from weatherlib.cli import parameters, setups
-
-    try:
-        parameters.require_parameters(model, *setups.one_step(dataset, model))
-    except ValueError as error:
-        return [str(error)]
-    return []
-
-
-def _problems(dataset: xarray.Dataset, model: models.Model) -> list[str]:
-    """Returns what stands between a dataset and a model, each with its remedy."""
-    from weatherlib import data_utils
-    from weatherlib.cli import files
-
-    problems = data_utils.check(
-        dataset,
-        model.task_config,
-        resolution=model.model_config.resolution,
-        time_step=model.time_step,
-    )
-    if not problems and model.time_step is None:
-        problems += _misfits(dataset, model)
-    units = files.other_units(dataset, model.task_config)
-    return [
-        *(f"{line}; weatherlib predict --conform converts them" for line in units),
-        *map(str, problems),
-    ]

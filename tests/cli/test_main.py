@@ -97,6 +97,29 @@ def test_a_mistake_in_an_option_takes_one_line(arguments, expected, capsys):
     assert len(said.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            ["predict", "--data", "a.nc", "b.nc"],
+            "--data takes one word, found also b.nc",
+        ),
+        (["predict", "--steps", "3", "4"], "--steps takes one word, found also 4. "),
+        (["stats", "a.nc", "b.nc"], "there is no place for b.nc; several files are"),
+        (["train", "x.yaml", "--resume", "y.yaml"], "there is no place for y.yaml. "),
+    ],
+)
+def test_words_that_nothing_takes_are_named(
+    arguments, expected, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b.nc").touch()
+    assert main.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert expected in said and "`weatherlib" in said
+    assert ("pattern in quotes" in said) == ("b.nc" in arguments)
+
+
 def test_help_loads_no_heavy_package():
     code = """
 import sys

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import importlib
 import io
 import sys
@@ -173,8 +172,9 @@ def _run(name: str, arguments: list[str]) -> None:
         if leave.code == 0:
             print("Examples:", *module.EXAMPLES, sep="\n  ")
             raise
-        message = _unknown_options(name, arguments, said.getvalue())
-        message = message or _first_paragraph(said.getvalue())
+        from weatherlib.cli import mistakes
+
+        message = mistakes.explain(name, arguments, said.getvalue())
         reporting.complain(f"{message} `weatherlib {name} --help` tells more")
         raise
     module.run(options)
@@ -196,41 +196,6 @@ def _without_empty_defaults(options: type) -> type:
             changed = tyro.conf.arg(help_behavior_hint=said)
             options.__annotations__[field.name] = Annotated[hint, changed]
     return options
-
-
-def _unknown_options(name: str, arguments: list[str], box: str) -> str:
-    """Returns which options a command does not have, each with the nearest it has.
-
-    Empty where that is not the mistake that tyro tells of in its box.
-    """
-    if "Unrecognized options" not in box:
-        return ""
-    from weatherlib.cli import completion
-
-    has = {flag for known in completion.arguments_of(name) for flag in known.flags}
-    said = []
-    for word in arguments:
-        flag = word.partition("=")[0]
-        if word.startswith("--") and flag.replace("_", "-") not in has:
-            near = difflib.get_close_matches(flag, has, n=1, cutoff=0.55)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            said.append(f"there is no option {flag}{hint}")
-    return "; ".join(said) + "." if said else ""
-
-
-def _first_paragraph(box: str) -> str:
-    """Returns what is said first in the box that tyro draws around a mistake."""
-    blocks: list[list[str]] = [[]]
-    for line in box.splitlines():
-        inside = line.strip(" \u2502|")
-        if inside.startswith("\u256d") or not inside.strip("\u2500\u2570\u256f-+ "):
-            blocks.append([])
-        else:
-            blocks[-1] += inside.split()
-    said = [" ".join(words) for words in blocks if words]
-    # Where the terminal has no lines to draw with, the title is a block of its own.
-    titled = "\u256d" not in box and len(said) > 1
-    return said[titled] if said else ""
 
 
 if __name__ == "__main__":

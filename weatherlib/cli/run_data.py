@@ -102,7 +102,7 @@ def open_sources(
     found = statistics.prepare(config, frames, placement, say=say)
     sources = [
         Source(
-            label=main.path,
+            label=main.path_text,
             settings=main,
             frames=frames,
             statistics=found,
@@ -111,7 +111,7 @@ def open_sources(
     ]
     for source in config.data.sources:
         settings = config.data.of_source(source)
-        say(f"  source {source.label}: {source.path}")
+        say(f"  source {source.label}: {source.path_text}")
         try:
             frames, skipped = _open(settings, say=say, masked=masked)
             if source.statistics == _SHARED:
@@ -224,7 +224,7 @@ def _open(
         in_memory=settings.in_memory,
         nan_allowed=settings.nan_allowed,
         skip_corrupt=settings.skip_corrupt,
-        source=settings.path,
+        source=settings.path_text,
     )
     return frames, skipped
 

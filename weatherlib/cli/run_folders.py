@@ -84,7 +84,7 @@ def _describe_run(out: console.Console, path: pathlib.Path) -> None:
     periods = {name: data[name] for name in ("train", "validation", "test")}
     facts = [
         ("description", config.description),
-        ("data", str(data.path)),
+        ("data", data.path_text),
         *((name, str(period)) for name, period in periods.items() if period),
         ("model", str(config.model.get("family", ""))),
         ("updates", _updates_of(path, config)),
@@ -172,7 +172,10 @@ def _statistics_facts(
     facts = [("source", str(attrs.get("source", "not written down")))]
     if source.is_file():
         written = json.loads(source.read_text(encoding="utf8"))
-        facts = [("source", str(written.get("path", facts[0][1])))]
+        path_or_paths = written.get("path", facts[0][1])
+        if isinstance(path_or_paths, list):
+            path_or_paths = ", ".join(path_or_paths)
+        facts = [("source", str(path_or_paths))]
         if "grid" in written:
             facts.append(("grid", _grid(written["grid"])))
     if "date_start" in attrs:

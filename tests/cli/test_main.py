@@ -1,13 +1,15 @@
 import dataclasses
 import importlib
+import inspect
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
 import weatherlib
 from weatherlib import simulation
-from weatherlib.cli import main, simulate
+from weatherlib.cli import help_texts, main, simulate
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
@@ -63,6 +65,50 @@ def test_the_help_of_a_command_explains_each_option_with_examples(name, capsys):
         )
         positional = field.name in words and flag not in printed
         assert (flag in printed) != (hidden or positional)
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_help_is_folded_between_words_and_nowhere_else(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "70")
+    assert main.main([name, "--help"]) == 0
+    printed = capsys.readouterr().out
+    module = importlib.import_module(main.COMMANDS[name].module)
+    paragraphs = inspect.cleandoc(module.__doc__).split("\n\n")
+    fold = textwrap.TextWrapper(70, break_long_words=False, break_on_hyphens=False)
+    for shown, paragraph in zip(printed.split("\n\n")[1:], paragraphs):
+        if not paragraph.startswith(" "):
+            paragraph = fold.fill(" ".join(paragraph.split()))
+        assert shown == paragraph
+    # The texts of options are folded by their box, and by no line of the source.
+    monkeypatch.setenv("COLUMNS", "1000")
+    assert main.main([name, "--help"]) == 0
+    printed = capsys.readouterr().out
+    texts = help_texts.texts_of(module.Options)
+    own = {"predict": "truth", "nowcast": "models", "evaluate": "forecasts"}
+    texts.pop(own.get(name, ""), None)
+    for text in texts.values():
+        assert text in printed
+        assert "Default:" not in text or f"{text} (default:" not in printed
+
+
+def test_paragraphs_are_joined_and_lists_stay():
+    text = """One
+    and more.
+
+      indented  line
+    then text
+    that goes on
+    - a point
+    - another
+    """
+    assert help_texts.joined(text).splitlines() == [
+        "One and more.",
+        "",
+        "  indented  line",
+        "then text that goes on",
+        "- a point",
+        "- another",
+    ]
 
 
 @pytest.mark.parametrize("name", main.COMMANDS)

@@ -1,31 +1,34 @@
 r"""Print what lets a shell complete the commands and options of weatherlib.
 
-The script knows every command, option and choice, so completing starts no Python. Make
-it anew after an update.
+The script knows every command, option and choice, so completing starts no Python. Put
+it where the shell looks for it, and make it anew after an update:
 
-bash: put the line  source <(weatherlib completion bash)  into ~/.bashrc
-zsh:  write it to a file _weatherlib in a folder of $fpath
-fish: write it to ~/.config/fish/completions/weatherlib.fish
+  bash  ~/.local/share/bash-completion/completions/weatherlib
+  zsh   a file _weatherlib in a folder of $fpath
+  fish  ~/.config/fish/completions/weatherlib.fish
+
+A bash without the package bash-completion takes this line in ~/.bashrc:
+
+  source <(weatherlib completion bash)
 """
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import importlib
-import inspect
-import itertools
-import textwrap
 import types
 import typing
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from weatherlib.cli import help_texts
+
 __all__ = ["EXAMPLES", "Argument", "Options", "arguments_of", "run", "script"]
 
 EXAMPLES = (
-    "weatherlib completion bash >> ~/.bashrc",
+    "weatherlib completion bash > "
+    "~/.local/share/bash-completion/completions/weatherlib",
     "weatherlib completion fish > ~/.config/fish/completions/weatherlib.fish",
 )
 
@@ -82,7 +85,7 @@ def arguments_of(command: str) -> list[Argument]:
     options = importlib.import_module(main.COMMANDS[command].module).Options
     # Names that a module imports for type checkers only do not occur in options.
     hints = typing.get_type_hints(options, include_extras=True)
-    texts = _summaries(options)
+    texts = help_texts.texts_of(options)
     found = []
     for field in dataclasses.fields(options):
         hint = hints[field.name]
@@ -100,7 +103,7 @@ def arguments_of(command: str) -> list[Argument]:
                 choices=_choices(kind),
                 takes_value=kind is not bool,
                 takes_file=metavar in _FILES,
-                summary=texts.get(field.name, ""),
+                summary=texts.get(field.name, "").split(". ")[0].rstrip("."),
             )
         )
     return found
@@ -113,20 +116,6 @@ def _choices(kind: Any) -> tuple[str, ...]:
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return tuple(w for part in typing.get_args(kind) for w in _choices(part))
     return ()
-
-
-def _summaries(options: type) -> dict[str, str]:
-    """Returns the first sentence of the text below each field of a dataclass."""
-    source = textwrap.dedent(inspect.getsource(options))
-    body = typing.cast(ast.ClassDef, ast.parse(source).body[0]).body
-    found = {}
-    for before, after in itertools.pairwise(body):
-        if not isinstance(before, ast.AnnAssign) or not isinstance(after, ast.Expr):
-            continue
-        text = ast.literal_eval(after.value)
-        first = " ".join(str(text).split()).split(". ")[0]
-        found[typing.cast(ast.Name, before.target).id] = first.rstrip(".")
-    return found
 
 
 def _bash(table: dict[str, list[Argument]], summaries: dict[str, str]) -> str:

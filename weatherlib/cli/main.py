@@ -12,9 +12,8 @@ import dataclasses
 import importlib
 import io
 import sys
-import typing
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Any
 
 import weatherlib
 from weatherlib import host_memory
@@ -157,14 +156,18 @@ def _run(name: str, arguments: list[str]) -> None:
     """Reads the options of a command and runs it."""
     import tyro
 
+    from weatherlib.cli import help_texts
+
     module = importlib.import_module(COMMANDS[name].module)
+    description = help_texts.joined(module.__doc__ or "")
+    shown: Any = help_texts.Folding(sys.stdout, description)
     said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(shown):
             options = tyro.cli(
-                _without_empty_defaults(module.Options),
+                help_texts.explained(module.Options),
                 prog=f"weatherlib {name}",
-                description=module.__doc__,
+                description=description,
                 args=arguments,
                 config=(tyro.conf.FlagCreatePairsOff,),
             )
@@ -178,24 +181,6 @@ def _run(name: str, arguments: list[str]) -> None:
         reporting.complain(f"{message} `weatherlib {name} --help` tells more")
         raise
     module.run(options)
-
-
-def _without_empty_defaults(options: type) -> type:
-    """Returns options whose help does not say that a default is nothing.
-
-    What stands for it is in the text of the option.
-    """
-    import tyro
-
-    hints = typing.get_type_hints(options, include_extras=True)
-    for field in dataclasses.fields(options):
-        hint = hints[field.name]
-        marks = getattr(hint, "__metadata__", ())
-        if field.default in (None, ()) and tyro.conf.UseAppendAction not in marks:
-            said = "(optional)" if tyro.conf.Positional in marks else ""
-            changed = tyro.conf.arg(help_behavior_hint=said)
-            options.__annotations__[field.name] = Annotated[hint, changed]
-    return options
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 
 from weatherlib.evaluation import events, statistics
 
-__all__ = ["METRICS", "Means", "Metric", "default_metrics", "find_metrics"]
+__all__ = ["METRICS", "NAMES", "Means", "Metric", "default_metrics", "find_metrics"]
 
 Better = Literal["lower", "higher", "zero", "one", "none"]
 
@@ -272,6 +272,10 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+NAMES = (*METRICS, *_GROUPS)
+"""All that `find_metrics` knows."""
+
+
 def find_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
     """Returns the metrics of some names, each once.
 
@@ -282,7 +286,7 @@ def find_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
     for name in names:
         for single in _GROUPS.get(name, (name,)):
             if single not in METRICS:
-                known = ", ".join([*METRICS, *_GROUPS])
+                known = ", ".join(NAMES)
                 raise ValueError(f"there is no metric {name!r}; there are {known}")
             found[single] = METRICS[single]
     return tuple(found.values())

@@ -306,6 +306,18 @@ def test_values_without_a_time_are_not_said_to_be_of_the_first(capsys):
     assert "range at the first time" in capsys.readouterr().out
 
 
+def test_a_damaged_file_among_others_takes_one_line(case, tmp_path, capsys):
+    folder = tmp_path / "several"
+    folder.mkdir()
+    shutil.copy(case.dataset, folder / "a.nc")
+    (folder / "b.nc").write_bytes(case.dataset.read_bytes()[:5000])
+    assert main.main(["info", str(folder)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "b.nc: damaged or cut short" in line
+    assert f"one of many files of {folder}; give" in line
+    assert "pattern in quotes" in line and "on_error" not in line
+
+
 def test_two_checkpoints_are_not_compared(case, capsys):
     arguments = ["info", str(case.checkpoint), "--checkpoint", str(case.checkpoint)]
     assert main.main(arguments) == 2

@@ -36,6 +36,17 @@ def test_an_unknown_command_names_those_there_are(capsys):
     assert "no command 'forecast'; the commands are predict" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("predct", "predict"), ("eval", "evaluate"), ("--versio", "--version")],
+)
+def test_a_misspelt_command_is_answered_with_the_nearest(word, meant, capsys):
+    assert main.main([word]) == 2
+    said = capsys.readouterr().err
+    assert f"'{word}' (did you mean {meant}?); the " in said
+    assert ("the options are" in said) == word.startswith("-")
+
+
 @pytest.mark.parametrize("name", main.COMMANDS)
 def test_the_help_of_a_command_explains_each_option_with_examples(name, capsys):
     assert main.main([name, "--help"]) == 0
@@ -128,8 +139,28 @@ def test_a_wrong_option_is_refused(name, capsys):
     ("arguments", "expected"),
     [
         (["simulate", "x.nc", "--days"], "--days"),
-        (["predict", "--precision", "half"], "Expected one of ('auto', 'float32'"),
-        (["predict", "--steps", "few"], "Error parsing --steps"),
+        (
+            ["predict", "--precision", "half"],
+            "--precision: expected one of auto, float32, bfloat16, found 'half'.",
+        ),
+        (["weights", "list", "--kind", "x"], "one of weights, statistics, data, found"),
+        (
+            ["completion", "tcsh"],
+            "shell: expected one of bash, zsh, fish, found 'tcsh'",
+        ),
+        (
+            ["predict", "--steps", "few"],
+            "--steps: expected a whole number, found 'few'.",
+        ),
+        (["predict", "--steps=1.5"], "--steps: expected a whole number, found '1.5'."),
+        (["predict", "--amplitude", "x"], "--amplitude: expected a number, found 'x'."),
+        (
+            ["plot", "x.nc", "--values", "1", "x"],
+            "--values: expected numbers, found 'x'",
+        ),
+        (["weights", "list", "--frames", "1"], "expected 2 whole numbers, found '1'"),
+        (["plot", "x.nc", "--level"], "--level: expected a whole number after it"),
+        (["train", "--bogus"], "there is no option --bogus. "),
         (["predict", "--stesp", "3"], "no option --stesp (did you mean --steps?)"),
         (["evaluate", "x.nc", "--output=y"], "--output (did you mean --out-dir?)"),
         (["predict", "--qqq", "--steps", "3", "--set", "4"], "no option --qqq; there"),

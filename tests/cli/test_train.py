@@ -167,7 +167,10 @@ def test_a_dry_run_trains_nothing(folder, capsys):
         (["model.nois=1"], "model: ToyConfig: unknown key 'nois'.*'noise'"),
         (["model={family: grafcast}"], "no family 'grafcast'.*'graphcast'"),
         (["model={}"], "model: missing family"),
-        (["data.path=/no/such.nc"], "no.such.nc"),
+        (
+            ["data.path=/no/such.nc"],
+            "such.nc: .*name the data with --set data.path=FILE",
+        ),
         (["data.statistics=/no/stats"], "no statistics"),
         (["data.train.end=2019-01-01"], "has 0 frames"),
         (["optimizer.frozen=[x*]"], "optimizer.frozen: no parameter matches"),

@@ -69,6 +69,7 @@ class Argument:
       takes_value: Whether a word follows it.
       takes_several: Whether several words may do so.
       takes_file: Whether that is a file or folder.
+      expects: What that is, where it is no text: "a whole number".
       summary: The first line of its help.
     """
 
@@ -79,6 +80,7 @@ class Argument:
     takes_value: bool
     takes_several: bool
     takes_file: bool
+    expects: str
     summary: str
 
 
@@ -136,6 +138,7 @@ def arguments_of(command: str) -> list[Argument]:
                 takes_several=typing.get_origin(kind) is tuple
                 and tyro.conf.UseAppendAction not in marks,
                 takes_file=metavar.partition(".")[0] in _FILES,
+                expects=_expected(kind),
                 summary=texts.get(field.name, "").split(". ")[0].rstrip("."),
             )
         )
@@ -149,6 +152,19 @@ def _choices(kind: Any) -> tuple[str, ...]:
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return tuple(w for part in typing.get_args(kind) for w in _choices(part))
     return ()
+
+
+def _expected(kind: Any) -> str:
+    """Returns what a type is in words; empty for text and choices."""
+    parts = typing.get_args(kind)
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return next(filter(None, map(_expected, parts)), "")
+    if typing.get_origin(kind) is not tuple:
+        return {int: "a whole number", float: "a number"}.get(kind, "")
+    many = _expected(parts[0]).removeprefix("a ")
+    if not many:
+        return ""
+    return f"{many}s" if parts[-1] is ... else f"{len(parts)} {many}s"
 
 
 def _bash(table: dict[str, list[Argument]], summaries: dict[str, str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import importlib
 import io
 import sys
@@ -139,10 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"weatherlib {weatherlib.__version__}")
         return 0
     if name not in COMMANDS:
-        known = ", ".join(COMMANDS)
-        return reporting.complain(
-            f"there is no command {name!r}; the commands are {known}"
-        )
+        return reporting.complain(_unknown_command(name))
     try:
         code = reporting.run_reported(lambda: _run(name, rest), debug=debug)
     except SystemExit as leave:
@@ -150,6 +148,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None and code and not debug:
         reporting.hush_the_end()
     return code
+
+
+def _unknown_command(name: str) -> str:
+    """Returns that there is no such command, with the nearest and all there are."""
+    what, known = "command", list(COMMANDS)
+    if name.startswith("-"):
+        what, known = "option", ["--version", "--debug", "--help"]
+    near = [word for word in known if word.startswith(name)]
+    near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return f"there is no {what} {name!r}{hint}; the {what}s are {', '.join(known)}"
 
 
 def _run(name: str, arguments: list[str]) -> None:

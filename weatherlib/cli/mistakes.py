@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import pathlib
+import re
 from collections.abc import Sequence
 
 from weatherlib.cli import completion
@@ -27,17 +28,99 @@ def explain(name: str, arguments: Sequence[str], box: str) -> str:
     """
     said = _first_paragraph(box)
     known = completion.arguments_of(name)
-    found = _unknown_options(arguments, known) if _UNKNOWN in box else ""
-    if not found and said.startswith(_UNKNOWN):
-        found = _spare_words(said, arguments, known)
+    found = _unknown_options(arguments, known)
+    for look in (_spare_words, _wrong_value, _wrong_choice, _no_value):
+        found = found or look(said, arguments, known)
     return found or said
+
+
+def _wrong_value(
+    said: str, arguments: Sequence[str], known: Sequence[completion.Argument]
+) -> str:
+    """Returns which value is no number where one is needed."""
+    match = re.match(r"Error parsing ([^\s:]+):", said)
+    argument = _named(match[1], known) if match else None
+    if match is None or argument is None or not argument.expects:
+        return ""
+    number = int if "whole" in argument.expects else float
+    given = _values(argument, arguments)
+    wrong = [word for word in given if not _is_made_by(number, word)] or given
+    found = f", found {' '.join(wrong)!r}" if wrong else ""
+    return f"{_shown(argument, arguments)}: expected {argument.expects}{found}."
+
+
+def _wrong_choice(
+    said: str, arguments: Sequence[str], known: Sequence[completion.Argument]
+) -> str:
+    """Returns what there is to choose from."""
+    match = re.match(r"invalid choice '(.*?)' for argument '(.*?)'\.", said)
+    if match is None:
+        return ""
+    argument = _named(match[2], known) or next(
+        (a for a in known if not a.flags and a.choices), None
+    )
+    if argument is None or not argument.choices:
+        return ""
+    choices = ", ".join(argument.choices)
+    flag = _shown(argument, arguments)
+    return f"{flag}: expected one of {choices}, found {match[1]!r}."
+
+
+def _no_value(
+    said: str, arguments: Sequence[str], known: Sequence[completion.Argument]
+) -> str:
+    """Returns which option lacks its value."""
+    match = re.match(r"Missing value for argument '(.*?)'\.", said)
+    argument = _named(match[1], known) if match else None
+    if argument is None or not argument.flags:
+        return ""
+    expects = argument.expects or "a word"
+    return f"{_shown(argument, arguments)}: expected {expects} after it, found nothing."
+
+
+def _named(
+    shown: str, known: Sequence[completion.Argument]
+) -> completion.Argument | None:
+    """Returns the argument that tyro calls by a name or by some spellings."""
+    names = set(shown.split("/"))
+    return next((a for a in known if names & {a.name, *a.flags}), None)
+
+
+def _shown(argument: completion.Argument, arguments: Sequence[str]) -> str:
+    """Returns an argument as it was written."""
+    written = [word.partition("=")[0].replace("_", "-") for word in arguments]
+    given = [flag for flag in argument.flags if flag in written]
+    return (given or argument.flags or (argument.name,))[0]
+
+
+def _values(argument: completion.Argument, arguments: Sequence[str]) -> list[str]:
+    """Returns the words that were given to an option."""
+    found: list[str] = []
+    is_open = False
+    for word in arguments:
+        flag, equals, value = word.partition("=")
+        if word.startswith("--"):
+            is_open = flag.replace("_", "-") in argument.flags
+            found += [value] if is_open and equals else []
+        elif is_open:
+            found.append(word)
+    return found
+
+
+def _is_made_by(number: type, word: str) -> bool:
+    """Whether a word is a number of a kind."""
+    try:
+        number(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _unknown_options(
     arguments: Sequence[str], known: Sequence[completion.Argument]
 ) -> str:
     """Returns which options a command does not have, each with the nearest it has."""
-    has = {flag for argument in known for flag in argument.flags}
+    has = {"--help", *(flag for argument in known for flag in argument.flags)}
     said = []
     for word in arguments:
         flag = word.partition("=")[0]
@@ -55,6 +138,8 @@ def _spare_words(
 
     A pattern without quotes becomes several words before the command sees it.
     """
+    if not said.startswith(_UNKNOWN):
+        return ""
     told = said.removeprefix(_UNKNOWN).replace(",", " ").split()
     spare = [word for word in arguments if word in told]
     if not spare:

@@ -98,7 +98,14 @@ def open_sources(
     """
     main = config.data.replace(sources=())
     masked = config.loss.skip_missing
-    frames, skipped = _open(main, say=say, masked=masked)
+    try:
+        frames, skipped = _open(main, say=say, masked=masked)
+    except FileNotFoundError as error:
+        if main.radar is not None:
+            raise  # It says so itself, and `weatherlib nowcast` the same.
+        raise FileNotFoundError(
+            f"{error} (name the data with --set data.path=FILE)"
+        ) from error
     found = statistics.prepare(config, frames, placement, say=say)
     sources = [
         Source(

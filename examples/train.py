@@ -15,9 +15,14 @@ from collections.abc import Sequence
 from weatherlib import host_memory, training
 from weatherlib.cli import console, reporting, runs, settings
 
+_USAGE = "usage: python examples/train.py CONFIG.yaml [key=value ...]"
+
 
 def train(path: str, *changes: str) -> training.Result:
     """Trains and returns what it came to."""
+    for word in (path, *changes):
+        if word.startswith("-"):
+            raise ValueError(f"there is no option {word}; {_USAGE}")
     config = settings.read(training.TrainConfig, path, changes)
     config.output.mkdir(parents=True, exist_ok=True)
     out = console.Console()
@@ -32,7 +37,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Returns the exit code: 2 after an error that a user can put right."""
     given = sys.argv[1:] if words is None else list(words)
     if not given or given[0] in ("-h", "--help"):
-        print("usage: python examples/train.py CONFIG.yaml [key=value ...]")
+        print(_USAGE)
         return 0 if given else 2
     return reporting.run_reported(lambda: train(*given) and None)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 
 import numpy as np
 import pandas as pd
@@ -158,22 +159,46 @@ def _forecasts(model, statistics, sample, starts, steps):
         yield found, targets, inputs.isel(time=-1, drop=True)
 
 
-def test_the_bundled_model_beats_persistence_at_every_lead_to_three_days(
-    model, statistics, sample
-):
+@pytest.fixture(scope="module")
+def squares(model, statistics, sample):
+    """Mean squares of errors over three days, forecast first, persistence second.
+
+    By variable, of shape [start, kind, lead].
+    """
     starts = range(0, 31, 6)
     area = np.cos(np.deg2rad(sample["lat"]))
-    squares = {name: np.zeros((2, 12)) for name in HEADLINES}
-    for found, truth, last in _forecasts(model, statistics, sample, starts, 12):
+    found = {name: np.zeros((len(starts), 2, 12)) for name in HEADLINES}
+    forecasts = _forecasts(model, statistics, sample, starts, 12)
+    for place, (forecast, truth, last) in enumerate(forecasts):
         for name, level in HEADLINES.items():
-            for kind, guess in enumerate((found, last)):
+            for kind, guess in enumerate((forecast, last)):
                 error = (guess[name] - truth[name]) ** 2
                 error = error if level is None else error.sel(level=level)
                 mean = error.weighted(area).mean(("batch", "lat", "lon"))
-                squares[name][kind] += mean.transpose("time").values
-    for name, (forecast, persistence) in squares.items():
+                found[name][place, kind] = mean.transpose("time").values
+    return found
+
+
+def test_the_bundled_model_beats_persistence_at_every_lead_to_three_days(squares):
+    for name, of_starts in squares.items():
+        forecast, persistence = of_starts.sum(axis=0)
         ratio = np.sqrt(forecast / persistence)
         assert (ratio < 0.9).all(), (name, ratio.round(2))
+
+
+def test_the_page_on_scores_shows_the_errors_of_the_bundled_model(squares, sample):
+    page = (ROOT / "docs/how-to/score-a-forecast.md").read_text("utf8")
+    starts = ("| | +6 h", "| forecast |", "| persistence |", "| climatology |")
+    leads, *rows = [line for line in page.splitlines() if line.startswith(starts)]
+    steps = [int(hours) // 6 - 1 for hours in re.findall(r"\+(\d+) h", leads)]
+    # The last start is that of the page, which keeps twelve frames for truth.
+    truth = sample["geopotential"].sel(level=500).isel(time=slice(-12, None))
+    area = np.cos(np.deg2rad(sample["lat"]))
+    usual = ((truth - truth.mean("time")) ** 2).weighted(area).mean(("lat", "lon"))
+    expected = [*squares["geopotential"][-1], usual.values[0]]
+    for row, found in zip(rows, expected, strict=True):
+        shown = [float(number) for number in row.split("|")[2:-1]]
+        np.testing.assert_allclose(np.sqrt(found[steps]), shown, rtol=2e-3)
 
 
 def test_the_checkpoint_carries_the_edges_it_was_trained_with(sample, model):

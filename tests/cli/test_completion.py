@@ -1,12 +1,14 @@
 import dataclasses
+import importlib
 import re
 import shutil
 import subprocess
+import typing
 
 import pytest
 
 from tests.cli import cases
-from weatherlib.cli import completion, main, predict
+from weatherlib.cli import completion, completion_words, main, predict
 
 _BASH = shutil.which("bash")
 
@@ -57,6 +59,76 @@ def test_bash_completes_commands_options_choices_and_files(tmp_path):
     assert _complete(tmp_path, "weights", "f") == ["fetch"]
 
 
+@pytest.mark.skipif(_BASH is None, reason="bash is not installed")
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["nowcast", "--config", ""], ["era5.nc"]),
+        (["nowcast", "--output", ""], ["era5.nc"]),
+        (["stats", "--output", ""], ["era5.nc"]),
+        (["weights", "fetch", "dinov2-r"], ["dinov2-registers-base"]),
+        (["weights", "convert", ""], ["era5.nc"]),
+        (["evaluate", "--references", "r"], ["ridge"]),
+        (["evaluate", "--metrics", "rmse", "crps_"], ["crps_fair"]),
+        (["evaluate", "--metrics", "rmse", "--conf"], ["--confidence"]),
+        (["evaluate", "--regions", "tropics", "lan"], ["land"]),
+        (["nowcast", "--references", "st"], ["steps"]),
+        (["plot", "--region", "eu"], ["europe"]),
+        (["stats", "--task", "TASK_13_"], ["TASK_13_PRECIP_OUT"]),
+        (["predict", "--derive", "wind_speed", "vort"], ["vorticity"]),
+        (["evaluate", "--levels", "500", ""], []),
+    ],
+)
+def test_bash_offers_words_that_types_do_not_tell(tmp_path, words, expected):
+    (tmp_path / "era5.nc").touch()
+    found = _complete(tmp_path, *words)
+    assert [word for word in found if word != "completion.bash"] == expected
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_files_are_offered_where_a_metavar_says_so(name):
+    options = importlib.import_module(main.COMMANDS[name].module).Options
+    hints = typing.get_type_hints(options, include_extras=True)
+    known = {argument.name: argument for argument in completion.arguments_of(name)}
+    for field, argument in known.items():
+        marks = getattr(hints[field], "__metadata__", ())
+        metavar = "".join(getattr(mark, "metavar", None) or "" for mark in marks)
+        is_file = re.fullmatch(
+            r"(PATH|FILE|DIR|FOLDER|SOURCE|OUT|CONFIG|MODELS?|FORECASTS)(\.\w+)?",
+            metavar,
+        )
+        assert argument.takes_file == bool(is_file), (field, metavar)
+
+
+def test_words_belong_to_options_that_there_are():
+    for command, field in completion_words._WORDS:
+        names = {command} if command else set(main.COMMANDS)
+        fields = [a.name for name in names for a in completion.arguments_of(name)]
+        assert field in fields
+        for name in names:
+            assert completion_words.words_of(name, field)
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("weights path dinov2-r", ["dinov2-registers-base"]),
+        ("weights convert e", ["era5.nc"]),
+        ("evaluate --metrics rmse crps_", ["crps_fair"]),
+        ("nowcast --config e", ["era5.nc"]),
+    ],
+)
+def test_fish_offers_the_same_words(tmp_path, line, expected):
+    (tmp_path / "era5.nc").touch()
+    (tmp_path / "c.fish").write_text(completion.script("fish"))
+    code = f"source c.fish; complete -C 'weatherlib {line}'"
+    found = subprocess.run(
+        ["fish", "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert [row.split("\t")[0] for row in found.stdout.splitlines()] == expected
+
+
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_other_shells_know_every_command_option_and_choice(shell):
     script = completion.script(shell)
@@ -67,6 +139,8 @@ def test_other_shells_know_every_command_option_and_choice(shell):
             assert flag.removeprefix("--") in script
         for choice in argument.choices:
             assert choice in script
+    for word in ("crps_fair", "damped-persistence", "dinov2-base", "north-atlantic"):
+        assert word in script
     if shutil.which(shell):
         subprocess.run([shell, "-n"], input=script, text=True, check=True)
 

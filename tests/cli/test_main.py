@@ -1,13 +1,15 @@
 import dataclasses
 import importlib
+import inspect
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
 import weatherlib
 from weatherlib import simulation
-from weatherlib.cli import main, simulate
+from weatherlib.cli import help_texts, main, simulate
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
@@ -32,6 +34,17 @@ def test_the_package_can_be_run_as_a_module():
 def test_an_unknown_command_names_those_there_are(capsys):
     assert main.main(["forecast"]) == 2
     assert "no command 'forecast'; the commands are predict" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("predct", "predict"), ("eval", "evaluate"), ("--versio", "--version")],
+)
+def test_a_misspelt_command_is_answered_with_the_nearest(word, meant, capsys):
+    assert main.main([word]) == 2
+    said = capsys.readouterr().err
+    assert f"'{word}' (did you mean {meant}?); the " in said
+    assert ("the options are" in said) == word.startswith("-")
 
 
 @pytest.mark.parametrize("name", main.COMMANDS)
@@ -66,6 +79,50 @@ def test_the_help_of_a_command_explains_each_option_with_examples(name, capsys):
 
 
 @pytest.mark.parametrize("name", main.COMMANDS)
+def test_help_is_folded_between_words_and_nowhere_else(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "70")
+    assert main.main([name, "--help"]) == 0
+    printed = capsys.readouterr().out
+    module = importlib.import_module(main.COMMANDS[name].module)
+    paragraphs = inspect.cleandoc(module.__doc__).split("\n\n")
+    fold = textwrap.TextWrapper(70, break_long_words=False, break_on_hyphens=False)
+    for shown, paragraph in zip(printed.split("\n\n")[1:], paragraphs):
+        if not paragraph.startswith(" "):
+            paragraph = fold.fill(" ".join(paragraph.split()))
+        assert shown == paragraph
+    # The texts of options are folded by their box, and by no line of the source.
+    monkeypatch.setenv("COLUMNS", "1000")
+    assert main.main([name, "--help"]) == 0
+    printed = capsys.readouterr().out
+    texts = help_texts.texts_of(module.Options)
+    own = {"predict": "truth", "nowcast": "models", "evaluate": "forecasts"}
+    texts.pop(own.get(name, ""), None)
+    for text in texts.values():
+        assert text in printed
+        assert "Default:" not in text or f"{text} (default:" not in printed
+
+
+def test_paragraphs_are_joined_and_lists_stay():
+    text = """One
+    and more.
+
+      indented  line
+    then text
+    that goes on
+    - a point
+    - another
+    """
+    assert help_texts.joined(text).splitlines() == [
+        "One and more.",
+        "",
+        "  indented  line",
+        "then text that goes on",
+        "- a point",
+        "- another",
+    ]
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
 def test_a_wrong_option_is_refused(name, capsys):
     needed = {"completion": ["bash"], "predict": [], "info": [], "weights": ["list"]}
     needed["evaluate"] = ["x.nc", "--truth", "y.nc"]
@@ -82,16 +139,36 @@ def test_a_wrong_option_is_refused(name, capsys):
     ("arguments", "expected"),
     [
         (["simulate", "x.nc", "--days"], "--days"),
-        (["predict", "--precision", "half"], "Expected one of ('auto', 'float32'"),
+        (
+            ["predict", "--precision", "half"],
+            "--precision: expected one of auto, float32, bfloat16, found 'half'.",
+        ),
         (
             ["predict", "--perturb", "foo"],
-            "one of ('gaussian', 'spherical', 'bred', 'lagged').",
+            "--perturb: expected one of gaussian, spherical, bred, lagged, found 'foo'",
         ),
         (
             ["predict", "--sampler", "foo"],
-            "argument '--sampler'. Expected one of ('ddim', 'ddpm', 'dpmsolver++').",
+            "--sampler: expected one of ddim, ddpm, dpmsolver++, found 'foo'",
         ),
-        (["predict", "--steps", "few"], "Error parsing --steps"),
+        (["weights", "list", "--kind", "x"], "one of weights, statistics, data, found"),
+        (
+            ["completion", "tcsh"],
+            "shell: expected one of bash, zsh, fish, found 'tcsh'",
+        ),
+        (
+            ["predict", "--steps", "few"],
+            "--steps: expected a whole number, found 'few'.",
+        ),
+        (["predict", "--steps=1.5"], "--steps: expected a whole number, found '1.5'."),
+        (["predict", "--amplitude", "x"], "--amplitude: expected a number, found 'x'."),
+        (
+            ["plot", "x.nc", "--values", "1", "x"],
+            "--values: expected numbers, found 'x'",
+        ),
+        (["weights", "list", "--frames", "1"], "expected 2 whole numbers, found '1'"),
+        (["plot", "x.nc", "--level"], "--level: expected a whole number after it"),
+        (["train", "--bogus"], "there is no option --bogus. "),
         (["predict", "--stesp", "3"], "no option --stesp (did you mean --steps?)"),
         (["evaluate", "x.nc", "--output=y"], "--output (did you mean --out-dir?)"),
         (["predict", "--qqq", "--steps", "3", "--set", "4"], "no option --qqq; there"),
@@ -103,6 +180,29 @@ def test_a_mistake_in_an_option_takes_one_line(arguments, expected, capsys):
     assert said.startswith("weatherlib: error: ")
     assert expected in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            ["predict", "--data", "a.nc", "b.nc"],
+            "--data takes one word, found also b.nc",
+        ),
+        (["predict", "--steps", "3", "4"], "--steps takes one word, found also 4. "),
+        (["stats", "a.nc", "b.nc"], "there is no place for b.nc; several files are"),
+        (["train", "x.yaml", "--resume", "y.yaml"], "there is no place for y.yaml. "),
+    ],
+)
+def test_words_that_nothing_takes_are_named(
+    arguments, expected, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b.nc").touch()
+    assert main.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert expected in said and "`weatherlib" in said
+    assert ("pattern in quotes" in said) == ("b.nc" in arguments)
 
 
 def test_help_loads_no_heavy_package():

@@ -167,7 +167,10 @@ def test_a_dry_run_trains_nothing(folder, capsys):
         (["model.nois=1"], "model: ToyConfig: unknown key 'nois'.*'noise'"),
         (["model={family: grafcast}"], "no family 'grafcast'.*'graphcast'"),
         (["model={}"], "model: missing family"),
-        (["data.path=/no/such.nc"], "no.such.nc"),
+        (
+            ["data.path=/no/such.nc"],
+            "such.nc: .*name the data with --set data.path=FILE",
+        ),
         (["data.statistics=/no/stats"], "no statistics"),
         (["data.train.end=2019-01-01"], "has 0 frames"),
         (["optimizer.frozen=[x*]"], "optimizer.frozen: no parameter matches"),
@@ -315,6 +318,47 @@ def test_statistics_of_the_command_say_what_they_are_of(folder, capsys):
     assert "another grid: they are of latitude 6 points" in error
     assert _train(folder, "--dry-run", *make("all")) == 0
     assert "overlaps the period validation" in capsys.readouterr().err
+
+
+def test_several_files_are_given_as_a_list(folder, capsys, monkeypatch):
+    weather = xarray.load_dataset(folder / "weather.nc").isel(batch=0)
+    dates = weather["datetime"].values
+    weather = weather.drop_vars("datetime").assign_coords(time=dates)
+    monkeypatch.chdir(folder)
+    weather.isel(time=slice(30)).to_netcdf("a.nc")
+    weather.isel(time=slice(30, None)).to_netcdf("b.nc")
+    words = ["--dry-run", *_set("data.path=[a.nc, b.nc]")]
+    assert _train(folder, *words) == 0
+    assert "a.nc, b.nc, 60 frames" in capsys.readouterr().out
+    written = json.loads((folder / "run" / "stats" / "source.json").read_text())
+    assert written["path"] == ["a.nc", "b.nc"]
+    # What it was told the first time is the same the second time, in any spelling.
+    assert _train(folder, *words) == 0
+    absolute = _set(f"data.path=[{folder}/a.nc, {folder}/b.nc]")
+    assert _train(folder, "--dry-run", *absolute) == 0
+    (folder / "run" / "last" / "2").mkdir(parents=True)  # As a run that has begun.
+    assert _train(folder, "--dry-run", *_set("data.path=[a.nc, weather.nc]")) == 2
+    assert _train(folder, "--dry-run", *_set("data.path=[a.nc]")) == 2
+    assert "statistics of another source of data" in capsys.readouterr().err
+    assert _train(folder, "--dry-run", *_set("data.path=[]")) == 2
+    assert "data: path is empty; name a file" in capsys.readouterr().err
+    assert _train(folder, "--dry-run", *_set("data.path=a.nc,b.nc")) == 2
+    assert "several files are given as a pattern in quotes" in capsys.readouterr().err
+    # The settings that a run keeps say the same.
+    found = settings.read(training.TrainConfig, folder / "train.yaml", words[2::2])
+    (folder / "kept.yaml").write_text(settings.dump(found))
+    assert settings.read(training.TrainConfig, folder / "kept.yaml") == found
+    assert found.data.path == ("a.nc", "b.nc")
+
+
+def test_a_list_of_files_names_a_source_and_is_no_folder_of_events():
+    source = training.SourceConfig(path=("one/a.nc", "two/b.nc"))
+    assert (source.label, source.path_text) == ("a", "one/a.nc, two/b.nc")
+    radar = training.RadarConfig(kind="sevir", inputs=2)
+    with pytest.raises(
+        ValueError, match="SEVIR lie in one folder, found the list a, b"
+    ):
+        training.DataConfig(path=("a", "b"), radar=radar)
 
 
 def _replace(path, dataset):

@@ -23,6 +23,8 @@ def call(name, words):
         ("finetune_climax", ["none.nc", "--steps", "few"], "--steps"),
         ("finetune_climax", [], "archive"),
         ("train", ["none.yaml"], "none.yaml"),
+        ("train", ["--bogus"], "there is no option --bogus; usage: python examples/tr"),
+        ("train", ["none.yaml", "--resume"], "there is no option --resume"),
         ("train", [str(scripts.FOLDER / "configs" / "era5_msl.yaml"), "sed=1"], "seed"),
         (
             "train",

@@ -367,6 +367,8 @@ def test_what_cannot_be_downloaded_says_how_to_get_it(table, capsys):
     [
         (["fetch"], "needs a NAME"),
         (["fetch", "toy-modle"], "did you mean toy-model"),
+        (["path", "model"], "did you mean toy-model"),
+        (["path", "nope"], "called 'nope'; weatherlib weights list shows all"),
         (["list", "--family", "none"], "unknown; there is toy"),
         (["list", "zzz"], "nothing matches"),
     ],

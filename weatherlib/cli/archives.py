@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import xarray
 
@@ -16,7 +16,7 @@ _NAMED = 5
 
 
 def open_dataset(
-    path: str,
+    path: str | Sequence[str],
     *,
     skip_corrupt: bool,
     time_step: str | None = None,

@@ -1,35 +1,50 @@
 r"""Print what lets a shell complete the commands and options of weatherlib.
 
-The script knows every command, option and choice, so completing starts no Python. Make
-it anew after an update.
+The script knows every command, option and choice, so completing starts no Python. Put
+it where the shell looks for it, and make it anew after an update:
 
-bash: put the line  source <(weatherlib completion bash)  into ~/.bashrc
-zsh:  write it to a file _weatherlib in a folder of $fpath
-fish: write it to ~/.config/fish/completions/weatherlib.fish
+  bash  ~/.local/share/bash-completion/completions/weatherlib
+  zsh   a file _weatherlib in a folder of $fpath
+  fish  ~/.config/fish/completions/weatherlib.fish
+
+A bash without the package bash-completion takes this line in ~/.bashrc:
+
+  source <(weatherlib completion bash)
 """
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import importlib
-import inspect
-import itertools
-import textwrap
 import types
 import typing
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from weatherlib.cli import completion_words, help_texts
+
 __all__ = ["EXAMPLES", "Argument", "Options", "arguments_of", "run", "script"]
 
 EXAMPLES = (
-    "weatherlib completion bash >> ~/.bashrc",
+    "weatherlib completion bash > "
+    "~/.local/share/bash-completion/completions/weatherlib",
     "weatherlib completion fish > ~/.config/fish/completions/weatherlib.fish",
 )
 
-_FILES = ("PATH", "FILE", "DIR", "SOURCE")
+# Metavars of files and folders; what follows a dot in one is a suffix.
+_FILES = (
+    "CONFIG",
+    "DIR",
+    "FILE",
+    "FOLDER",
+    "FORECASTS",
+    "MODEL",
+    "MODELS",
+    "OUT",
+    "PATH",
+    "SOURCE",
+)
 Shell = Literal["bash", "zsh", "fish"]
 
 
@@ -46,17 +61,26 @@ class Argument:
     """One option or positional argument of a command.
 
     Attributes:
+      name: Of its field.
       flags: Its spellings; none for a positional argument.
       choices: Words that it takes, if those are all.
+      after: Words of which one must be the first of the command for these choices; none
+        where they hold always.
       takes_value: Whether a word follows it.
+      takes_several: Whether several words may do so.
       takes_file: Whether that is a file or folder.
+      expects: What that is, where it is no text: "a whole number".
       summary: The first line of its help.
     """
 
+    name: str
     flags: tuple[str, ...]
     choices: tuple[str, ...]
+    after: tuple[str, ...] = ()
     takes_value: bool
+    takes_several: bool
     takes_file: bool
+    expects: str
     summary: str
 
 
@@ -69,10 +93,21 @@ def script(shell: Shell) -> str:
     """Returns the completion script of a shell."""
     from weatherlib.cli import main
 
-    table = {name: arguments_of(name) for name in main.COMMANDS}
+    table = {
+        name: [_with_words(name, argument) for argument in arguments_of(name)]
+        for name in main.COMMANDS
+    }
     summaries = {name: command.summary for name, command in main.COMMANDS.items()}
     make = {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell]
     return make(table, summaries)
+
+
+def _with_words(command: str, argument: Argument) -> Argument:
+    """Returns an argument with words that its type does not tell."""
+    words = argument.choices or completion_words.words_of(command, argument.name)
+    is_published = (command, argument.name) == ("weights", "name")
+    after = completion_words.FETCHED_BY if is_published else ()
+    return dataclasses.replace(argument, choices=words, after=after)
 
 
 def arguments_of(command: str) -> list[Argument]:
@@ -82,7 +117,7 @@ def arguments_of(command: str) -> list[Argument]:
     options = importlib.import_module(main.COMMANDS[command].module).Options
     # Names that a module imports for type checkers only do not occur in options.
     hints = typing.get_type_hints(options, include_extras=True)
-    texts = _summaries(options)
+    texts = help_texts.texts_of(options)
     found = []
     for field in dataclasses.fields(options):
         hint = hints[field.name]
@@ -91,16 +126,20 @@ def arguments_of(command: str) -> list[Argument]:
             continue
         kind = hint.__origin__ if marks else hint
         settings = [mark for mark in marks if hasattr(mark, "aliases")]
-        metavar = next((m.metavar for m in settings if m.metavar), None)
+        metavar = next((m.metavar for m in settings if m.metavar), "")
         aliases = [a for m in settings for a in (m.aliases or ())]
         flags = (f"--{field.name.replace('_', '-')}", *aliases)
         found.append(
             Argument(
+                name=field.name,
                 flags=() if tyro.conf.Positional in marks else flags,
                 choices=_choices(kind),
                 takes_value=kind is not bool,
-                takes_file=metavar in _FILES,
-                summary=texts.get(field.name, ""),
+                takes_several=typing.get_origin(kind) is tuple
+                and tyro.conf.UseAppendAction not in marks,
+                takes_file=metavar.partition(".")[0] in _FILES,
+                expects=_expected(kind),
+                summary=texts.get(field.name, "").split(". ")[0].rstrip("."),
             )
         )
     return found
@@ -115,58 +154,65 @@ def _choices(kind: Any) -> tuple[str, ...]:
     return ()
 
 
-def _summaries(options: type) -> dict[str, str]:
-    """Returns the first sentence of the text below each field of a dataclass."""
-    source = textwrap.dedent(inspect.getsource(options))
-    body = typing.cast(ast.ClassDef, ast.parse(source).body[0]).body
-    found = {}
-    for before, after in itertools.pairwise(body):
-        if not isinstance(before, ast.AnnAssign) or not isinstance(after, ast.Expr):
-            continue
-        text = ast.literal_eval(after.value)
-        first = " ".join(str(text).split()).split(". ")[0]
-        found[typing.cast(ast.Name, before.target).id] = first.rstrip(".")
-    return found
+def _expected(kind: Any) -> str:
+    """Returns what a type is in words; empty for text and choices."""
+    parts = typing.get_args(kind)
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return next(filter(None, map(_expected, parts)), "")
+    if typing.get_origin(kind) is not tuple:
+        return {int: "a whole number", float: "a number"}.get(kind, "")
+    many = _expected(parts[0]).removeprefix("a ")
+    if not many:
+        return ""
+    return f"{many}s" if parts[-1] is ... else f"{len(parts)} {many}s"
 
 
 def _bash(table: dict[str, list[Argument]], summaries: dict[str, str]) -> str:
     del summaries
-    flags, values, first = [], [], []
+    flags, several, values, placed = [], [], [], []
     for name, arguments in table.items():
         words = " ".join(flag for a in arguments for flag in a.flags)
         flags.append(f'    {name}) words="{words} --help --debug" ;;')
-        for argument in arguments:
-            places = [f"{name}:{flag}" for flag in argument.flags]
-            if not argument.flags and argument.choices:
-                first.append(f'    {name}) words="{" ".join(argument.choices)}" ;;')
-            elif argument.choices:
-                action = f'words="{" ".join(argument.choices)}"'
-                values.append(f"    {'|'.join(places)}) {action} ;;")
-            elif argument.takes_file and places:
-                values.append(f"    {'|'.join(places)}) files=1 ;;")
-            elif argument.takes_value and places:
-                values.append(f"    {'|'.join(places)}) return ;;")
+        # The command itself is word 1.
+        for number, argument in enumerate([a for a in arguments if not a.flags], 2):
+            places = [f"{name}:{number}:{word}" for word in argument.after or "*"]
+            if argument.choices:
+                placed.append(f"    {'|'.join(places)}) {_bash_words(argument)} ;;")
+        for argument in (a for a in arguments if a.flags and a.takes_value):
+            places = "|".join(f"{name}:{flag}" for flag in argument.flags)
+            action = "files=1" if argument.takes_file else "return"
+            action = _bash_words(argument) if argument.choices else action
+            values.append(f"    {places}) {action} ;;")
+            if argument.takes_several:
+                several.append(places)
     return "\n".join(
         [
             "# Completion of weatherlib for bash.",
             "_weatherlib() {",
             '  local word="${COMP_WORDS[COMP_CWORD]}" files="" words=""',
             '  local last="${COMP_WORDS[COMP_CWORD-1]}" command="${COMP_WORDS[1]}"',
+            "  local i=$(( COMP_CWORD - 1 ))",
             "  COMPREPLY=()",
             "  if (( COMP_CWORD == 1 )); then",
             f'    words="{" ".join(table)} --help --version"',
             '    COMPREPLY=($(compgen -W "$words" -- "$word")); return',
             "  fi",
-            '  case "$command:$last" in',
-            *values,
+            '  while (( i > 2 )) && [[ "${COMP_WORDS[i]}" != -* ]]; do (( i-- )); done',
+            '  case "$command:${COMP_WORDS[i]}" in',
+            f'    {"|".join(several)}) last="${{COMP_WORDS[i]}}" ;;',
             "  esac",
-            '  if [[ -z "$words$files" && "$word" == -* ]]; then',
+            '  if [[ "$word" == -* ]]; then',
             '    case "$command" in',
             *[f"  {line}" for line in flags],
             "    esac",
-            '  elif [[ -z "$words$files" ]] && (( COMP_CWORD == 2 )); then',
-            '    case "$command" in',
-            *[f"  {line}" for line in first],
+            "  else",
+            '    case "$command:$last" in',
+            *[f"  {line}" for line in values],
+            "    esac",
+            "  fi",
+            '  if [[ -z "$words$files" ]]; then',
+            '    case "$command:$COMP_CWORD:${COMP_WORDS[2]}" in',
+            *[f"  {line}" for line in placed],
             "    esac",
             "  fi",
             '  if [[ -n "$words" ]]; then',
@@ -184,6 +230,10 @@ def _bash(table: dict[str, list[Argument]], summaries: dict[str, str]) -> str:
     )
 
 
+def _bash_words(argument: Argument) -> str:
+    return f'words="{" ".join(argument.choices)}"'
+
+
 def _zsh(table: dict[str, list[Argument]], summaries: dict[str, str]) -> str:
     lines = ["#compdef weatherlib", "_weatherlib() {", "  local -a commands", ""]
     lines.append("  commands=(")
@@ -199,15 +249,15 @@ def _zsh(table: dict[str, list[Argument]], summaries: dict[str, str]) -> str:
     ]
     for name, arguments in table.items():
         lines += [f"    {name})", "      _arguments \\"]
+        places = iter(range(1, len(arguments) + 1))
         for argument in arguments:
             text = argument.summary
             for old, new in (("\\", "\\\\"), ("[", "\\["), ("]", "\\]"), (":", "\\:")):
                 text = text.replace(old, new)
-            action = "_files" if argument.takes_file or not argument.flags else ""
-            if argument.choices:
-                action = f"({' '.join(argument.choices)})"
+            action = _zsh_action(argument)
             if not argument.flags:
-                lines.append(f"        {_quoted(f'::{text}:{action}')} \\")
+                place = "*" if argument.takes_several else next(places)
+                lines.append(f"        {_quoted(f'{place}:{text}:{action}')} \\")
             for flag in argument.flags:
                 value = f":value:{action}" if argument.takes_value else ""
                 lines.append(f"        {_quoted(f'{flag}[{text}]{value}')} \\")
@@ -223,29 +273,83 @@ def _zsh(table: dict[str, list[Argument]], summaries: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
+def _zsh_action(argument: Argument) -> str:
+    """Returns what offers the values of an argument."""
+    words = " ".join(argument.choices)
+    if argument.after:
+        test = " || ".join(f"${{words[2]}} == {word}" for word in argument.after)
+        return f"{{ if [[ {test} ]]; then compadd - {words}; else _files; fi }}"
+    if words:
+        return f"({words})"
+    return "_files" if argument.takes_file or not argument.flags else ""
+
+
 def _fish(table: dict[str, list[Argument]], summaries: dict[str, str]) -> str:
-    lines = ["# Completion of weatherlib for fish.", "complete -c weatherlib -f"]
+    lines = [
+        "# Completion of weatherlib for fish.",
+        "function __weatherlib_last -d 'Whether an option is the last of the line'",
+        "  set -l given (string match -- '-*' (commandline -opc))",
+        '  test (count $given) -gt 0; and test "$given[-1]" = $argv[1]',
+        "end",
+        "complete -c weatherlib -f",
+    ]
     for name, summary in summaries.items():
         lines.append(
             "complete -c weatherlib -n __fish_use_subcommand "
             f"-a {name} -d {_quoted(summary)}"
         )
     for name, arguments in table.items():
-        seen = f"-n '__fish_seen_subcommand_from {name}'"
+        seen = f"__fish_seen_subcommand_from {name}"
+        placed = [argument for argument in arguments if not argument.flags]
         for argument in arguments:
-            text = f"-d {_quoted(argument.summary)}"
-            choices = _quoted(" ".join(argument.choices))
-            if not argument.flags:
-                what = f"-a {choices}" if argument.choices else "-F"
-                lines.append(f"complete -c weatherlib {seen} {what} {text}")
-            for flag in argument.flags:
-                what = f"-l {flag.removeprefix('--')}"
-                if argument.choices:
-                    what += f" -x -a {choices}"
-                elif argument.takes_value:
-                    what += " -r -F" if argument.takes_file else " -x"
-                lines.append(f"complete -c weatherlib {seen} {what} {text}")
+            found = (
+                _fish_options(argument, seen)
+                if argument.flags
+                else [f"-n '{seen}{_fish_place(argument, placed)}"]
+            )
+            lines += [
+                f"complete -c weatherlib {line} -d {_quoted(argument.summary)}"
+                for line in found
+            ]
     return "\n".join([*lines, ""])
+
+
+def _fish_place(argument: Argument, placed: list[Argument]) -> str:
+    """Returns the rest of a condition, and the values, of a positional argument.
+
+    Args:
+      argument: It.
+      placed: All that the command has.
+    """
+    has = "; and {}__fish_seen_subcommand_from {}"
+    words = " ".join(argument.choices)
+    test = ""
+    if argument.after:
+        test = has.format("", " ".join(argument.after))
+    elif words and len(placed) > 1:
+        test = has.format("not ", words)
+    elif not words:
+        first = " ".join(placed[0].choices)
+        others = [" ".join(other.after) for other in placed if other.after]
+        tests = [has.format("", first)] if first else []
+        test = "".join(tests + [has.format("not ", other) for other in others])
+    return f"{test}' " + (f"-a {_quoted(words)}" if words else "-F")
+
+
+def _fish_options(argument: Argument, seen: str) -> list[str]:
+    """Returns conditions, spellings and values of an option."""
+    choices = _quoted(" ".join(argument.choices))
+    lines = []
+    for flag in argument.flags:
+        what = f"-n '{seen}' -l {flag.removeprefix('--')}"
+        if argument.choices:
+            what += f" -x -a {choices}"
+        elif argument.takes_value:
+            what += " -r -F" if argument.takes_file else " -x"
+        lines.append(what)
+        if argument.choices and argument.takes_several:
+            lines.append(f"-n '{seen}; and __weatherlib_last {flag}' -a {choices}")
+    return lines
 
 
 def _quoted(text: str) -> str:

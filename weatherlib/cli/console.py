@@ -6,6 +6,7 @@ On a terminal the progress bar moves; in a log file it becomes a line now and th
 from __future__ import annotations
 
 import contextlib
+import shlex
 import shutil
 import textwrap
 import time
@@ -303,19 +304,20 @@ def error_lines(record: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def what_next(folder: Any, data: str, *, radar: bool = False) -> str:
+def what_next(folder: Any, data: str | Sequence[str], *, radar: bool = False) -> str:
     """Returns the command that forecasts with what a run has written.
 
     Args:
       folder: Of the run.
-      data: Path of its data.
+      data: Path of its data; of a list the last is named, in which the latest start is.
       radar: Whether these are radar pictures, whose nowcasts are scored.
     """
     if radar:
         return f"try: weatherlib nowcast {folder}"
+    last = data if isinstance(data, str) else data[-1]
     return (
         f"try: weatherlib predict --pretrained {folder}/checkpoint.npz "
-        f"--dataset {data} --conform"
+        f"--dataset {shlex.quote(last)} --conform"
     )
 
 

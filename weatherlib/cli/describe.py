@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,12 +17,19 @@ if TYPE_CHECKING:
     # Describing data does without JAX, which these load.
     from weatherlib.cli import models, setups
 
-__all__ = ["dataset_facts", "model_facts", "setup_facts", "variable_rows"]
+__all__ = [
+    "dataset_facts",
+    "model_facts",
+    "setup_facts",
+    "statistics_table",
+    "variables_table",
+]
 
 # Longer lists of a configuration are counted.
 _MOST_LISTED = 8
 
 Facts = list[tuple[str, str]]
+Table = tuple[list[str], list[list[str]]]
 
 
 def model_facts(model: models.Model, *, variables: bool = True) -> Facts:
@@ -119,11 +127,14 @@ def dataset_facts(dataset: xarray.Dataset) -> Facts:
     return facts
 
 
-def variable_rows(dataset: xarray.Dataset) -> list[list[str]]:
-    """Returns name, unit, dimensions and range of each variable.
+def variables_table(dataset: xarray.Dataset) -> Table:
+    """Returns columns and rows: name, unit, dimensions and range of each variable.
 
     The range is that of the first time, so that large files are not read as a whole.
     """
+    columns = ["variable", "unit", "dimensions", "range"]
+    if "time" in dataset.dims:
+        columns[-1] += " at the first time"
     rows = []
     for name, field in dataset.data_vars.items():
         first = field.isel(time=0, missing_dims="ignore").values
@@ -133,10 +144,34 @@ def variable_rows(dataset: xarray.Dataset) -> list[list[str]]:
             lost = int(np.isnan(first).sum()) if first.dtype.kind == "f" else 0
             span += f", {lost} NaN" if lost else ""
         dims = ", ".join(map(str, field.dims))
-        known = vocabulary.find(str(name))
-        units = field.attrs.get("units") or (known.units if known else "")
-        rows.append([str(name), str(units), dims, span])
-    return rows
+        rows.append([str(name), _unit(name, field), dims, span])
+    return columns, rows
+
+
+def statistics_table(found: Mapping[str, xarray.Dataset]) -> Table:
+    """Returns columns and rows: one row for each variable, levels together.
+
+    Args:
+      found: Statistics by what they are called in the table, `mean` among them.
+    """
+    rows = []
+    for name, mean in found["mean"].data_vars.items():
+        row = [str(name), _unit(name, mean)]
+        for values in found.values():
+            if name not in values:
+                row.append("")
+                continue
+            low, high = float(values[name].min()), float(values[name].max())
+            row.append(f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}")
+        missing, count = (mean.attrs.get(key, 0) for key in ("missing", "count"))
+        rows.append([*row, f"{missing / (missing + count):.1%}" if missing else ""])
+    return ["variable", "unit", *found, "missing"], rows
+
+
+def _unit(name: object, field: xarray.DataArray) -> str:
+    """Returns the unit that a field states, or else that of our vocabulary."""
+    known = vocabulary.find(str(name))
+    return str(field.attrs.get("units") or (known.units if known else ""))
 
 
 def _grid(dataset: xarray.Dataset) -> str:
@@ -148,7 +183,8 @@ def _grid(dataset: xarray.Dataset) -> str:
 
 
 def _sizes(dataset: xarray.Dataset) -> str:
-    return ", ".join(f"{name} {size}" for name, size in dataset.sizes.items())
+    sizes = [f"{name} {size}" for name, size in dataset.sizes.items()]
+    return ", ".join(sizes) or "none"
 
 
 def _hours(step: str | None) -> str:

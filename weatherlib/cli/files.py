@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import xarray
 
 from weatherlib import bundled, data
+from weatherlib.data import archive
 from weatherlib.data_utils import lexicon
 from weatherlib.task import TaskConfig
 
@@ -97,7 +98,21 @@ def open_lazily(
     """
     if path is None:
         path = existing(bundled.sample_path(), "the bundled sample")
-    return data.open_dataset(path, by_start=by_start)
+    try:
+        return data.open_dataset(path, by_start=by_start)
+    except (OSError, ValueError) as error:
+        if not _is_one_of_many(error):
+            raise
+        kind = OSError if isinstance(error, OSError) else ValueError
+        raise kind(
+            f"{error} (one of many files of {path}; give another folder, or those that "
+            "belong together as a pattern in quotes, such as 'era5/*.nc')"
+        ) from error
+
+
+def _is_one_of_many(error: Exception) -> bool:
+    """Whether a file among others cannot be read, which other commands may skip."""
+    return any(archive.SKIP_HINT in note for note in getattr(error, "__notes__", ()))
 
 
 def conversions(dataset: xarray.Dataset) -> list[str]:

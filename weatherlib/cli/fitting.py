@@ -46,7 +46,7 @@ class Fitting(solving.Solving):
             f"{plan.bytes / 2**30:.2g} GiB of memory"
         )
         facts = [
-            ("data", f"{data.path}, {frames.description}"),
+            ("data", f"{data.path_text}, {frames.description}"),
             ("model", f"{self._name}, {plan.weights:,} weights in {stored}"),
             ("fit", how),
             ("license", self._settings.license or families.NO_LICENSE),

@@ -3,8 +3,10 @@
 A weather file is listed with its grid, times, levels and variables; a checkpoint with
 its architecture, its variables, its licence and its hash; a file of torch or
 safetensors with its arrays, without running anything of it; a folder of a vision
-encoder or an autoencoder after comparing its weights with its config.json. Weather and
-checkpoint named together are compared, and every problem is listed with its remedy.
+encoder or an autoencoder after comparing its weights with its config.json. A run of
+`weatherlib train` is listed with its updates and its checkpoint, a folder of statistics
+with their source and period. Weather and checkpoint named together are compared, and
+every problem is listed with its remedy.
 Where the checkpoint stores the edges between grid and mesh that it was trained with,
 they are compared with those that this version finds.
 """
@@ -20,11 +22,20 @@ import tyro
 if TYPE_CHECKING:
     import xarray
 
-    from weatherlib.cli import models
+    from weatherlib.cli import console, models
 
 __all__ = ["EXAMPLES", "Options", "print_contents", "run"]
 
 _CHECKPOINT_SUFFIXES = (".npz", ".ckpt")
+_TITLES = {
+    "checkpoint": "a checkpoint",
+    "weights": "published weights",
+    "model": "the folder of a published model",
+    "run": "a training run",
+    "statistics": "a folder of statistics",
+    "state": "the state of a training run",
+    "settings": "a file of settings",
+}
 
 EXAMPLES = (
     "weatherlib info",
@@ -32,6 +43,7 @@ EXAMPLES = (
     "weatherlib info era5.nc --checkpoint graphcast.npz",
     "weatherlib info 5.625deg.ckpt",
     "weatherlib info dinov2_folder",
+    "weatherlib info runs/era5",
 )
 
 
@@ -42,8 +54,9 @@ class Options:
     path: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")] = (
         None
     )
-    """A weather file (.nc, .zarr, .grib), a checkpoint (.npz), or published weights
-    (.ckpt, .pt, .pth, .safetensors, or a folder with config.json)."""
+    """A weather file (.nc, .zarr, .grib), a checkpoint (.npz) or a folder with one,
+    published weights (.ckpt, .pt, .pth, .safetensors, or a folder with config.json), or
+    the folder of a training run or of statistics."""
 
     checkpoint: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """A checkpoint to compare the weather file with."""
@@ -57,28 +70,51 @@ def run(options: Options) -> None:
       OSError: A file is damaged.
       ValueError: A file is of another kind.
     """
-    from weatherlib.cli import conversion, vision_conversion
-
-    path = options.path
-    if path is None:
+    if options.path is None:
         print_contents(None, options.checkpoint or "./")
-    elif options.checkpoint is None and conversion.is_weights(pathlib.Path(path)):
-        from weatherlib.cli import console
-
-        conversion.describe(console.Console(), pathlib.Path(path))
-    elif options.checkpoint is None and vision_conversion.is_folder(pathlib.Path(path)):
-        from weatherlib.cli import console
-
-        vision_conversion.describe(console.Console(), pathlib.Path(path))
-    elif pathlib.Path(path).suffix in _CHECKPOINT_SUFFIXES:
-        if options.checkpoint is not None:
-            raise ValueError(
-                f"{path}: is a checkpoint; name a weather file to compare with "
-                f"{options.checkpoint}"
-            )
-        print_contents(None, path, dataset=False)
+        return
+    path = pathlib.Path(options.path)
+    kind = _kind_of(path)
+    if kind == "weather":
+        print_contents(options.path, options.checkpoint)
+    elif options.checkpoint is not None:
+        raise ValueError(
+            f"{path}: is {_TITLES[kind]}; name a weather file to compare with "
+            f"{options.checkpoint}"
+        )
     else:
-        print_contents(path, options.checkpoint)
+        _describe(path, kind)
+
+
+def _kind_of(path: pathlib.Path) -> str:
+    """Returns what a path is: a key of `_TITLES`, or weather."""
+    from weatherlib.cli import conversion, run_folders, vision_conversion
+
+    if conversion.is_weights(path):
+        return "weights"
+    if vision_conversion.is_folder(path):
+        return "model"
+    if path.suffix in _CHECKPOINT_SUFFIXES:
+        return "checkpoint"
+    return run_folders.kind_of(path) or "weather"
+
+
+def _describe(path: pathlib.Path, kind: str) -> None:
+    """Prints what something other than weather holds."""
+    from weatherlib.cli import console, conversion, run_folders, vision_conversion
+
+    out = console.Console()
+    if kind == "weights":
+        conversion.describe(out, path)
+    elif kind == "model":
+        vision_conversion.describe(out, path)
+    elif kind == "checkpoint":
+        print_contents(None, str(path), dataset=False)
+    else:
+        run_folders.describe(out, path, kind)
+        found = run_folders.checkpoint_of(path) if kind == "run" else None
+        if found is not None:
+            print_contents(None, str(found), dataset=False)
 
 
 def print_contents(
@@ -104,9 +140,8 @@ def print_contents(
         opened = files.open_weather(weather)
         out.heading(f"Data: {weather or 'the bundled sample'}")
         out.facts(describe.dataset_facts(opened))
-        columns = ["variable", "unit", "dimensions", "range at the first time"]
         out.print()
-        out.table(columns, describe.variable_rows(opened))
+        out.table(*describe.variables_table(opened))
     if checkpoint is None:
         return
     # The checkpoint's schema lies in a package that loads JAX; data alone do without.
@@ -117,21 +152,31 @@ def print_contents(
     out.heading(f"Checkpoint: {path}")
     out.facts(describe.model_facts(model))
     if opened is not None:
-        out.heading("Do they fit?")
-        problems = _problems(opened, model)
-        for line in problems or ["yes"]:
-            out.print(f"  {line}")
-        if not problems and model.family == "graphcast":
-            out.print(f"  edges between grid and mesh: {_edges(opened, model, path)}")
+        _compare(out, opened, model)
 
 
-def _edges(dataset: xarray.Dataset, model: models.Model, path: pathlib.Path) -> str:
+def _compare(
+    out: console.Console, dataset: xarray.Dataset, model: models.Model
+) -> None:
+    """Prints whether weather suits a model, and what a forecast from it needs."""
+    from weatherlib.cli import data_fit
+
+    fit = data_fit.judge(dataset, model)
+    out.heading("Do they fit?")
+    for line in [*fit.lines, fit.verdict]:
+        out.print(f"  {line}")
+    if fit.weather is not None and model.family == "graphcast":
+        out.print(f"  edges between grid and mesh: {_edges(fit.weather, model)}")
+
+
+def _edges(dataset: xarray.Dataset, model: models.Model) -> str:
     """Returns how the edges stored with a checkpoint differ from those found here."""
     from weatherlib import checkpoint
     from weatherlib.geometry import topology
     from weatherlib.graphcast import message_graph
 
-    with path.open("rb") as file:
+    assert model.path is not None, "it was read from a file"
+    with model.path.open("rb") as file:
         stored = checkpoint.load_extras(file).get("topology")
     if stored is None:
         return "not stored in the checkpoint, so found anew"
@@ -139,34 +184,3 @@ def _edges(dataset: xarray.Dataset, model: models.Model, path: pathlib.Path) -> 
         dataset["lat"].values, dataset["lon"].values, model.model_config
     ).topology
     return str(topology.compare(topology.Topology.from_arrays(stored), here))
-
-
-def _misfits(dataset: xarray.Dataset, model: models.Model) -> list[str]:
-    """Returns why the parameters of a model do not suit data that seem to fit."""
-    from weatherlib.cli import parameters, setups
-
-    try:
-        parameters.require_parameters(model, *setups.one_step(dataset, model))
-    except ValueError as error:
-        return [str(error)]
-    return []
-
-
-def _problems(dataset: xarray.Dataset, model: models.Model) -> list[str]:
-    """Returns what stands between a dataset and a model, each with its remedy."""
-    from weatherlib import data_utils
-    from weatherlib.cli import files
-
-    problems = data_utils.check(
-        dataset,
-        model.task_config,
-        resolution=model.model_config.resolution,
-        time_step=model.time_step,
-    )
-    if not problems and model.time_step is None:
-        problems += _misfits(dataset, model)
-    units = files.other_units(files.conversions(dataset), model.task_config)
-    return [
-        *(f"{line}; weatherlib predict --conform converts them" for line in units),
-        *map(str, problems),
-    ]

@@ -12,11 +12,9 @@ import dataclasses
 import difflib
 import importlib
 import io
-import re
 import sys
-import typing
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Any
 
 import weatherlib
 from weatherlib import host_memory
@@ -94,9 +92,6 @@ COMMANDS = {
     ),
 }
 
-# What tyro says of a word that is none of those of an option.
-_CHOICES = re.compile(r"for argument '([^']+)'\. Expected one of \(([^)]*)\)")
-
 _HELP = """\
 usage: weatherlib COMMAND [OPTIONS]
 
@@ -145,10 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"weatherlib {weatherlib.__version__}")
         return 0
     if name not in COMMANDS:
-        known = ", ".join(COMMANDS)
-        return reporting.complain(
-            f"there is no command {name!r}; the commands are {known}"
-        )
+        return reporting.complain(_unknown_command(name))
     try:
         code = reporting.run_reported(lambda: _run(name, rest), debug=debug)
     except SystemExit as leave:
@@ -158,18 +150,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+def _unknown_command(name: str) -> str:
+    """Returns that there is no such command, with the nearest and all there are."""
+    what, known = "command", list(COMMANDS)
+    if name.startswith("-"):
+        what, known = "option", ["--version", "--debug", "--help"]
+    near = [word for word in known if word.startswith(name)]
+    near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return f"there is no {what} {name!r}{hint}; the {what}s are {', '.join(known)}"
+
+
 def _run(name: str, arguments: list[str]) -> None:
     """Reads the options of a command and runs it."""
     import tyro
 
+    from weatherlib.cli import help_texts
+
     module = importlib.import_module(COMMANDS[name].module)
+    description = help_texts.joined(module.__doc__ or "")
+    shown: Any = help_texts.Folding(sys.stdout, description)
     said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(shown):
             options = tyro.cli(
-                _without_empty_defaults(module.Options),
+                help_texts.explained(module.Options),
                 prog=f"weatherlib {name}",
-                description=module.__doc__,
+                description=description,
                 args=arguments,
                 config=(tyro.conf.FlagCreatePairsOff,),
             )
@@ -177,81 +184,12 @@ def _run(name: str, arguments: list[str]) -> None:
         if leave.code == 0:
             print("Examples:", *module.EXAMPLES, sep="\n  ")
             raise
-        message = _unknown_options(name, arguments, said.getvalue())
-        message = message or _with_choices(name, _first_paragraph(said.getvalue()))
+        from weatherlib.cli import mistakes
+
+        message = mistakes.explain(name, arguments, said.getvalue())
         reporting.complain(f"{message} `weatherlib {name} --help` tells more")
         raise
     module.run(options)
-
-
-def _without_empty_defaults(options: type) -> type:
-    """Returns options whose help does not say that a default is nothing.
-
-    What stands for it is in the text of the option.
-    """
-    import tyro
-
-    hints = typing.get_type_hints(options, include_extras=True)
-    for field in dataclasses.fields(options):
-        hint = hints[field.name]
-        marks = getattr(hint, "__metadata__", ())
-        if field.default in (None, ()) and tyro.conf.UseAppendAction not in marks:
-            said = "(optional)" if tyro.conf.Positional in marks else ""
-            changed = tyro.conf.arg(help_behavior_hint=said)
-            options.__annotations__[field.name] = Annotated[hint, changed]
-    return options
-
-
-def _unknown_options(name: str, arguments: list[str], box: str) -> str:
-    """Returns which options a command does not have, each with the nearest it has.
-
-    Empty where that is not the mistake that tyro tells of in its box.
-    """
-    if "Unrecognized options" not in box:
-        return ""
-    from weatherlib.cli import completion
-
-    has = {flag for known in completion.arguments_of(name) for flag in known.flags}
-    said = []
-    for word in arguments:
-        flag = word.partition("=")[0]
-        if word.startswith("--") and flag.replace("_", "-") not in has:
-            near = difflib.get_close_matches(flag, has, n=1, cutoff=0.55)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            said.append(f"there is no option {flag}{hint}")
-    return "; ".join(said) + "." if said else ""
-
-
-def _with_choices(name: str, message: str) -> str:
-    """Returns a message about a wrong choice with the words there are to choose from.
-
-    tyro lists them in any order, and among them what stands for no choice.
-    """
-    found = _CHOICES.search(message)
-    if found is None:
-        return message
-    from weatherlib.cli import completion
-
-    for known in completion.arguments_of(name):
-        if known.choices and found[1] in known.flags:
-            words = ", ".join(map(repr, known.choices))
-            return f"{message[: found.start(2)]}{words}{message[found.end(2) :]}"
-    return message
-
-
-def _first_paragraph(box: str) -> str:
-    """Returns what is said first in the box that tyro draws around a mistake."""
-    blocks: list[list[str]] = [[]]
-    for line in box.splitlines():
-        inside = line.strip(" \u2502|")
-        if inside.startswith("\u256d") or not inside.strip("\u2500\u2570\u256f-+ "):
-            blocks.append([])
-        else:
-            blocks[-1] += inside.split()
-    said = [" ".join(words) for words in blocks if words]
-    # Where the terminal has no lines to draw with, the title is a block of its own.
-    titled = "\u256d" not in box and len(said) > 1
-    return said[titled] if said else ""
 
 
 if __name__ == "__main__":

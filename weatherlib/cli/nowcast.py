@@ -248,7 +248,7 @@ def _prepare(
             thresholds=options.thresholds or evaluation.NowcastConfig().thresholds,
         ),
         facts=[
-            ("data", f"{data.path}, {period}"),
+            ("data", f"{data.path_text}, {period}"),
             ("samples", f"{len(numbers)} of {len(samples)}, {rows} x {columns} pixels"),
             ("nowcasts", ", ".join(found)),
         ],

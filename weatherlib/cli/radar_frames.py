@@ -138,7 +138,7 @@ class RadarFrames:
           FileNotFoundError: A file is missing.
           OSError: A file is damaged or cut short.
         """
-        given, path = self._radar, self._settings.path
+        given, path = self._radar, self._settings.path_text
         try:
             config = radar_sequences.SequenceConfig(
                 targets=targets,
@@ -221,8 +221,9 @@ class RadarFrames:
         spread_of_changes = _moments(changes)[1]
         if not (spread > 0 and spread_of_changes > 0):
             raise ValueError(
-                f"{self._settings.path}, {period}: all pixels or all frames are alike, "
-                "so there is no standard deviation; take scale unit, or other times"
+                f"{self._settings.path_text}, {period}: all pixels or all frames are "
+                "alike, so there is no standard deviation; take scale unit, or other "
+                "times"
             )
         return _statistics(mean, spread, spread_of_changes, lowest)
 
@@ -271,7 +272,9 @@ class RadarFrames:
             try:
                 series = radar_grid.crop(series, *sides)
             except ValueError as error:
-                raise ValueError(f"{path}: crop: {error}") from error
+                raise ValueError(
+                    f"{self._settings.path_text}: crop: {error}"
+                ) from error
         self._series = series
         if not self._is_small:
             return series
@@ -280,7 +283,8 @@ class RadarFrames:
         # What damage raises depends on the library and on where it is met.
         except (EOFError, KeyError, OSError, RuntimeError) as error:
             raise OSError(
-                f"{path}: damaged or cut short ({error}); fetch it again"
+                f"{self._settings.path_text}: damaged or cut short ({error}); fetch it "
+                "again"
             ) from error
 
     def _events(
@@ -292,9 +296,10 @@ class RadarFrames:
             *("date", "after", "until"),
             *("validation_share", "key", "max_pct_missing"),
         )
-        assert period.split is not None
+        path = self._settings.path
+        assert period.split is not None and isinstance(path, str)
         return sevir.open_sevir(
-            self._settings.path,
+            path,
             config,
             split=period.split,
             missing_files=given.missing_files,
@@ -302,18 +307,19 @@ class RadarFrames:
         )
 
 
-def _existing(path: str) -> str:
+def _existing(path: str | tuple[str, ...]) -> str | tuple[str, ...]:
     """Returns the path of a series.
 
     Raises:
       FileNotFoundError: It is a plain name, and there is nothing of it.
     """
-    plain = "://" not in path and not any(c in path for c in "*?[")
-    if plain and not pathlib.Path(path).expanduser().exists():
-        raise FileNotFoundError(
-            f"{path}: there is no such file; name the radar series with "
-            "--set data.path=FILE"
-        )
+    for name in (path,) if isinstance(path, str) else path:
+        plain = "://" not in name and not any(c in name for c in "*?[")
+        if plain and not pathlib.Path(name).expanduser().exists():
+            raise FileNotFoundError(
+                f"{name}: there is no such file; name the radar series with "
+                "--set data.path=FILE"
+            )
     return path
 
 

@@ -98,11 +98,18 @@ def open_sources(
     """
     main = config.data.replace(sources=())
     masked = config.loss.skip_missing
-    frames, skipped = _open(main, say=say, masked=masked)
+    try:
+        frames, skipped = _open(main, say=say, masked=masked)
+    except FileNotFoundError as error:
+        if main.radar is not None:
+            raise  # It says so itself, and `weatherlib nowcast` the same.
+        raise FileNotFoundError(
+            f"{error} (name the data with --set data.path=FILE)"
+        ) from error
     found = statistics.prepare(config, frames, placement, say=say)
     sources = [
         Source(
-            label=main.path,
+            label=main.path_text,
             settings=main,
             frames=frames,
             statistics=found,
@@ -111,7 +118,7 @@ def open_sources(
     ]
     for source in config.data.sources:
         settings = config.data.of_source(source)
-        say(f"  source {source.label}: {source.path}")
+        say(f"  source {source.label}: {source.path_text}")
         try:
             frames, skipped = _open(settings, say=say, masked=masked)
             if source.statistics == _SHARED:
@@ -226,7 +233,7 @@ def _open(
         in_memory=settings.in_memory,
         nan_allowed=settings.nan_allowed,
         skip_corrupt=settings.skip_corrupt,
-        source=settings.path,
+        source=settings.path_text,
     )
     return frames, skipped
 

@@ -186,7 +186,7 @@ class Run:
         leaves = jax.tree.leaves(self.abstract_params)
         count = sum(int(np.prod(leaf.shape)) for leaf in leaves)
         facts = [
-            ("data", f"{self.settings.data.path}, {self.frames.description}"),
+            ("data", f"{self.settings.data.path_text}, {self.frames.description}"),
             ("model", f"{self.settings.model['family']}, {count:,} parameters"),
             ("license", self.settings.license or families.NO_LICENSE),
         ]  # fmt: skip
@@ -196,7 +196,7 @@ class Run:
             origin = ", from another file" if self._held else ""
             facts.append(("held fixed", f"{fixed:,} of them{origin}"))
         for source in self.sources[1:]:
-            frames = f"{source.settings.path}, {source.frames.description}"
+            frames = f"{source.settings.path_text}, {source.frames.description}"
             facts.append((f"source {source.label}", frames))
         facts += run_data.left_out(self.sources)
         expanded = [stage for stage in self.settings.stages for _ in stage.rollouts]

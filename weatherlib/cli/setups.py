@@ -191,9 +191,13 @@ def _crop_of(
 
 
 def one_step(
-    dataset: xarray.Dataset, model: models.Model
+    dataset: xarray.Dataset,
+    model: models.Model,
+    time_step: data_utils.TimedeltaLike | None = None,
 ) -> tuple[xarray.Dataset, xarray.Dataset, xarray.Dataset]:
     """Returns inputs, template and forcings of one step from the end of data.
+
+    A single frame needs the time step of the model.
 
     Raises:
       ValueError: They lack something.
@@ -201,9 +205,9 @@ def one_step(
     task, steps = model.task_config, model.frames_per_step
     crop = _crop_of(model, dataset, 1)
     return (
-        data_utils.split_initial(dataset, task).compute(),
-        crop(data_utils.targets_template(dataset, task, steps)),
-        forcings_of(dataset, dataset, model, steps, 0).compute(),
+        data_utils.split_initial(dataset, task, time_step=time_step).compute(),
+        crop(data_utils.targets_template(dataset, task, steps, time_step)),
+        forcings_of(dataset, dataset, model, steps, 0, time_step).compute(),
     )
 
 

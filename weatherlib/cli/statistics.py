@@ -219,9 +219,9 @@ def _describe(
     frames: training.Frames | radar_frames.RadarFrames, config: training.TrainConfig
 ) -> dict[str, Any]:
     """Returns what statistics depend on."""
-    dataset, period = frames.dataset, config.data.train
+    dataset, period, path = frames.dataset, config.data.train, config.data.path
     found: dict[str, Any] = {
-        "path": config.data.path,
+        "path": path if isinstance(path, str) else list(path),
         "extent": frames.extent(period),
         "grid": {
             name: [len(dataset[name]), *map(float, dataset[name].values[[0, -1]])]
@@ -342,8 +342,10 @@ def _other(
     )
 
 
-def _absolute(path: str) -> str:
-    """Returns a path from the root, and an address as it is."""
+def _absolute(path: str | list[str]) -> str | list[str]:
+    """Returns a path from the root, and an address as it is; or a list of these."""
+    if isinstance(path, list):
+        return [str(_absolute(entry)) for entry in path]
     if ":" in path:
         return path
     return str(pathlib.Path(path).expanduser().absolute())

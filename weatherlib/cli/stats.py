@@ -193,6 +193,7 @@ def _make_statistics(
 
 def _print_statistics(found: object, out: console.Console) -> None:
     """Prints one row for each variable, levels together."""
+    from weatherlib.cli import describe
     from weatherlib.data_utils import statistics
 
     assert isinstance(found, statistics.Statistics)
@@ -202,25 +203,13 @@ def _print_statistics(found: object, out: console.Console) -> None:
         "change": found.diffs_stddev,
         "min": found.min,
     }
-    rows = []
-    for name, mean in found.mean.data_vars.items():
-        row = [str(name)]
-        for values in kinds.values():
-            if name not in values:
-                row.append("")
-                continue
-            low, high = float(values[name].min()), float(values[name].max())
-            row.append(f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}")
-        missing = mean.attrs["missing"]
-        share = missing / (missing + mean.attrs["count"])
-        rows.append([*row, f"{share:.1%}" if missing else ""])
     attrs = found.mean.attrs
     if "date_start" in attrs:
         out.print(
             f"{attrs['date_start']} to {attrs['date_end']} UTC, {attrs['frames']} "
             f"frames, changes over {attrs['timestep_hours']:g} h"
         )
-    out.table(["variable", *kinds, "missing"], rows)
+    out.table(*describe.statistics_table(kinds))
 
 
 def _make_climatology(

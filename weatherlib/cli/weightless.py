@@ -32,7 +32,7 @@ class Weightless(solving.Solving):
             usual = f"{waves.years} waves of the year and {waves.days} of the day"
         frames, data = self._source.frames, self._settings.data
         return [
-            ("data", f"{data.path}, {frames.description}"),
+            ("data", f"{data.path_text}, {frames.description}"),
             ("model", f"{self._name}, without weights"),
             ("climatology", usual),
         ]

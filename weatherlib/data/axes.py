@@ -11,7 +11,7 @@ import xarray
 
 from weatherlib import variables
 from weatherlib.data import fields, lazy
-from weatherlib.data_utils import lexicon
+from weatherlib.data_utils import check_grid, lexicon
 
 __all__ = [
     "ORDER",
@@ -149,15 +149,7 @@ def sort_grid(
     longitude = dataset["lon"].values
     if longitude.size > 2 and abs(np.ptp(longitude) - 360) < _SAME_DEGREES:
         return dataset, changes  # The last column differs from the first.
-    step = np.median(np.abs(np.diff(longitude))) if longitude.size > 1 else 0
-    if longitude.size > 1:
-        # Counted around the seam, which a window may lie across.
-        turned = np.sort(longitude % 360)
-        gap = np.max(np.diff(turned, append=turned[0] + 360))
-        is_whole = abs(gap - np.median(np.diff(turned))) < 0.5 * max(step, 1e-6)
-    else:
-        is_whole = False
-    if is_whole:
+    if check_grid.goes_around(longitude):
         wanted = longitude % 360
     elif windows:
         wanted = _in_one_piece(longitude)

@@ -40,6 +40,13 @@ def require_exists(path: pathlib.Path) -> None:
     """
     if path.exists():
         return
+    first, comma, _ = str(path).partition(",")
+    if comma and pathlib.Path(first).exists():
+        raise FileNotFoundError(
+            f"{path}: no such file; several files are given as a pattern in quotes, "
+            "such as 'era5/*.nc', or as their folder, and in settings (data.path) and "
+            "Python also as a list"
+        )
     folder = path.parent
     if not folder.is_dir():
         raise FileNotFoundError(f"{path}: the folder {folder} does not exist")

@@ -11,7 +11,7 @@ from weatherlib.data_utils import lexicon
 from weatherlib.data_utils.problems import Problem, listed
 from weatherlib.task import TaskConfig
 
-__all__ = ["check_grid", "check_levels", "grid_spacing"]
+__all__ = ["check_grid", "check_levels", "goes_around", "grid_spacing"]
 
 # Relative difference below which two grid spacings are the same.
 _SPACING_TOLERANCE = 0.01
@@ -29,6 +29,21 @@ def grid_spacing(values: np.ndarray) -> float | None:
     middle = float(np.median(steps))
     even = middle > 0 and np.all(np.abs(steps - middle) < 0.02 * middle)
     return middle if even else None
+
+
+def goes_around(longitude: np.ndarray) -> bool:
+    """Returns whether columns lie around the whole globe, not in a part of it.
+
+    Args:
+      longitude: Degrees east, counted in any way, in any order. Shape [column].
+    """
+    if longitude.size < 2:
+        return False
+    step = np.median(np.abs(np.diff(longitude)))
+    # Counted around the seam, which a part may lie across.
+    turned = np.sort(longitude % 360)
+    gap = np.max(np.diff(turned, append=turned[0] + 360))
+    return bool(abs(gap - np.median(np.diff(turned))) < 0.5 * max(step, 1e-6))
 
 
 def check_grid(dataset: xarray.Dataset, resolution: float | None) -> Iterator[Problem]:
@@ -133,7 +148,8 @@ def _check_longitude(values: np.ndarray) -> Iterator[Problem]:
             fix="drop the last column",
             lossless=True,
         )
-    if values.size and values.min() < 0:
+    # A part of the globe may be counted in any way, as across Greenwich.
+    if goes_around(values) and values.min() < 0:
         yield Problem(
             kind="longitude",
             variable="lon",

@@ -271,7 +271,8 @@ def period(stamps: np.ndarray | None, start: str | None, end: str | None) -> ran
             is_date = False
         if not is_date:
             raise ValueError(
-                f"period: {given!r} is no date; write it as 2015, 2015-12 or 2015-12-31T18"
+                f"period: {given!r} is no date; write it as 2015, 2015-12 or "
+                "2015-12-31T18"
             )
     found: Any = index.slice_indexer(start, end)
     frames = range(*found.indices(len(index)))

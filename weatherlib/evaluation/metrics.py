@@ -14,6 +14,7 @@ from weatherlib.evaluation import events, statistics
 
 __all__ = [
     "METRICS",
+    "NAMES",
     "Means",
     "Metric",
     "default_metrics",
@@ -284,6 +285,10 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+NAMES = (*METRICS, *_GROUPS)
+"""All that `find_metrics` knows."""
+
+
 def find_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
     """Returns the metrics of some names, each once.
 
@@ -294,7 +299,7 @@ def find_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
     for name in names:
         for single in _GROUPS.get(name, (name,)):
             if single not in METRICS:
-                hint = config.closest_hint(name, [*METRICS, *_GROUPS])
+                hint = config.closest_hint(name, NAMES)
                 raise ValueError(f"there is no metric {name!r}{hint}")
             found[single] = METRICS[single]
     return tuple(found.values())

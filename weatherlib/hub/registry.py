@@ -100,7 +100,9 @@ def find(name: str) -> Entry:
     known = entries()
     if name in known:
         return known[name]
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    # A part of a name stands for all that have it; what is like none names none.
+    close = [other for other in known if name and name in other][:3]
+    close = close or difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     hint = f"did you mean {', '.join(close)}? " if close else ""
     raise ValueError(
         f"there are no published files called {name!r}; {hint}weatherlib weights list "

@@ -22,6 +22,9 @@ __all__ = [
 
 _FILE_NAME = re.compile(r"[\w.-]*\w[\w.-]*")
 
+Path = str | tuple[str, ...]
+"""File, store, address, pattern or folder; or several files."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Period(config.Mapping):
@@ -61,8 +64,8 @@ class SourceConfig(config.Mapping):
     """Further data that batches come from.
 
     Attributes:
-      path: File, store, address or folder of shards, as for `DataConfig`.
-      name: In file names and messages; None takes the last part of the path.
+      path: File, store, address or folder of shards, or a list, as for `DataConfig`.
+      name: In file names and messages; None takes the last part of the (first) path.
       weight: How many batches come from here, beside `DataConfig.weight`.
       task: Name of a published task, or its fields; None takes that of `DataConfig`.
       train: Times that are trained on; None takes those of `DataConfig`.
@@ -75,7 +78,7 @@ class SourceConfig(config.Mapping):
       radar: How samples are cut out of radar pictures; None takes that of `DataConfig`.
     """
 
-    path: str
+    path: Path
     name: str | None = None
     weight: float = 1.0
     task: str | dict[str, Any] | None = None
@@ -87,9 +90,8 @@ class SourceConfig(config.Mapping):
     radar: RadarConfig | None = None
 
     def __post_init__(self) -> None:
+        _require_files(self.path)
         require_positive(self, "weight")
-        if not self.path:
-            raise ValueError("path is empty; name a file, store or address")
         if self.time_step is not None:
             _check_step(self.time_step)
         if self.task is not None:
@@ -105,7 +107,13 @@ class SourceConfig(config.Mapping):
         """The name, or else the last part of the path."""
         if self.name is not None:
             return self.name
-        return pathlib.PurePath(self.path.rstrip("/")).stem
+        first = self.path if isinstance(self.path, str) else self.path[0]
+        return pathlib.PurePath(first.rstrip("/")).stem
+
+    @property
+    def path_text(self) -> str:
+        """The path in words."""
+        return _words(self.path)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,7 +121,8 @@ class DataConfig(config.Mapping):
     """What is learnt from.
 
     Attributes:
-      path: File, store or address, as `weatherlib.data.open_dataset` takes it.
+      path: File, store, address, pattern or folder, or a list of files, as
+        `weatherlib.data.open_dataset` takes it.
       task: Name of a published task, such as TASK_13, or its fields. Radar pictures
         need none.
       train: Times that are trained on.
@@ -135,7 +144,7 @@ class DataConfig(config.Mapping):
         cut; None for fields of weather.
     """
 
-    path: str
+    path: Path
     task: str | dict[str, Any] | None = None
     train: Period = dataclasses.field(default_factory=Period)
     validation: Period | None = None
@@ -152,9 +161,8 @@ class DataConfig(config.Mapping):
     radar: RadarConfig | None = None
 
     def __post_init__(self) -> None:
+        _require_files(self.path)
         require_positive(self, "threads", "prefetch", "weight")
-        if not self.path:
-            raise ValueError("path is empty; name a file, store or address")
         if self.time_step is not None:
             _check_step(self.time_step)
         self._check_kind()
@@ -164,6 +172,11 @@ class DataConfig(config.Mapping):
             raise ValueError(
                 f"sources: {', '.join(repeated)} stands for several; give each a name"
             )
+
+    @property
+    def path_text(self) -> str:
+        """The path in words."""
+        return _words(self.path)
 
     def task_config(self) -> task.TaskConfig:
         """Returns the task as an object.
@@ -224,6 +237,11 @@ class DataConfig(config.Mapping):
                     "from radar.inputs, radar.every and radar.max_missing; leave it out"
                 )
         if self.radar is not None and self.radar.kind == "sevir":
+            if not isinstance(self.path, str):
+                raise ValueError(
+                    "path: events of SEVIR lie in one folder, found the list "
+                    f"{self.path_text}"
+                )
             for name, period in periods.items():
                 if period == Period():
                     whole = config.from_dict(Period, {"split": name})
@@ -265,6 +283,16 @@ def _check_step(value: str) -> None:
         times.as_timedelta(value)
     except ValueError as error:
         raise ValueError(f"time_step: {error}") from error
+
+
+def _require_files(path: Path) -> None:
+    """Raises a ValueError where a list holds nothing."""
+    if not path:
+        raise ValueError("path is empty; name a file, store or address, or several")
+
+
+def _words(path: Path) -> str:
+    return path if isinstance(path, str) else ", ".join(path)
 
 
 def _time(name: str, value: str | None) -> Any:

@@ -5,8 +5,15 @@ import pytest
 import xarray
 
 from tests.cli import cases
-from weatherlib import data
-from weatherlib.cli import ensembles, forecasting, main, predict, start_blocks
+from weatherlib import data, rollout
+from weatherlib.cli import (
+    ensembles,
+    forecasting,
+    main,
+    models,
+    predict,
+    start_blocks,
+)
 from weatherlib.data import hindcasts
 
 _FORECASTERS = {}
@@ -302,6 +309,20 @@ def test_static_fields_come_from_their_own_file(case):
         (["--init", "first:latest:6h"], "--output: many starts or members"),
         (["--init", "first:latest:6h", "--animate"], "is not drawn"),
         (["--members", "0", "--output", "x.nc"], "--members: at least 1"),
+        (["--perturb", "bred", "--output", "x.nc"], "--perturb: needs --members N, at"),
+        (["--amplitude", "0.085", "--output", "x.nc"], "--amplitude: needs --members"),
+        (["--perturb-scale", "differences"], "--perturb-scale: needs --members N"),
+        (["--correlation-length", "1200"], "--correlation-length: needs --members"),
+        (
+            ["--init", "first:latest:6h", "--breeding-cycles", "4", "--output", "x.nc"],
+            "--breeding-cycles: needs --members N, at least 2, found no --members",
+        ),
+        (["--perturb-all"], "--perturb-all: needs --members N"),
+        (
+            ["--members", "1", "--perturb", "bred", "--output", "x.nc"],
+            "--perturb: needs --members N, at least 2, found --members 1",
+        ),
+        (["--mode", "Random"], "--mode Random takes no --model (--pretrained)"),
         (["--members", "2", "--output", "x.grib"], "written as .nc or .zarr"),
         (["--members", "2", "--output", "x.nc", "--amplitude", "-1"], "amplitude"),
         (
@@ -325,6 +346,26 @@ def test_mistakes_end_with_one_message(arguments, message, case, capfd):
     errors = capfd.readouterr().err
     assert message in errors and "Traceback" not in errors
     assert not list(case.folder.glob("x.nc*"))
+
+
+def test_settings_of_perturbations_are_those_of_the_library_unless_given(case):
+    statistics = models.load_statistics(case.stats)
+    plain = ensembles.Ensemble(predict.Options(), 2, statistics)
+    assert plain.config == rollout.PerturbationConfig()
+    assert plain.scales is statistics.diffs_stddev_by_level
+    options = predict.Options(
+        perturb_scale="values", amplitude=0.1, correlation_length=900, breeding_cycles=1
+    )
+    chosen = ensembles.Ensemble(options, 2, statistics)
+    expected = rollout.PerturbationConfig(
+        amplitude=0.1, correlation_length=900, cycles=1
+    )
+    assert chosen.config == expected
+    assert chosen.scales is statistics.stddev_by_level
+    # One that is perturbed is no forecast from the data as they are.
+    predict.Options(members=1, perturb="bred", perturb_all=True).require_consistent()
+    with pytest.raises(ValueError, match="--amplitude: members of this model differ"):
+        ensembles.Ensemble(predict.Options(amplitude=0.1), 2, statistics, is_drawn=True)
 
 
 def test_batches_are_all_of_one_size():

@@ -77,6 +77,7 @@ def make_set(
       OSError: A file is damaged or cannot be written.
     """
     processes = processes or distributed.Run()
+    options.require_consistent()
     out = console.Console(quiet=not processes.is_main)
     output = _output(options)
     with out.stage("load"), sources.conform_noted():

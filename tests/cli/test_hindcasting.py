@@ -332,6 +332,7 @@ def test_static_fields_come_from_their_own_file(case):
         (["--static", "x.nc"], "add --init"),
         (["--init", "latest", "--static", "x.nc"], "the static file does not exist"),
         (["--init", "latest", "--time-step", "5h"], "--time-step"),
+        (["--init", "latest", "--time-step", "soon"], "'soon'"),
         (["--init", "latest", "--steps", "0"], "at least 1 step"),
         (["--init", "latest", "--steps", "100000000"], "more than the 200000"),
         (["--members", "2", "--steps", "200001", "--output", "x.nc"], "200000 that"),

@@ -47,8 +47,8 @@ class Options:
 
     time_step: Annotated[str | None, tyro.conf.arg(metavar="LENGTH")] = None
     """Time between two frames of the model, such as 6h, where --init starts from data
-    with more frames. Default: what the checkpoint says, else half of what the model
-    reads, or the step of the data."""
+    with more frames and the checkpoint does not say it. Default: what the checkpoint
+    says, else half of what the model reads, or the step of the data."""
 
     lead: Annotated[str | None, tyro.conf.arg(metavar="LENGTH")] = None
     """Length of one step, such as 72h, for a model that predicts any lead time directly

@@ -48,6 +48,8 @@ def load_model(options: Options) -> tuple[models.Model, models.Statistics]:
         _require_forecasts(model)
     if options.lead is not None:
         model = _with_lead(model, options)
+    else:
+        _require_step(options, model)
     if options.sampler is not None or options.sampling_steps is not None:
         model = _with_sampler(model, options)
     statistics = models.find_statistics(
@@ -87,13 +89,35 @@ def _with_lead(model: models.Model, options: Options) -> models.Model:
     if not families.FAMILIES[model.family]().any_lead(model.model_config):
         raise ValueError(
             f"--lead: this {model.family} model has one length of step, "
-            f"{model.time_step or 'that of its data'}; leave --lead out and ask for "
-            "more --steps"
+            f"{_hours(model.time_step) or 'that of its data'}; leave --lead out and "
+            "ask for more --steps"
         )
     # A model of one frame reads as much of the past as its step is long.
     length = f"{lead.total_seconds() / 60:g}min"
     task = dataclasses.replace(model.task_config, input_duration=length)
     return dataclasses.replace(model, task_config=task, time_step=length)
+
+
+def _require_step(options: Options, model: models.Model) -> None:
+    """Checks that the time step asked for is that of the checkpoint, where it has one.
+
+    Raises:
+      ValueError: It is another one.
+    """
+    if options.time_step is None or model.time_step is None:
+        return
+    if times.as_timedelta(options.time_step) != times.as_timedelta(model.time_step):
+        raise ValueError(
+            f"--time-step {options.time_step}: the step of the checkpoint is "
+            f"{_hours(model.time_step)}; leave --time-step out"
+        )
+
+
+def _hours(step: str | None) -> str:
+    """Returns a length of time in hours, empty where there is none."""
+    if step is None:
+        return ""
+    return f"{times.as_timedelta(step).total_seconds() / 3600:g} h"
 
 
 def _with_sampler(model: models.Model, options: Options) -> models.Model:

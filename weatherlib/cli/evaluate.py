@@ -305,7 +305,9 @@ def _named(options: Options) -> dict[str, str]:
             raise ValueError(f"two forecasts are called {name}; name them as NAME=PATH")
         found[name] = path
     if not found:
-        raise ValueError("name at least one file of forecasts")
+        raise ValueError(
+            "FORECASTS: name at least one file of forecasts, as PATH or NAME=PATH"
+        )
     return found
 
 

@@ -173,7 +173,12 @@ def _run(name: str, arguments: list[str]) -> None:
         if leave.code == 0:
             print("Examples:", *module.EXAMPLES, sep="\n  ")
             raise
+        from weatherlib.cli import missing_arguments
+
         message = _unknown_options(name, arguments, said.getvalue())
+        message = message or missing_arguments.explain(
+            name, module.Options, arguments, said.getvalue()
+        )
         message = message or _first_paragraph(said.getvalue())
         reporting.complain(f"{message} `weatherlib {name} --help` tells more")
         raise

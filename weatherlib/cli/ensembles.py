@@ -11,7 +11,7 @@ import xarray
 from weatherlib import config, data, rollout
 from weatherlib.cli import models, predict_options, setups
 
-__all__ = ["Ensemble", "batches", "require_earlier"]
+__all__ = ["Ensemble", "batches", "earlier_steps", "require_earlier"]
 
 
 class Ensemble:
@@ -139,13 +139,20 @@ def batches(ensemble: Ensemble | None) -> Iterator[range | None]:
         yield range(first, first + size)
 
 
+def earlier_steps(ensemble: Ensemble | None) -> int:
+    """Returns how many steps before each start members need a state."""
+    if ensemble is None or ensemble.is_drawn:
+        return 0
+    return rollout.steps_before(ensemble.config, ensemble.members)
+
+
 def require_earlier(
     states: data.InitialStates, starts: np.ndarray, ensemble: Ensemble | None
 ) -> None:
     """Checks that the data hold what members need before each start."""
-    if ensemble is None or ensemble.is_drawn:
+    earlier = earlier_steps(ensemble)
+    if ensemble is None or not earlier:
         return
-    earlier = rollout.steps_before(ensemble.config, ensemble.members)
     kind = ensemble.config.kind
     why = f"--perturb {kind} needs, {earlier} step(s) back from each start"
     states.require(starts, earlier=earlier, why=why)

@@ -42,6 +42,10 @@ class Options:
     START:END:STEP, END included, such as 2026-01-15T00:2026-01-20T00:12h, or a list
     with commas. Default: as late as the data hold truth for the forecast."""
 
+    skip_missing: bool = False
+    """Of a set of starts, leave out those whose frames are missing or have NaN, and say
+    which at the end."""
+
     static: _OptionalPath = None
     """File with what does not change, such as land_sea_mask, where the data lack it."""
 
@@ -180,8 +184,11 @@ class Options:
     @property
     def is_set(self) -> bool:
         """Whether a set of forecasts is asked for: many starts, or members."""
-        if self.members is not None:
-            return True
+        return self.members is not None or self.has_starts
+
+    @property
+    def has_starts(self) -> bool:
+        """Whether many starts are asked for, even if there should be one only."""
         if self.init is None:
             return False
         from weatherlib import data
@@ -205,6 +212,11 @@ class Options:
             raise ValueError(
                 f"--mode Random takes no --model (--pretrained), found "
                 f"{self.pretrained}; leave one of the two out"
+            )
+        if self.skip_missing and not self.has_starts:
+            raise ValueError(
+                "--skip-missing: leaves starts out of a set; give one with --init "
+                "START:END:STEP, or a list of dates"
             )
         # A single member is the forecast itself, unless it is perturbed as well.
         is_one = self.members is None or (self.members == 1 and not self.perturb_all)

@@ -27,6 +27,7 @@ __all__ = [
     "open_states",
     "require_units",
     "resolve_starts",
+    "skip_noted",
     "steps",
 ]
 
@@ -218,7 +219,9 @@ def require_units(
 def resolve_starts(
     options: Options, states: data.InitialStates, steps: int
 ) -> np.ndarray:
-    """Returns the starts that the options ask for, each of them in the data.
+    """Returns the starts that the options ask for.
+
+    Each of them is in the data, unless those that are not may be left out.
 
     Args:
       options: `init` names them; without it there is one, as late as the data hold
@@ -242,8 +245,31 @@ def resolve_starts(
         found = available[place : place + 1].to_numpy().astype("datetime64[ns]")
     else:
         found = states.times[-1:].to_numpy().astype("datetime64[ns]")
-    states.require(found)
+    if not options.skip_missing:
+        with skip_noted(options, bool(np.isin(found, available.to_numpy()).any())):
+            states.require(found)
     return found
+
+
+@contextlib.contextmanager
+def skip_noted(options: Options, is_of_use: bool = True) -> Iterator[None]:
+    """Adds to errors about some starts of a set how the others are made.
+
+    Args:
+      options: What is asked for.
+      is_of_use: Whether there are others.
+    """
+    try:
+        yield
+    except ValueError as error:
+        reasons = ("no forecast can start at", "values are NaN")
+        can_skip = is_of_use and options.has_starts and not options.skip_missing
+        if can_skip and any(reason in str(error) for reason in reasons):
+            error.add_note(
+                "--skip-missing makes the set without the starts whose frames are "
+                "missing or have NaN"
+            )
+        raise
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import xarray
 
 from tests.evaluation import samples
 from weatherlib import evaluation
-from weatherlib.cli import main
+from weatherlib.cli import main, score_pictures
 
 
 @pytest.fixture
@@ -111,6 +111,35 @@ def test_a_name_that_is_no_file_name_is_refused_before_any_work(folder, capsys, 
     assert sorted(folder.rglob("*")) == before
 
 
+@pytest.mark.filterwarnings("default")
+def test_later_days_are_scored_with_references_of_an_archive(
+    folder, capsys, monkeypatch
+):
+    monkeypatch.setattr(score_pictures, "draw", lambda *arguments, **options: [])
+    whole = xarray.load_dataset("truth.nc")
+    whole.isel(time=slice(10)).to_netcdf("archive.nc")
+    later = whole.isel(time=slice(10, None))
+    later.to_netcdf("later.nc")
+    samples.forecasts(later, starts=8, leads=2).to_netcdf("forecast.nc")
+    words = ["forecast.nc", "--references", "persistence", "climatology", "ridge"]
+    words += ["--metrics", "rmse", "--confidence", "0", "--truth"]
+    archive = ("--reference-data", "archive.nc")
+    assert _run(*words, "later.nc", *archive, "--period", "2019:2020-01-05") == 0
+    captured = capsys.readouterr()
+    assert "mean of the reference data, 2020-01-01 00:00" in captured.out
+    assert "warning: only a part of the period 2019-01-01 00:00 to" in captured.err
+    assert "the reference data has 10 times in the period" in captured.out
+    assert _run(*words, "truth.nc", "--period", ":2020-01-05", "--name", "whole") == 0
+    found, expected = (
+        evaluation.open_results(name)["geopotential"].sel(model="climatology")
+        for name in ("scores.nc", "whole.nc")
+    )
+    xarray.testing.assert_allclose(found, expected)
+    assert _run(*words, "[lt][ar]*.nc") == 2
+    said = capsys.readouterr().err
+    assert "both hold 2020-01-06" in said and "before it as --reference-data" in said
+
+
 def test_forecasts_by_step_and_valid_time_keep_their_lead_times(folder, capsys):
     forecast, _ = samples.pair()
     stepped = forecast.rename(prediction_timedelta="step")
@@ -134,11 +163,16 @@ def test_forecasts_by_step_and_valid_time_keep_their_lead_times(folder, capsys):
         (["good.zarr", "--truth", "truth.nc", "--period", "2020"], "START:END"),
         (
             ["good.zarr", "--truth", "truth.nc", "--period", ":2010-01-05"],
-            "no time in the beginning to 2010-01-05T23:59",
+            "no time in the beginning to 2010-01-05 23:59",
         ),
         (
             ["good.zarr", "--truth", "truth.nc", "--period", "2030-01-05:"],
-            "no time in 2030-01-05T00:00:00.000000000 to the end",
+            "no time in 2030-01-05 00:00 to the end; it has 2020-01-01 00:00 to "
+            "2020-01-12 12:00; name an archive that holds it with --reference-data",
+        ),
+        (
+            ["good.zarr", "--truth", "truth.nc", "--references", "ridge"],
+            "the first start, 2020-01-01 00:00, as --period START:END",
         ),
         (["good.zarr", "--truth", "truth.nc", "--thresholds", "x"], "VARIABLE=VALUE"),
         (

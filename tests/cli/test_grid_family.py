@@ -66,6 +66,28 @@ def test_a_set_of_forecasts_is_made_at_the_step_of_training(folder, capsys):
         assert values.min() > 98000 and values.max() < 105000
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--lead", "72h"], "has one length of step, 6 h; leave --lead out"),
+        (
+            ["--init", "2020-01-12T00", "--time-step", "3h"],
+            "--time-step 3h: the step of the checkpoint is 6 h; leave --time-step out",
+        ),
+        (["--time-step", "1d"], "--time-step 1d: the step of the checkpoint is 6 h"),
+        (["--time-step", "360min", "--var", "x"], "no variable 'x'"),
+    ],
+)
+def test_a_step_that_is_not_that_of_training_is_refused(
+    folder, tmp_path, capsys, words, message
+):
+    path = folder / "run" / "checkpoint.npz"
+    start = ["predict", "--model", str(path), "--data", str(folder / "weather.nc")]
+    start += ["--conform", "--out-dir", str(tmp_path)]
+    assert main.main([*start, *words]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_statistics_without_their_climatology_are_refused(folder, tmp_path, capsys):
     shutil.copy(folder / "run" / "checkpoint.npz", tmp_path)
     shutil.copytree(folder / "run" / "stats", tmp_path / "stats")

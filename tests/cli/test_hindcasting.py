@@ -4,9 +4,19 @@ import numpy as np
 import pytest
 import xarray
 
+from tests import weather_samples
 from tests.cli import cases
-from weatherlib import data
-from weatherlib.cli import ensembles, forecasting, main, predict, start_blocks
+from weatherlib import data, rollout
+from weatherlib.cli import (
+    console,
+    ensembles,
+    forecasting,
+    main,
+    models,
+    predict,
+    start_blocks,
+    usable_starts,
+)
 from weatherlib.data import hindcasts
 
 _FORECASTERS = {}
@@ -188,6 +198,80 @@ def test_a_block_that_was_interrupted_is_made_again(case, one_by_one, monkeypatc
         _assert_same_but_for_rounding(found[name], field)
 
 
+@pytest.mark.parametrize("size", ["1", "4"])
+def test_a_set_goes_on_without_the_starts_whose_frames_are_missing(
+    size, case, one_by_one, capfd
+):
+    expected, command = one_by_one
+    dates = _dates(case)
+    capfd.readouterr()
+
+    def spoil(weather):
+        weather["2m_temperature"][0, 3, 4, 5] = np.nan
+        return weather
+
+    case.change(spoil)
+    assert _run(case, *command, "--batch-size", "1") == 2
+    said = capfd.readouterr().err
+    stamp = np.datetime_as_string(dates[3], unit="m")
+    assert f"error: start {stamp}: the data does not suit the model" in said
+    assert f"time 1 ({stamp.replace('T', ' ')})" in said
+    assert "2 of 5 forecasts are complete in" in said
+    assert "--skip-missing makes the set without" in said
+    assert _run(case, *command, "--batch-size", size, "--skip-missing") == 0
+    printed = capfd.readouterr().out
+    assert "3 starts, " in printed and "2 left out" in printed
+    reason = f"2m_temperature has values that are not finite at {stamp}"
+    assert f"Left out\n  2 of 5 starts:\n  {stamp}: {reason}\n" in printed
+    found = _read(case.output)
+    np.testing.assert_array_equal(found["time"], dates[[1, 2, 5]])
+    for name, field in expected.data_vars.items():
+        _assert_same_but_for_rounding(found[name], field[[0, 1, 4]])
+
+
+def test_starts_are_left_out_for_any_of_their_frames(monkeypatch):
+    weather = weather_samples.weather(frames=12)
+    weather["temperature"][0, 2, 0, 0, 0] = np.nan
+    # What is only predicted may be missing, but not infinite.
+    weather["total_precipitation_6hr"][0, 4] = np.nan
+    weather["total_precipitation_6hr"][0, 10] = np.inf
+    dates = weather["datetime"].values[0]
+    source = weather.isel(time=[n for n in range(12) if n != 7])
+    states = data.InitialStates(source, weather_samples.TASK)
+    found = usable_starts.to_leave_out(states, dates)
+    broken = "temperature has values that are not finite at 2022-01-01T12:00"
+    assert found == {
+        0: "no frame at 2021-12-31T18:00",
+        2: broken,
+        3: broken,
+        7: "no frame at 2022-01-02T18:00",
+        8: "no frame at 2022-01-02T18:00",
+        10: "total_precipitation_6hr has values that are not finite at "
+        "2022-01-03T12:00",
+        11: "total_precipitation_6hr has values that are not finite at "
+        "2022-01-03T12:00",
+    }
+    monkeypatch.setattr(usable_starts, "_MOST_STATES", 1)
+    assert usable_starts.to_leave_out(states, dates) == found
+    # Members that start earlier read one more frame.
+    earlier = usable_starts.to_leave_out(states, dates, earlier=1)
+    assert list(earlier) == [0, 1, 2, 3, 4, 7, 8, 9, 10, 11]
+    assert earlier[0] == "no frame at 2021-12-31T12:00, 2021-12-31T18:00"
+    assert usable_starts.to_leave_out(states, dates[5:7]) == {}
+
+
+def test_what_is_left_out_is_counted_and_named(capsys, monkeypatch):
+    starts = np.datetime64("2020-01-01", "ns") + np.arange(4) * np.timedelta64(1, "D")
+    monkeypatch.setattr(usable_starts, "_NAMED", 1)
+    usable_starts.print_left_out(console.Console(), starts, {})
+    assert not capsys.readouterr().out
+    usable_starts.print_left_out(console.Console(), starts, {1: "a", 3: "b"})
+    assert capsys.readouterr().out == (
+        "\nLeft out\n  2 of 4 starts:\n  2020-01-02T00:00: a\n"
+        "  and 1 more, which the file names\n"
+    )
+
+
 def test_an_impossible_batch_size_is_refused(case, capfd):
     dates = _dates(case)
     command = ("--init", f"{_stamp(dates[1])}:{_stamp(dates[2])}:6h")
@@ -302,15 +386,43 @@ def test_static_fields_come_from_their_own_file(case):
         (["--init", "first:latest:6h"], "--output: many starts or members"),
         (["--init", "first:latest:6h", "--animate"], "is not drawn"),
         (["--members", "0", "--output", "x.nc"], "--members: at least 1"),
+        (["--perturb", "bred", "--output", "x.nc"], "--perturb: needs --members N, at"),
+        (["--amplitude", "0.085", "--output", "x.nc"], "--amplitude: needs --members"),
+        (["--perturb-scale", "differences"], "--perturb-scale: needs --members N"),
+        (["--correlation-length", "1200"], "--correlation-length: needs --members"),
+        (
+            ["--init", "first:latest:6h", "--breeding-cycles", "4", "--output", "x.nc"],
+            "--breeding-cycles: needs --members N, at least 2, found no --members",
+        ),
+        (["--perturb-all"], "--perturb-all: needs --members N"),
+        (
+            ["--members", "1", "--perturb", "bred", "--output", "x.nc"],
+            "--perturb: needs --members N, at least 2, found --members 1",
+        ),
+        (["--mode", "Random"], "--mode Random takes no --model (--pretrained)"),
         (["--members", "2", "--output", "x.grib"], "written as .nc or .zarr"),
         (["--members", "2", "--output", "x.nc", "--amplitude", "-1"], "amplitude"),
         (
             ["--members", "9", "--perturb", "lagged", "--output", "x.nc"],
             "--perturb lagged needs, 8 step(s) back",
         ),
+        (["--skip-missing"], "--skip-missing: leaves starts out of a set; give one"),
+        (
+            ["--init", "latest", "--skip-missing"],
+            "--skip-missing: leaves starts out of",
+        ),
+        (
+            ["--init", "1999-01-01,1999-01-02", "--skip-missing", "--output", "x.nc"],
+            "none of the 2 starts can be made with these data; of the first of them",
+        ),
+        (
+            ["--init", "2022-01-01/2023-01-01/12h", "--output", "x.nc"],
+            "--skip-missing makes the set without the starts",
+        ),
         (["--static", "x.nc"], "add --init"),
         (["--init", "latest", "--static", "x.nc"], "the static file does not exist"),
         (["--init", "latest", "--time-step", "5h"], "--time-step"),
+        (["--init", "latest", "--time-step", "soon"], "'soon'"),
         (["--init", "latest", "--steps", "0"], "at least 1 step"),
         (["--init", "latest", "--steps", "100000000"], "more than the 200000"),
         (["--members", "2", "--steps", "200001", "--output", "x.nc"], "200000 that"),
@@ -325,6 +437,26 @@ def test_mistakes_end_with_one_message(arguments, message, case, capfd):
     errors = capfd.readouterr().err
     assert message in errors and "Traceback" not in errors
     assert not list(case.folder.glob("x.nc*"))
+
+
+def test_settings_of_perturbations_are_those_of_the_library_unless_given(case):
+    statistics = models.load_statistics(case.stats)
+    plain = ensembles.Ensemble(predict.Options(), 2, statistics)
+    assert plain.config == rollout.PerturbationConfig()
+    assert plain.scales is statistics.diffs_stddev_by_level
+    options = predict.Options(
+        perturb_scale="values", amplitude=0.1, correlation_length=900, breeding_cycles=1
+    )
+    chosen = ensembles.Ensemble(options, 2, statistics)
+    expected = rollout.PerturbationConfig(
+        amplitude=0.1, correlation_length=900, cycles=1
+    )
+    assert chosen.config == expected
+    assert chosen.scales is statistics.stddev_by_level
+    # One that is perturbed is no forecast from the data as they are.
+    predict.Options(members=1, perturb="bred", perturb_all=True).require_consistent()
+    with pytest.raises(ValueError, match="--amplitude: members of this model differ"):
+        ensembles.Ensemble(predict.Options(amplitude=0.1), 2, statistics, is_drawn=True)
 
 
 def test_batches_are_all_of_one_size():

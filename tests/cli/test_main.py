@@ -171,6 +171,20 @@ def test_a_wrong_option_is_refused(name, capsys):
         (["train", "--bogus"], "there is no option --bogus. "),
         (["predict", "--stesp", "3"], "no option --stesp (did you mean --steps?)"),
         (["evaluate", "x.nc", "--output=y"], "--output (did you mean --out-dir?)"),
+        (
+            ["evaluate"],
+            "missing: FORECASTS (forecasts: PATH, or NAME=PATH for several), "
+            "--truth PATH (what happened: any",
+        ),
+        (["evaluate", "--references", "ridge"], "missing: FORECASTS (forecasts: PATH,"),
+        (["evaluate", "x.nc", "--references", "a", "b"], "missing: --truth PATH (what"),
+        (["evaluate", "--memory", "3", "--by-start", "x.nc"], "missing: --truth PATH"),
+        (["evaluate", "--memory=3", "x.nc"], "missing: --truth PATH"),
+        (
+            ["shards"],
+            "missing: SOURCE (folder of WeatherBench, or any archive), OUT (f",
+        ),
+        (["shards", "x.nc"], "missing: OUT (folder to write). `weatherlib shards"),
         (["predict", "--qqq", "--steps", "3", "--set", "4"], "no option --qqq; there"),
     ],
 )

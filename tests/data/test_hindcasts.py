@@ -128,6 +128,55 @@ def test_a_set_goes_on_with_the_parts_that_are_missing(name, tmp_path):
         )
 
 
+@pytest.mark.parametrize("name", ["set.zarr", "set.nc"])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("members", [None, 2])
+def test_a_set_is_finished_without_the_starts_left_out(
+    name, zarr_format, members, tmp_path
+):
+    layouts.require_zarr(zarr_format)
+    starts = STARTS[0] + np.arange(4) * np.timedelta64(6, "h")
+    plan = data.HindcastPlan(starts=starts, lead_times=LEADS, members=members)
+    numbers = None if members is None else range(members)
+    path = tmp_path / name
+    # The first run stops at a start which the next one leaves out.
+    writer = _open(path, plan, zarr_format=zarr_format)
+    expected = [_fill(writer, 0, numbers)]
+    del writer
+    with _open(path, plan, zarr_format=zarr_format) as writer:
+        writer.leave_out([1, 2])
+        expected.append(_fill(writer, 3, numbers))
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+    with data.open_dataset(path, canonical=False) as found:
+        np.testing.assert_array_equal(found["time"], starts[[0, 3]])
+        valid = starts[[0, 3], np.newaxis] + LEADS
+        np.testing.assert_array_equal(found["valid_time"], valid)
+        for place, frames in enumerate(expected):
+            for variable in frames:
+                kept = frames[variable].isel(batch=0)
+                np.testing.assert_array_equal(found[variable][place], kept)
+        assert found.attrs["starts_left_out"] == "2026-01-15T06:00, 2026-01-15T12:00"
+        assert hindcast_layout.COMPLETE not in found
+        if name == "set.zarr":
+            assert found["temperature"].encoding["chunks"][0] == 1
+    with _open(path, plan, zarr_format=zarr_format, overwrite=True) as writer:
+        for start in range(4):
+            _fill(writer, start, numbers)
+    with data.open_dataset(path, canonical=False) as found:
+        assert found.sizes["time"] == 4 and "starts_left_out" not in found.attrs
+
+
+def test_starts_are_left_out_only_where_some_remain(tmp_path):
+    writer = _open(tmp_path / "set.zarr")
+    with pytest.raises(ValueError, match="no start number 2"):
+        writer.leave_out([2])
+    with pytest.raises(ValueError, match="no start is left"):
+        writer.leave_out([0, 1])
+    writer.leave_out([0])
+    with pytest.raises(ValueError, match="0 of 1 forecasts are complete"):
+        writer.close()
+
+
 def test_an_error_leaves_the_set_unfinished(tmp_path):
     with pytest.raises(RuntimeError, match="stop"), _open(tmp_path / "s.zarr") as w:
         _fill(w, 0)

@@ -122,7 +122,8 @@ def test_a_gap_takes_starts_away(weather):
     states = data.InitialStates(weather.isel(time=[0, 1, 3, 4, 5]), TASK)
     expected = ["2022-01-01T06", "2022-01-02T00", "2022-01-02T06"]
     assert list(states.starts) == [pd.Timestamp(time) for time in expected]
-    with pytest.raises(ValueError, match="the first of them at 2022-01-01T12:00"):
+    lost = "as there is no frame at 2022-01-01T12:00; .* the first of them at 2022"
+    with pytest.raises(ValueError, match=f"{lost}-01-01T12:00"):
         states.state(np.datetime64("2022-01-01T18"))
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray
 
@@ -421,8 +422,12 @@ def test_nan_is_counted_and_placed():
     problem = _only(data)
     assert problem.kind == "nan"
     assert "2 of 756 values are NaN" in problem.found
-    for place in ("time 1", "level 2", "lat 3", "lon 4"):
+    date = f"({pd.Timestamp(data['datetime'].values[0, 1]):%Y-%m-%d %H:%M})"
+    for place in ("time 1", "level 2", "lat 3", "lon 4", date):
         assert place in problem.found
+    static = weather(3)
+    static["land_sea_mask"][3, 4] = np.nan
+    assert _only(static).found.endswith("at index lat 3, lon 4")
 
 
 def test_nan_is_allowed_where_the_model_takes_it():

@@ -120,18 +120,109 @@ def test_ridge_says_what_it_cannot_do():
         references.fit_ridge(
             truth, normal, ["geopotential"], lead, (truth.times[0], truth.times[1])
         )
+    period = (truth.times[0], truth.times[9])
     far = np.array([100 * samples.STEP]).astype("timedelta64[ns]")
-    with pytest.raises(ValueError, match="no times"):
-        references.fit_ridge(
-            truth, normal, ["geopotential"], far, (truth.times[0], truth.times[9])
-        )
+    few = "has 10 times in the period, 2020-01-01 00:00 to 2020-01-05 12:00: too few"
+    for fit, name in (
+        (references.fit_ridge, "ridge"),
+        (references.fit_damping, "damped-persistence"),
+    ):
+        with pytest.raises(ValueError, match=f"{name}: the truth {few} .* of 1200 h"):
+            fit(truth, normal, ["geopotential"], far, period)
+        between = np.array([samples.STEP / 2]).astype("timedelta64[ns]")
+        with pytest.raises(ValueError, match="no two of them are 6 h apart"):
+            fit(truth, normal, ["geopotential"], between, period)
 
 
 def test_a_reference_that_is_fitted_needs_a_period_and_warns_of_overlap():
     forecast, truth = samples.pair()
-    with pytest.raises(ValueError, match="fitted to a period"):
+    with pytest.raises(ValueError, match=r"2020-01-01 00:00, as --period START:END"):
         evaluation.evaluate(forecast, truth, references=("ridge",))
     found = evaluation.evaluate(
         forecast, truth, references=("ridge",), period=("2020-01-01", "2020-01-10")
     )
     assert "reaches into the starts" in found.attrs["notes"]
+
+
+def _archive_and_later(times=120):
+    """Returns a long series, its end, and forecasts of the end."""
+    whole = samples.truth(times=times, rows=4, columns=6)
+    later = whole.isel(time=slice(times - 20, None))
+    return whole, later, samples.forecasts(later, starts=12, leads=2)
+
+
+def test_references_of_later_days_are_fitted_to_an_archive():
+    whole, later, forecast = _archive_and_later()
+    # The regression also reads the state before a start.
+    forecast = forecast.isel(time=slice(1, None))
+    options = {
+        "references": references.REFERENCES,
+        "thresholds": {"2m_temperature": (evaluation.parse_threshold("q0.9"),)},
+        "metrics": ("rmse", "acc", "csi"),
+        "regions": ("global",),
+        "confidence": 0,
+    }
+    before = whole.isel(time=slice(0, 100))
+    period = (before["time"].values[0], before["time"].values[-1])
+    expected = evaluation.evaluate(forecast, whole, period=period, **options)
+    # Its axes and levels need not be those of the truth.
+    archive = before.isel(latitude=slice(None, None, -1))
+    extra = archive["geopotential"].isel(level=[0]).assign_coords(level=[1000.0])
+    tall = xarray.concat([extra, archive["geopotential"]], "level")
+    archive = archive.drop_vars(["geopotential", "level"]).assign(geopotential=tall)
+    for chosen in (None, period):
+        found = evaluation.evaluate(
+            forecast, later, reference_data=archive, period=chosen, **options
+        )
+        for name in ("2m_temperature", "geopotential", "csi.2m_temperature"):
+            xarray.testing.assert_allclose(found[name], expected[name])
+        notes = found.attrs["notes"]
+        assert "of the reference data, 2020-01-01 00:00 to 2020-02-19 12:00" in notes
+        assert "flatters" not in notes and "missing" not in notes
+    found = evaluation.evaluate(forecast, later, reference_data=whole, **options)
+    assert "reaches into the starts" in found.attrs["notes"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d[["geopotential"]], "2m_temperature: not in the reference data"),
+        (lambda d: d.sel(level=[850.0]), "no level 500 hPa: the reference data has"),
+        (lambda d: d.isel(longitude=slice(3)), "the reference data is on 4 x 3 points"),
+        (lambda d: d.isel(level=0, drop=True), "the reference data has no levels"),
+        (
+            lambda d: d.assign(geopotential=d["geopotential"].assign_attrs(units="m")),
+            "geopotential: the reference data is in m, the truth in",
+        ),
+        (lambda d: d.expand_dims(number=3), "the reference data: has 3 members"),
+        (lambda d: d.isel(time=[0, 0]), "the time 2020-01-01 00:00 occurs more"),
+    ],
+)
+def test_an_archive_that_does_not_go_with_the_truth_is_refused(change, message):
+    whole, later, forecast = _archive_and_later(24)
+    with pytest.raises(ValueError, match=message):
+        evaluation.evaluate(forecast, later, reference_data=change(whole))
+
+
+@pytest.mark.parametrize(
+    ("period", "has"),
+    [
+        (("2020-01-01", "2020-01-12"), None),
+        (("", "2020-01-03"), None),
+        (("2019-12-31T13", "2020-01-12T11"), None),
+        (("2019-12-01", "2020-01-02"), "4 times in the period, 2020-01-01 00:00 to"),
+        (("2020-01-12", "2020-03-01"), "2 times .* to 2020-01-12 12:00"),
+    ],
+)
+def test_a_period_that_the_truth_has_in_part_is_warned_of(period, has):
+    forecast, truth = samples.pair()
+    options = {"period": period, "metrics": ("rmse",), "confidence": 0}
+    if has is None:
+        notes = evaluation.evaluate(forecast, truth, **options).attrs["notes"]
+        assert "only a part" not in notes
+        return
+    with pytest.warns(UserWarning, match=f"only a part .* the truth has {has}"):
+        found = evaluation.evaluate(forecast, truth, **options)
+    assert "only a part of the period" in found.attrs["notes"]
+    # Nothing is fitted to it here.
+    evaluation.evaluate(forecast, truth, references=("persistence",), **options)

@@ -11,7 +11,7 @@ import xarray
 from weatherlib import config, data, rollout
 from weatherlib.cli import models, predict_options, setups
 
-__all__ = ["Ensemble", "batches", "require_earlier"]
+__all__ = ["Ensemble", "batches", "earlier_steps", "require_earlier"]
 
 
 class Ensemble:
@@ -54,23 +54,31 @@ class Ensemble:
             if value < 1:
                 raise ValueError(f"{label}: at least 1 is needed, found {value}")
         config.require_seed(options.seed, "--seed")
+        settings = {
+            "amplitude": options.amplitude,
+            "correlation_length": options.correlation_length,
+            "cycles": options.breeding_cycles,
+        }
         self.config = rollout.PerturbationConfig(
             kind=options.perturb or "spherical",
-            amplitude=options.amplitude,
-            correlation_length=options.correlation_length,
-            cycles=options.breeding_cycles,
             control=not options.perturb_all,
+            **{name: value for name, value in settings.items() if value is not None},
         )
         self.members = members
         self.per_batch = min(options.members_per_batch, members)
-        self.scale_name = options.perturb_scale
+        self.scale_name = options.perturb_scale or "differences"
         self.scales = (
             statistics.stddev_by_level
-            if options.perturb_scale == "values"
+            if self.scale_name == "values"
             else statistics.diffs_stddev_by_level
         )
         self.seed = options.seed
         self.is_drawn = is_drawn and options.perturb is None
+        if self.is_drawn and options.perturbations:
+            raise ValueError(
+                f"{options.perturbations[0]}: members of this model differ by what it "
+                "draws; add --perturb to perturb their start as well"
+            )
 
     @property
     def attrs(self) -> dict[str, str | int]:
@@ -131,13 +139,20 @@ def batches(ensemble: Ensemble | None) -> Iterator[range | None]:
         yield range(first, first + size)
 
 
+def earlier_steps(ensemble: Ensemble | None) -> int:
+    """Returns how many steps before each start members need a state."""
+    if ensemble is None or ensemble.is_drawn:
+        return 0
+    return rollout.steps_before(ensemble.config, ensemble.members)
+
+
 def require_earlier(
     states: data.InitialStates, starts: np.ndarray, ensemble: Ensemble | None
 ) -> None:
     """Checks that the data hold what members need before each start."""
-    if ensemble is None or ensemble.is_drawn:
+    earlier = earlier_steps(ensemble)
+    if ensemble is None or not earlier:
         return
-    earlier = rollout.steps_before(ensemble.config, ensemble.members)
     kind = ensemble.config.kind
     why = f"--perturb {kind} needs, {earlier} step(s) back from each start"
     states.require(starts, earlier=earlier, why=why)

@@ -11,10 +11,11 @@ Work is done in blocks, so that nothing has to fit into memory.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
@@ -33,6 +34,8 @@ EXAMPLES = (
     "--climatology climatology.nc --regions global europe",
     "weatherlib evaluate hindcasts.zarr --truth era5.nc --references persistence ridge "
     "--period 2000-01-01:2006-12-31",
+    "weatherlib evaluate hindcasts.nc --truth later.nc --reference-data archive.nc "
+    "--references persistence climatology ridge",
     "weatherlib evaluate ensemble.zarr --truth era5.zarr --metrics crps_fair "
     "spread_skill_ratio rank_histogram",
     "weatherlib evaluate nowcasts.zarr --truth radar.nc --thresholds rain=0.1,1,5 "
@@ -103,9 +106,13 @@ class Options:
     references: _Words = ("persistence", "climatology")
     """Of persistence climatology damped-persistence ridge, or none."""
 
+    reference_data: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
+    """Archive that references, quantiles, and the climatology where none is given, are
+    fitted to, such as that of the years before the truth. Default: the truth."""
+
     period: Annotated[str | None, tyro.conf.arg(metavar="START:END")] = None
-    """Period of the truth that references, and the climatology where none is given, are
-    fitted to; an end left empty is that of the truth."""
+    """Period of --reference-data, or of the truth, that they are fitted to; an end left
+    empty is that of the data. Default: all of --reference-data."""
 
     harmonics: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Waves of the year of the fitted climatology. Default: 3 from two years on."""
@@ -137,8 +144,8 @@ class Options:
     truth."""
 
     skip_corrupt: bool = False
-    """Leave out damaged files among many of forecasts, truth or climatology, and say
-    how many."""
+    """Leave out damaged files among many of forecasts, truth, reference data or
+    climatology, and say how many."""
 
     by_start: bool = False
     """Also write the scores of every start by itself."""
@@ -181,7 +188,11 @@ def run(options: Options) -> None:
             name: open_each(path, by_start=True)
             for name, path in _named(options).items()
         }
-        truth = open_each(options.truth)
+        with _overlap_noted():
+            truth = open_each(options.truth)
+        archive = None
+        if options.reference_data is not None:
+            archive = open_each(options.reference_data)
         climatology = open_each(options.climatology) if options.climatology else None
         mask = _mask(options, truth)
     with out.stage("scores"), out.progress("Blocks", 1) as progress:
@@ -190,6 +201,7 @@ def run(options: Options) -> None:
             truth,
             settings,
             climatology=climatology,
+            reference_data=archive,
             land_sea_mask=mask,
             execution=evaluation.Execution(
                 memory=options.memory * 2**20,
@@ -293,7 +305,9 @@ def _named(options: Options) -> dict[str, str]:
             raise ValueError(f"two forecasts are called {name}; name them as NAME=PATH")
         found[name] = path
     if not found:
-        raise ValueError("name at least one file of forecasts")
+        raise ValueError(
+            "FORECASTS: name at least one file of forecasts, as PATH or NAME=PATH"
+        )
     return found
 
 
@@ -308,6 +322,20 @@ def _open(
     )
     skipped.update(found)
     return dataset
+
+
+@contextlib.contextmanager
+def _overlap_noted() -> Iterator[None]:
+    """Adds to the error of files that overlap how an archive and later days go in."""
+    try:
+        yield
+    except ValueError as error:
+        if "overlap=" in str(error):
+            error.add_note(
+                "on the command line: the file of the days to score as --truth, the "
+                "archive before it as --reference-data"
+            )
+        raise
 
 
 def _mask(options: Options, truth: xarray.Dataset) -> xarray.DataArray | None:

@@ -6,13 +6,10 @@ import contextlib
 import dataclasses
 import hashlib
 import pathlib
-import time
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import xarray
 
 from weatherlib import data, rollout
 from weatherlib.cli import (
@@ -22,41 +19,20 @@ from weatherlib.cli import (
     families,
     files,
     forecasting,
-    models,
+    hindcast_parts,
     predict_options,
     setups,
     sources,
     spreading,
     start_blocks,
+    usable_starts,
 )
 from weatherlib.training import distributed, sharding
 
-__all__ = ["Work", "make_set", "run_set"]
+__all__ = ["make_set"]
 
 Options = predict_options.Options
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Work:
-    """What a set is made of, checked.
-
-    Attributes:
-      model: The model.
-      statistics: What it normalises with.
-      states: The data.
-      starts: Dates of the forecasts, datetime64[ns].
-      steps: Of each forecast.
-      ensemble: How members are made; None for single forecasts.
-      first: All that the first forecast needs.
-    """
-
-    model: models.Model
-    statistics: models.Statistics
-    states: data.InitialStates
-    starts: np.ndarray
-    steps: int
-    ensemble: ensembles.Ensemble | None
-    first: setups.Setup
+Work = hindcast_parts.Work
 
 
 def make_set(
@@ -77,32 +53,38 @@ def make_set(
       OSError: A file is damaged or cannot be written.
     """
     processes = processes or distributed.Run()
+    options.require_consistent()
     out = console.Console(quiet=not processes.is_main)
     output = _output(options)
     with out.stage("load"), sources.conform_noted():
         work = _gather(options, out)
     layout = spreading.make(options, work.model, processes)
     _print_setup(out, options, work, spreading.facts(layout, processes))
-    spreading.require_same(
-        processes, work.model.digest, work.starts.tobytes(), work.steps, options
-    )
-    with out.stage("forecast"), contextlib.ExitStack() as closing:
+    plans = (work.starts.tobytes(), list(work.left_out), work.steps, options)
+    spreading.require_same(processes, work.model.digest, *plans)
+    with (
+        out.stage("forecast"),
+        sources.skip_noted(options),
+        contextlib.ExitStack() as closing,
+    ):
         forecaster, work = _build(options, work, layout)
         writer = _open_writer(output, options, work) if processes.is_main else None
         followed = spreading.followed(processes, _plan(work), writer)
-        parts = followed.plan.parts
         with (
             processes.guard(),
-            _unfinished_noted(writer),
-            out.progress("Forecasts", parts * work.steps) as progress,
+            _unfinished_noted(writer, work),
+            out.progress("Forecasts", work.forecasts * work.steps) as progress,
         ):
             # Closed once the others may go: a large set is copied for a while.
             if writer is not None:
                 closing.enter_context(writer)
             guard = rollout.Guard(on_violation=options.on_violation)
-            run_set(forecaster, work, followed, guard=guard, progress=progress)
+            hindcast_parts.run_set(
+                forecaster, work, followed, guard=guard, progress=progress
+            )
         processes.shutdown()
     out.split_stage("forecast", "compile", forecaster.compile_seconds)
+    usable_starts.print_left_out(out, work.starts, work.left_out)
     out.heading("Files")
     out.print(f"  {output}")
     out.print()
@@ -120,7 +102,7 @@ def _build(
         together = start_blocks.batch_size(
             options.batch_size,
             work.first,
-            work.starts.size,
+            work.made.size,
             parts=1 if layout is None else layout.parts("sample"),
         )
     model = forecasting.initialise(
@@ -152,13 +134,25 @@ def _gather(options: Options, out: console.Console) -> Work:
         )
     states = sources.open_states(options, model)
     starts = sources.resolve_starts(options, states, steps)
-    ensembles.require_earlier(states, starts, ensemble)
-    first = setups.prepare_start(model, statistics, states, starts[0], steps=steps)
+    left_out = {}
+    if options.skip_missing:
+        earlier = ensembles.earlier_steps(ensemble)
+        left_out = usable_starts.to_leave_out(states, starts, earlier=earlier)
+    made = np.delete(starts, list(left_out))
+    if not made.size:
+        raise ValueError(
+            f"--init {options.init}: none of the {starts.size} starts can be made with "
+            f"these data; of the first of them, {left_out[0]}"
+        )
+    ensembles.require_earlier(states, made, ensemble)
+    with sources.skip_noted(options):
+        first = setups.prepare_start(model, statistics, states, made[0], steps=steps)
     return Work(
         model=model,
         statistics=statistics,
         states=states,
         starts=starts,
+        left_out=left_out,
         steps=steps,
         ensemble=ensemble,
         first=first,
@@ -185,7 +179,7 @@ def _open_writer(
         **_data_attrs(options, work),
         **({} if ensemble is None else ensemble.attrs),
     }
-    return data.open_hindcasts(
+    writer = data.open_hindcasts(
         output,
         _plan(work),
         work.first.template,
@@ -193,6 +187,8 @@ def _open_writer(
         overwrite=options.overwrite or options.writes_unasked,
         derive=options.derive,
     )
+    writer.leave_out(list(work.left_out))
+    return writer
 
 
 def _data_attrs(options: Options, work: Work) -> dict[str, str]:
@@ -211,162 +207,6 @@ def _data_attrs(options: Options, work: Work) -> dict[str, str]:
         set_values = {k: v for k, v in sampler.items() if v is not None}
         found["sampler"] = ", ".join(f"{k} {v}" for k, v in set_values.items())
     return found
-
-
-def run_set(
-    forecaster: rollout.Forecaster,
-    work: Work,
-    writer: data.HindcastWriter | spreading.Follower,
-    *,
-    guard: rollout.Guard | None = None,
-    progress: rollout.Progress | None = None,
-) -> None:
-    """Makes the forecasts of a set that are not complete yet.
-
-    Args:
-      forecaster: From `forecasting.build_forecaster`, with the ensemble's members per
-        batch; without one, with as many starts as are to be computed at a time.
-      work: What the set is made of, with the parameters of the model.
-      writer: Takes the forecasts, in the process that writes.
-      guard: Watches for fields that are no weather.
-      progress: Is told the steps done, of all, and the seconds.
-
-    Raises:
-      ValueError: A state is missing or does not suit the model.
-      OSError: A forecast cannot be written.
-    """
-    ensemble, frames = work.ensemble, forecaster.frames_per_step
-    meter = _Meter(progress, _missing(writer, ensemble) * work.steps)
-    if ensemble is None and forecaster.members_per_batch > 1:
-        parts = _blocks(work, writer, forecaster.members_per_batch)
-    else:
-        parts = _single_parts(forecaster, work, writer)
-    for part in parts:
-        forecaster.run(
-            part.inputs,
-            part.slot,
-            part.forcings,
-            steps=work.steps // frames,
-            rng=part.rng,
-            members=part.members,
-            guard=guard,
-            progress=meter.begin(part.width * frames),
-        )
-        if part.slot is not None:
-            part.slot.finish()
-        meter.finish(work.steps * part.width)
-
-
-class _Meter:
-    """Counts the steps of all forecasts of a set, while each counts its own."""
-
-    def __init__(self, progress: rollout.Progress | None, total: int) -> None:
-        self._progress = progress
-        self._total = total
-        self._began = time.perf_counter()
-        self._done = 0
-
-    def begin(self, width: int) -> rollout.Progress:
-        """Returns what the next forecast, of so many members, tells its steps to."""
-
-        def tell(step: int, total: int, seconds: float) -> None:
-            del total, seconds
-            if self._progress is not None:
-                spent = time.perf_counter() - self._began
-                self._progress(self._done + step * width, self._total, spent)
-
-        return tell
-
-    def finish(self, steps: int) -> None:
-        """Counts the steps of a forecast that is complete."""
-        self._done += steps
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Part:
-    """What one run of the model makes: a start, some of its members, or more starts.
-
-    Attributes:
-      inputs: What it starts from.
-      forcings: Of all its steps.
-      slot: Where it goes; None in a process that does not write.
-      rng: Random key, or one for each start.
-      members: Members, or as many as there are starts; None for one forecast.
-      width: Forecasts.
-    """
-
-    inputs: xarray.Dataset
-    forcings: xarray.Dataset
-    slot: data.HindcastSlot | None
-    rng: Any
-    members: range | None
-    width: int
-
-
-def _missing(
-    writer: data.HindcastWriter | spreading.Follower,
-    ensemble: ensembles.Ensemble | None,
-) -> int:
-    """Returns how many forecasts are to be made."""
-    return sum(
-        1 if members is None else len(members)
-        for number in range(writer.plan.starts.size)
-        for members in ensembles.batches(ensemble)
-        if not writer.is_complete(number, members)
-    )
-
-
-def _blocks(
-    work: Work, writer: data.HindcastWriter | spreading.Follower, batch_size: int
-) -> Iterator[_Part]:
-    """Yields the starts that are not complete yet, several at a time."""
-    places = range(work.starts.size)
-    missing = [n for n in places if not writer.is_complete(n)]
-    for block in start_blocks.blocks(missing, batch_size):
-        starts = work.starts[block.start : block.stop]
-        inputs, forcings = start_blocks.prepare(
-            work.model, work.statistics, work.states, starts, steps=work.steps
-        )
-        yield _Part(
-            inputs=inputs,
-            forcings=forcings,
-            slot=writer.block(block),
-            rng=rollout.start_keys(0, starts),
-            members=range(len(block)),
-            width=len(block),
-        )
-
-
-def _single_parts(
-    forecaster: rollout.Forecaster,
-    work: Work,
-    writer: data.HindcastWriter | spreading.Follower,
-) -> Iterator[_Part]:
-    """Yields the forecasts that are not complete yet, start by start."""
-    ensemble = work.ensemble
-    seed = 0 if ensemble is None else ensemble.seed
-    for number, start in enumerate(work.starts):
-        setup: setups.Setup | None = None
-        for members in ensembles.batches(ensemble):
-            if writer.is_complete(number, members):
-                continue
-            if setup is None:
-                setup = setups.prepare_start(
-                    work.model, work.statistics, work.states, start, steps=work.steps
-                )
-            inputs = setup.inputs
-            if ensemble is not None and members is not None:
-                inputs = ensemble.inputs(
-                    forecaster, work.model, work.states, start, members
-                )
-            yield _Part(
-                inputs=inputs,
-                forcings=setup.forcings,
-                slot=writer.slot(number, members),
-                rng=rollout.start_key(seed, start),
-                members=members,
-                width=1 if members is None else len(members),
-            )
 
 
 def _output(options: Options) -> pathlib.Path:
@@ -402,12 +242,13 @@ def _print_setup(
     out.heading("Data")
     facts = [("file", options.dataset or "the bundled sample")]
     facts += describe.setup_facts(work.first)
-    starts = work.starts
-    if len(starts) > 1:
+    starts = work.made
+    if len(work.starts) > 1:
         first_start, last_start = pd.Timestamp(starts[0]), pd.Timestamp(starts[-1])
-        facts.append(
-            ("set", f"{len(starts)} starts, {first_start} to {last_start} UTC")
-        )
+        text = f"{len(starts)} starts, {first_start} to {last_start} UTC"
+        if work.left_out:
+            text += f", {len(work.left_out)} left out"
+        facts.append(("set", text))
     if work.ensemble is not None:
         facts.append(("members", str(work.ensemble.attrs["perturbation"])))
     out.facts([*facts, *layout])
@@ -417,7 +258,7 @@ def _print_setup(
 
 
 @contextlib.contextmanager
-def _unfinished_noted(writer: data.HindcastWriter | None) -> Iterator[None]:
+def _unfinished_noted(writer: data.HindcastWriter | None, work: Work) -> Iterator[None]:
     """Adds to whatever stops a set where its finished forecasts are."""
     try:
         yield
@@ -425,7 +266,7 @@ def _unfinished_noted(writer: data.HindcastWriter | None) -> Iterator[None]:
         if writer is None:
             raise
         error.add_note(
-            f"{writer.parts_written} of {writer.plan.parts} forecasts are complete in "
+            f"{writer.parts_written} of {work.forecasts} forecasts are complete in "
             f"{writer.path}.partial; the same command continues from there"
         )
         raise

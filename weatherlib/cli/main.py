@@ -186,7 +186,8 @@ def _run(name: str, arguments: list[str]) -> None:
             raise
         from weatherlib.cli import mistakes
 
-        message = mistakes.explain(name, arguments, said.getvalue())
+        box = said.getvalue()
+        message = mistakes.explain(name, module.Options, arguments, box)
         reporting.complain(f"{message} `weatherlib {name} --help` tells more")
         raise
     module.run(options)

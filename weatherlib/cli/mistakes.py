@@ -7,7 +7,7 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-from weatherlib.cli import completion
+from weatherlib.cli import completion, missing_arguments
 
 __all__ = ["explain"]
 
@@ -18,11 +18,12 @@ _SEVERAL = (
 )
 
 
-def explain(name: str, arguments: Sequence[str], box: str) -> str:
+def explain(name: str, options: type, arguments: Sequence[str], box: str) -> str:
     """Returns one sentence or more that say what is wrong.
 
     Args:
       name: The command.
+      options: Its options.
       arguments: Its words.
       box: What tyro drew around the mistake.
     """
@@ -31,6 +32,7 @@ def explain(name: str, arguments: Sequence[str], box: str) -> str:
     found = _unknown_options(arguments, known)
     for look in (_spare_words, _wrong_value, _wrong_choice, _no_value):
         found = found or look(said, arguments, known)
+    found = found or missing_arguments.explain(name, options, arguments, box)
     return found or said
 
 

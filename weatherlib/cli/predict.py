@@ -110,6 +110,7 @@ def _compute(
     from weatherlib import rollout
     from weatherlib.cli import describe, files, forecasting, spreading
 
+    options.require_consistent()
     out_dir = files.writable_folder(options.out_dir)
     output = _output(options, out_dir)
     with out.stage("load"):

@@ -9,6 +9,15 @@ import tyro
 
 __all__ = ["Options"]
 
+# What is said of how members differ, beside --perturb-all.
+_PERTURBATIONS = (
+    "perturb",
+    "amplitude",
+    "perturb_scale",
+    "correlation_length",
+    "breeding_cycles",
+)
+
 _Path = Annotated[str, tyro.conf.arg(metavar="PATH")]
 _OptionalPath = Annotated[str | None, tyro.conf.arg(metavar="PATH")]
 
@@ -33,13 +42,17 @@ class Options:
     START:END:STEP, END included, such as 2026-01-15T00:2026-01-20T00:12h, or a list
     with commas. Default: as late as the data hold truth for the forecast."""
 
+    skip_missing: bool = False
+    """Of a set of starts, leave out those whose frames are missing or have NaN, and say
+    which at the end."""
+
     static: _OptionalPath = None
     """File with what does not change, such as land_sea_mask, where the data lack it."""
 
     time_step: Annotated[str | None, tyro.conf.arg(metavar="LENGTH")] = None
     """Time between two frames of the model, such as 6h, where --init starts from data
-    with more frames. Default: what the checkpoint says, else half of what the model
-    reads, or the step of the data."""
+    with more frames and the checkpoint does not say it. Default: what the checkpoint
+    says, else half of what the model reads, or the step of the data."""
 
     lead: Annotated[str | None, tyro.conf.arg(metavar="LENGTH")] = None
     """Length of one step, such as 72h, for a model that predicts any lead time directly
@@ -50,8 +63,8 @@ class Options:
     """Folder of the model's statistics. Default: stats/ beside the checkpoint."""
 
     mode: Literal["Checkpoint", "Random"] = "Checkpoint"
-    """Where parameters come from. Random draws those of a small model, to try the path.
-    """
+    """Where parameters come from. Random draws those of a small model, to try the path;
+    it takes no --model."""
 
     steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Steps to forecast. Default: 1; 40 with neither --dataset nor --pretrained."""
@@ -70,7 +83,8 @@ class Options:
     """Replace an older file of the name given by --output."""
 
     members: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Members of an ensemble. Default: a single forecast."""
+    """Members of an ensemble. Default: a single forecast. Options on perturbations need
+    at least 2."""
 
     sampler: Annotated[
         Literal["ddim", "ddpm", "dpmsolver++"] | None,
@@ -91,18 +105,22 @@ class Options:
     model itself, or earlier starts. Default: smooth noise; for models that draw their
     forecasts (PreDiff) all members start from the data as they are."""
 
-    amplitude: Annotated[float, tyro.conf.arg(metavar="X")] = 0.085
-    """Size of perturbations, in standard deviations of --perturb-scale."""
+    amplitude: Annotated[float | None, tyro.conf.arg(metavar="X")] = None
+    """Size of perturbations, in standard deviations of --perturb-scale. Default: 0.085.
+    """
 
-    perturb_scale: Literal["differences", "values"] = "differences"
+    perturb_scale: Annotated[
+        Literal["differences", "values"] | None,
+        tyro.conf.arg(metavar="{differences,values}"),
+    ] = None
     """Standard deviations that perturbations are scaled with, by variable and level: of
-    differences between frames, or of values."""
+    differences between frames, or of values. Default: differences."""
 
-    correlation_length: Annotated[float, tyro.conf.arg(metavar="KM")] = 1200.0
-    """Length over which smooth noise stays alike, km."""
+    correlation_length: Annotated[float | None, tyro.conf.arg(metavar="KM")] = None
+    """Length over which smooth noise stays alike, km. Default: 1200."""
 
-    breeding_cycles: Annotated[int, tyro.conf.arg(metavar="N")] = 4
-    """Cycles of one step each in which bred perturbations grow."""
+    breeding_cycles: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Cycles of one step each in which bred perturbations grow. Default: 4."""
 
     perturb_all: bool = False
     """Perturb member 0 as well, which else starts from the data as they are."""
@@ -166,10 +184,44 @@ class Options:
     @property
     def is_set(self) -> bool:
         """Whether a set of forecasts is asked for: many starts, or members."""
-        if self.members is not None:
-            return True
+        return self.members is not None or self.has_starts
+
+    @property
+    def has_starts(self) -> bool:
+        """Whether many starts are asked for, even if there should be one only."""
         if self.init is None:
             return False
         from weatherlib import data
 
         return data.parse_starts(self.init).is_set
+
+    @property
+    def perturbations(self) -> list[str]:
+        """The options given that say how members differ at the start."""
+        names = [name for name in _PERTURBATIONS if getattr(self, name) is not None]
+        names += ["perturb_all"] if self.perturb_all else []
+        return [f"--{name.replace('_', '-')}" for name in names]
+
+    def require_consistent(self) -> None:
+        """Checks that no option is given that others leave without any effect.
+
+        Raises:
+          ValueError: One is.
+        """
+        if self.mode == "Random" and self.pretrained != "./":
+            raise ValueError(
+                f"--mode Random takes no --model (--pretrained), found "
+                f"{self.pretrained}; leave one of the two out"
+            )
+        if self.skip_missing and not self.has_starts:
+            raise ValueError(
+                "--skip-missing: leaves starts out of a set; give one with --init "
+                "START:END:STEP, or a list of dates"
+            )
+        # A single member is the forecast itself, unless it is perturbed as well.
+        is_one = self.members is None or (self.members == 1 and not self.perturb_all)
+        if is_one and self.perturbations:
+            held = "no --members" if self.members is None else "--members 1"
+            raise ValueError(
+                f"{self.perturbations[0]}: needs --members N, at least 2, found {held}"
+            )

@@ -122,8 +122,8 @@ def _inside(dataset: xarray.Dataset, text: str) -> xarray.Dataset:
     inside = (times >= begin) & (times < end + _DAY)
     if not inside.any():
         raise ValueError(
-            f"--period {text}: the data have no time in it, but from {times.min()} to "
-            f"{times.max()}"
+            f"--period {text}: the data have no time in it, but from "
+            + " to ".join(np.datetime_as_string([times.min(), times.max()], unit="m"))
         )
     return dataset.isel(time=np.flatnonzero(inside))
 

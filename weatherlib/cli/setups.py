@@ -130,7 +130,11 @@ def prepare_start(
     require_steps(steps, states.time_step)
     state = states.state(start)
     task, time_step = model.task_config, states.time_step
-    require_fit(state, model, statistics, truth=False, time_step=time_step)
+    try:
+        require_fit(state, model, statistics, truth=False, time_step=time_step)
+    except ValueError as error:
+        stamp = np.datetime_as_string(np.datetime64(start, "m"))
+        raise ValueError(f"start {stamp}: {error}") from error
     after = states.following(start, steps)
     known = 0 if after is None else after.sizes["time"]
     inputs = data_utils.split_initial(state, task, time_step=time_step)

@@ -28,6 +28,7 @@ __all__ = [
     "open_states",
     "require_units",
     "resolve_starts",
+    "skip_noted",
     "steps",
 ]
 
@@ -49,6 +50,8 @@ def load_model(options: Options) -> tuple[models.Model, models.Statistics]:
         _require_forecasts(model)
     if options.lead is not None:
         model = _with_lead(model, options)
+    else:
+        _require_step(options, model)
     if options.sampler is not None or options.sampling_steps is not None:
         model = _with_sampler(model, options)
     statistics = models.find_statistics(
@@ -88,13 +91,35 @@ def _with_lead(model: models.Model, options: Options) -> models.Model:
     if not families.FAMILIES[model.family]().any_lead(model.model_config):
         raise ValueError(
             f"--lead: this {model.family} model has one length of step, "
-            f"{model.time_step or 'that of its data'}; leave --lead out and ask for "
-            "more --steps"
+            f"{_hours(model.time_step) or 'that of its data'}; leave --lead out and "
+            "ask for more --steps"
         )
     # A model of one frame reads as much of the past as its step is long.
     length = f"{lead.total_seconds() / 60:g}min"
     task = dataclasses.replace(model.task_config, input_duration=length)
     return dataclasses.replace(model, task_config=task, time_step=length)
+
+
+def _require_step(options: Options, model: models.Model) -> None:
+    """Checks that the time step asked for is that of the checkpoint, where it has one.
+
+    Raises:
+      ValueError: It is another one.
+    """
+    if options.time_step is None or model.time_step is None:
+        return
+    if times.as_timedelta(options.time_step) != times.as_timedelta(model.time_step):
+        raise ValueError(
+            f"--time-step {options.time_step}: the step of the checkpoint is "
+            f"{_hours(model.time_step)}; leave --time-step out"
+        )
+
+
+def _hours(step: str | None) -> str:
+    """Returns a length of time in hours, empty where there is none."""
+    if step is None:
+        return ""
+    return f"{times.as_timedelta(step).total_seconds() / 3600:g} h"
 
 
 def _with_sampler(model: models.Model, options: Options) -> models.Model:
@@ -199,7 +224,9 @@ def require_units(
 def resolve_starts(
     options: Options, states: data.InitialStates, steps: int
 ) -> np.ndarray:
-    """Returns the starts that the options ask for, each of them in the data.
+    """Returns the starts that the options ask for.
+
+    Each of them is in the data, unless those that are not may be left out.
 
     Args:
       options: `init` names them; without it there is one, as late as the data hold
@@ -224,8 +251,31 @@ def resolve_starts(
         found = available[place : place + 1].to_numpy().astype("datetime64[ns]")
     else:
         found = states.times[-1:].to_numpy().astype("datetime64[ns]")
-    states.require(found)
+    if not options.skip_missing:
+        with skip_noted(options, bool(np.isin(found, available.to_numpy()).any())):
+            states.require(found)
     return found
+
+
+@contextlib.contextmanager
+def skip_noted(options: Options, is_of_use: bool = True) -> Iterator[None]:
+    """Adds to errors about some starts of a set how the others are made.
+
+    Args:
+      options: What is asked for.
+      is_of_use: Whether there are others.
+    """
+    try:
+        yield
+    except ValueError as error:
+        reasons = ("no forecast can start at", "values are NaN")
+        can_skip = is_of_use and options.has_starts and not options.skip_missing
+        if can_skip and any(reason in str(error) for reason in reasons):
+            error.add_note(
+                "--skip-missing makes the set without the starts whose frames are "
+                "missing or have NaN"
+            )
+        raise
 
 
 @contextlib.contextmanager

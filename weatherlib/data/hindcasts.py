@@ -16,13 +16,13 @@ import os
 import pathlib
 import shutil
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
 import xarray
 
-from weatherlib.data import derived, hindcast_layout, output_files
+from weatherlib.data import derived, hindcast_copies, hindcast_layout, output_files
 
 HindcastPlan = hindcast_layout.HindcastPlan
 
@@ -63,6 +63,7 @@ class HindcastWriter:
         self._complete = np.asarray(group[hindcast_layout.COMPLETE][...], bool)
         if plan.members is None:
             self._complete = self._complete[:, np.newaxis]
+        self._left_out = np.zeros(plan.starts.size, bool)
         self._closed = False
 
     @property
@@ -84,6 +85,26 @@ class HindcastWriter:
     def complete(self) -> np.ndarray:
         """Which parts are complete, bool, shape [start, member]."""
         return self._complete.copy()
+
+    def leave_out(self, starts: Collection[int]) -> None:
+        """Says that some starts are not made: the finished set is without them.
+
+        Until then it has their places, so that another run may still make them.
+
+        Args:
+          starts: Their places in `plan.starts`.
+
+        Raises:
+          ValueError: There is no such start, or none would be left.
+        """
+        odd = [start for start in starts if not 0 <= start < self._plan.starts.size]
+        if odd:
+            raise ValueError(f"{self._path}: there is no start number {odd[0]}")
+        left_out = np.zeros(self._plan.starts.size, bool)
+        left_out[list(starts)] = True
+        if left_out.all():
+            raise ValueError(f"{self._path}: no start is left of the set")
+        self._left_out = left_out
 
     def is_complete(self, start: int, members: range | None = None) -> bool:
         """Whether the parts of one start, of all or of some members, are complete."""
@@ -185,19 +206,24 @@ class HindcastWriter:
         """
         if self._closed:
             return
-        if self.parts_written < self._plan.parts:
+        left_out, complete = self._left_out, self._complete[~self._left_out]
+        if not complete.all():
             raise ValueError(
-                f"{self._path}: {self.parts_written} of {self._plan.parts} forecasts "
-                "are complete; write the others before closing"
+                f"{self._path}: {complete.sum()} of {complete.size} forecasts are "
+                "complete; write the others before closing"
             )
         self._closed = True
         with output_files.storing(self._partial, self.parts_written):
-            if self._path.suffix == ".zarr":
+            if self._path.suffix != ".zarr":
+                hindcast_copies.to_netcdf(self._partial, self._path, left_out)
+            elif left_out.any():
+                hindcast_copies.to_zarr(
+                    self._partial, self._path, left_out, self._format
+                )
+            else:
                 del self._group[hindcast_layout.COMPLETE]
                 _consolidate(self._partial, self._format)
                 output_files.replace(self._partial, self._path, shutil.rmtree)
-            else:
-                _copy_to_netcdf(self._partial, self._path)
 
     def __enter__(self) -> HindcastWriter:
         return self
@@ -426,20 +452,3 @@ def _consolidate(path: pathlib.Path, zarr_format: int) -> None:
 
     if zarr_format == 2:
         zarr.consolidate_metadata(str(path))
-
-
-def _copy_to_netcdf(partial: pathlib.Path, path: pathlib.Path) -> None:
-    """Writes a complete set as one NetCDF file, start by start."""
-    writing = path.with_name(path.name + ".writing")
-    with xarray.open_dataset(
-        partial, engine="zarr", chunks={}, consolidated=False, decode_times=False
-    ) as dataset:
-        found = dataset.drop_vars(hindcast_layout.COMPLETE)
-        for variable in found.variables.values():
-            variable.encoding = {}
-        encoding: dict[Any, Any] = {
-            name: {"_FillValue": np.float32(np.nan)} for name in found.data_vars
-        }
-        found.to_netcdf(writing, engine="netcdf4", encoding=encoding)
-    writing.replace(path)
-    shutil.rmtree(partial)

@@ -304,6 +304,16 @@ class InitialStates:
         """Keeps what was done, each thing once."""
         self.changes += [line for line in lines if line not in self.changes]
 
+    def _absent(self, start: pd.Timestamp) -> str:
+        """Returns which frames of a state are gaps of the source, as half a line."""
+        wanted = self._from(start.to_numpy(), range(1 - self._frames, 1))
+        gaps = wanted[self.times.get_indexer(wanted) < 0]
+        gaps = gaps[(gaps > self.times[0]) & (gaps < self.times[-1])]
+        if not len(gaps):
+            return ""
+        more = f" and {len(gaps) - 1} other(s)" if len(gaps) > 1 else ""
+        return f", as there is no frame at {_stamp(gaps[0])}{more}"
+
     def _missing(
         self, wanted: np.ndarray, missing: np.ndarray, back: int, why: str
     ) -> str:
@@ -312,7 +322,7 @@ class InitialStates:
         start = list(pd.DatetimeIndex(wanted))[missing[0]] - back * step
         text = _stamp(start)
         more = f" and {missing.size - 1} other(s)" if missing.size > 1 else ""
-        head = f"--init: no forecast can start at {text}{more}"
+        head = f"--init: no forecast can start at {text}{more}{self._absent(start)}"
         if why:
             head += f", which {why}"
         starts = self.starts

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
+import pandas as pd
 import xarray
 
 from weatherlib import variables
@@ -416,6 +417,7 @@ def check_values(
 ) -> Iterator[Problem]:
     """Yields a problem where values are not finite, though the model needs them so."""
     where = ", ".join(f"{dim} {index}" for dim, index in found.first_bad.items())
+    where += _date_of(array, found.first_bad)
     if found.infinities:
         yield Problem(
             kind="infinite",
@@ -435,3 +437,19 @@ def check_values(
             else "nothing, unless it is compared with the forecast",
             severity="error" if is_input else "note",
         )
+
+
+def _date_of(array: xarray.DataArray, place: Mapping[str, int]) -> str:
+    """Returns the date of a value in brackets, empty where it is not known.
+
+    Args:
+      array: May have dates, in `datetime` or as `time`.
+      place: Index of the value, by dimension.
+    """
+    for name in ("datetime", "time"):
+        if name in array.coords and array[name].dtype.kind == "M":
+            dates = array[name]
+            date = dates.isel({d: i for d, i in place.items() if d in dates.dims})
+            if date.size == 1:
+                return f" ({pd.Timestamp(date.item()):%Y-%m-%d %H:%M})"
+    return ""

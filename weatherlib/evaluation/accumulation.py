@@ -12,10 +12,10 @@ import xarray
 from weatherlib.evaluation import (
     alignment,
     climatology,
-    intake,
+    fitting,
     metrics,
+    periods,
     reading,
-    references,
     regions,
     results,
     running,
@@ -87,6 +87,7 @@ def evaluate(
     truth: xarray.Dataset,
     *,
     climatology: xarray.Dataset | None = None,
+    reference_data: xarray.Dataset | None = None,
     land_sea_mask: xarray.DataArray | None = None,
     execution: settings.Execution | None = None,
     **options: Any,
@@ -101,7 +102,11 @@ def evaluate(
         forecast files, ensembles; see `intake.as_forecasts`.
       truth: Any dataset with dates that holds the same variables on the same grid.
       climatology: In the form of WeatherBench 2, (hour, dayofyear, ...). Default:
-        fitted to the truth, as `options` say, else its mean over the valid times.
+        fitted to the reference data or the truth, as `options` say, else the mean of
+        the truth over the valid times.
+      reference_data: Any dataset with dates, such as the archive before the truth, that
+        references, climatology and quantiles are fitted to: to the `period` of
+        `options`, else to all of it. Default: the truth.
       land_sea_mask: Share of land, for the regions "land" and "sea".
       execution: Memory, threads or dask cluster.
       **options: Fields of `Settings`, such as metrics=("rmse", "acc").
@@ -122,6 +127,7 @@ def evaluate(
         truth,
         chosen,
         climatology=climatology,
+        reference_data=reference_data,
         land_sea_mask=land_sea_mask,
         execution=execution,
     ).results()
@@ -133,6 +139,7 @@ def accumulate(
     chosen: settings.Settings,
     *,
     climatology: xarray.Dataset | None = None,
+    reference_data: xarray.Dataset | None = None,
     land_sea_mask: xarray.DataArray | None = None,
     execution: settings.Execution | None = None,
 ) -> Accumulated:
@@ -143,6 +150,7 @@ def accumulate(
       truth: As for `evaluate`.
       chosen: What to evaluate.
       climatology: As for `evaluate`.
+      reference_data: As for `evaluate`.
       land_sea_mask: As for `evaluate`.
       execution: As for `evaluate`.
 
@@ -152,7 +160,7 @@ def accumulate(
     execution = execution or settings.Execution()
     if isinstance(forecasts, xarray.Dataset):
         forecasts = {"forecast": forecasts}
-    aligned = alignment.align(forecasts, truth, chosen)
+    aligned = alignment.align(forecasts, truth, chosen, reference_data)
     masks = regions.region_masks(
         aligned.grid,
         chosen.regions,
@@ -160,9 +168,10 @@ def accumulate(
         alignment.mask_values(land_sea_mask, aligned.grid),
     )
     wanted = _wanted_metrics(chosen, aligned, climatology is not None)
-    normal = _climatology(aligned, chosen, climatology, wanted)
-    sources = _sources(aligned, chosen, normal)
-    plan = _plan(aligned, chosen, masks, sources, normal, wanted)
+    period = fitting.training_period(aligned, chosen, climatology, wanted)
+    normal = fitting.normal(aligned, chosen, climatology, wanted, period)
+    sources = fitting.sources(aligned, chosen, normal, period)
+    plan = _plan(aligned, chosen, masks, sources, normal, wanted, period)
     empty = {
         name: totals.empty_totals(
             _coords(aligned, list(masks)),
@@ -219,8 +228,9 @@ def _wanted_metrics(
       ValueError: One was asked for that the data do not allow.
     """
     is_ensemble = max(aligned.members.values()) > 1
+    is_fitted = chosen.period is not None or aligned.archive is not aligned.truth
     names = chosen.metrics or metrics.default_metrics(
-        climatology=has_climatology or chosen.period is not None,
+        climatology=has_climatology or is_fitted,
         members=is_ensemble,
         thresholds=bool(chosen.thresholds),
     )
@@ -243,102 +253,6 @@ def _wanted_metrics(
     return found
 
 
-def _climatology(
-    aligned: alignment.Aligned,
-    chosen: settings.Settings,
-    given: xarray.Dataset | None,
-    wanted: tuple[metrics.Metric, ...],
-) -> climatology.Climatology | None:
-    """Returns what is normal, None where nothing asks for it."""
-    fits = {"climatology", "damped-persistence", "ridge"} & set(chosen.references)
-    if not fits and not any("climatology" in metric.needs for metric in wanted):
-        return None
-    if given is not None:
-        table = climatology.open_climatology(given, aligned.grid)
-        for name in aligned.names:
-            if name not in table.dataset:
-                continue
-            happened = aligned.truth.dataset[name]
-            stated = happened.assign_attrs(units=aligned.units[name])
-            own = table.dataset[name]
-            intake.common_units(own, stated, name, "the climatology")
-        return dataclasses.replace(table, description="from the file given")
-    if chosen.period is not None:
-        return climatology.fit_climatology(
-            aligned.truth,
-            aligned.names,
-            chosen.dates(),
-            harmonics=chosen.harmonics,
-            by_hour=chosen.by_hour,
-        )
-    # Only what is verified, so that the note can say so.
-    valid = np.unique(aligned.inits[:, None] + aligned.leads[None, :])
-    part = aligned.truth.dataset.sel(time=valid[aligned.truth.holds(valid)])
-    fitted = climatology.fit_climatology(
-        reading.TruthReader(part), aligned.names, harmonics=0
-    )
-    return dataclasses.replace(
-        fitted,
-        description=f"{fitted.description} (the verified times themselves, since none "
-        "was given: this flatters climatology)",
-    )
-
-
-def _sources(
-    aligned: alignment.Aligned,
-    chosen: settings.Settings,
-    normal: climatology.Climatology | None,
-) -> dict[str, tuple[reading.Source, int]]:
-    """Returns forecasts and references by name, each with its number of members."""
-    found: dict[str, tuple[reading.Source, int]] = {
-        name: (reading.ForecastReader(dataset), aligned.members[name])
-        for name, dataset in aligned.forecasts.items()
-    }
-    for name in chosen.references:
-        if name in found:
-            raise ValueError(
-                f"a forecast is called {name}, as a reference is; give it another name"
-            )
-        found[name] = (_reference(name, aligned, chosen, normal), 1)
-    return found
-
-
-def _reference(
-    name: str,
-    aligned: alignment.Aligned,
-    chosen: settings.Settings,
-    normal: climatology.Climatology | None,
-) -> reading.Source:
-    if name == "persistence":
-        return references.Persistence(aligned.truth)
-    assert normal is not None
-    if name == "climatology":
-        return references.ClimatologyForecast(normal)
-    period = chosen.dates()
-    if period is None:
-        raise ValueError(
-            f"the reference {name} is fitted to a period of the truth: give one that "
-            "ends before the first start"
-        )
-    if period[1] >= aligned.inits[0]:
-        aligned.notes.append(
-            f"{name}: its training period reaches into the starts that are evaluated, "
-            "which flatters it"
-        )
-    if name == "ridge":
-        return references.fit_ridge(
-            aligned.truth,
-            normal,
-            aligned.names,
-            aligned.leads,
-            period,
-            penalty=chosen.penalty,
-        )
-    return references.fit_damping(
-        aligned.truth, normal, aligned.names, aligned.leads, period
-    )
-
-
 def _plan(
     aligned: alignment.Aligned,
     chosen: settings.Settings,
@@ -346,6 +260,7 @@ def _plan(
     sources: Mapping[str, tuple[reading.Source, int]],
     normal: climatology.Climatology | None,
     wanted: tuple[metrics.Metric, ...],
+    period: periods.Period | None,
 ) -> running.Plan:
     """Returns the work to do."""
     area = regions.point_weights(aligned.grid, chosen.weighting)
@@ -370,7 +285,7 @@ def _plan(
         truth=aligned.truth,
         climatology=normal,
         limits={
-            name: alignment.limits(aligned, name, thresholds, chosen.dates())
+            name: alignment.limits(aligned, name, thresholds, period)
             for name, thresholds in chosen.thresholds.items()
         },
         inits=aligned.inits,

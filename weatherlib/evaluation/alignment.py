@@ -14,6 +14,7 @@ from weatherlib.evaluation import (
     climatology,
     events,
     intake,
+    periods,
     reading,
     regions,
     settings,
@@ -30,6 +31,8 @@ class Aligned:
       forecasts: By name, in the form of `intake.as_forecasts`.
       members: Of each forecast.
       truth: What happened.
+      archive: What references and quantiles are fitted to; the truth, unless data of
+        their own are given.
       names: Variables in common.
       levels: Levels in common, None where no variable has any.
       grid: The points.
@@ -42,6 +45,7 @@ class Aligned:
     forecasts: Mapping[str, xarray.Dataset]
     members: Mapping[str, int]
     truth: reading.TruthReader
+    archive: reading.TruthReader
     names: tuple[str, ...]
     levels: np.ndarray | None
     grid: regions.Grid
@@ -59,8 +63,15 @@ def align(
     forecasts: Mapping[str, xarray.Dataset],
     truth: xarray.Dataset,
     chosen: settings.Settings,
+    reference_data: xarray.Dataset | None = None,
 ) -> Aligned:
     """Returns what forecasts and truth have in common; values are not read.
+
+    Args:
+      forecasts: By name.
+      truth: What happened.
+      chosen: What to evaluate.
+      reference_data: What references are fitted to; the truth where it is None.
 
     Raises:
       ValueError: There is no forecast, or nothing matches; the message says what each
@@ -85,12 +96,18 @@ def align(
         for dataset in known.values()
         for variable in names
     }
-    reader = reading.TruthReader(happened)
+    if reference_data is not None and levels is not None:
+        # References see the same levels in both.
+        happened = happened.sel(level=levels)
+    reader = archive = reading.TruthReader(happened)
+    if reference_data is not None:
+        archive = _archive(reference_data, happened, grid)
     inits, leads = _common_times(known, reader, notes)
     return Aligned(
         forecasts=known,
         members={name: d.sizes.get("number", 1) for name, d in known.items()},
         truth=reader,
+        archive=archive,
         names=names,
         levels=levels,
         grid=grid,
@@ -105,22 +122,24 @@ def limits(
     aligned: Aligned,
     name: str,
     thresholds: Sequence[events.Threshold],
-    period: tuple[np.datetime64, np.datetime64] | None,
+    period: periods.Period | None,
 ) -> tuple[tuple[events.Threshold, Any], ...]:
     """Returns each threshold with its value, or the field of its quantile.
 
-    Quantiles are those of the truth in the period, of all its times without one.
+    Quantiles are those of the truth, or of the reference data, in the period; of all
+    times without one.
     """
     wanted = [t.quantile for t in thresholds if t.quantile is not None]
     tables: dict[float, np.ndarray] = {}
     if wanted:
         found = climatology.fit_quantiles(
-            aligned.truth, name, wanted, aligned.levels_of(name), period
+            aligned.archive, name, wanted, aligned.levels_of(name), period
         )
         tables = dict(zip(wanted, found))
-        moments = climatology.period_times(aligned.truth.times, period)
+        moments = periods.period_times(aligned.archive, period)
         aligned.notes.append(
-            f"quantiles of {name}: of the truth, {intake.describe_times(moments)}"
+            f"quantiles of {name}: of {aligned.archive.name}, "
+            f"{periods.describe_times(moments)}"
         )
     return tuple((t, t.value if t.quantile is None else tables[t.quantile])
                  for t in thresholds)  # fmt: skip
@@ -265,6 +284,37 @@ def _common_grid(
     return grid, matched, intake.match_grid(truth, grid, "the truth", of)
 
 
+def _archive(
+    dataset: xarray.Dataset, truth: xarray.Dataset, grid: regions.Grid
+) -> reading.TruthReader:
+    """Returns the reference data in the form of the truth, on the common grid.
+
+    Raises:
+      ValueError: They lack a variable, a level or a point of it.
+    """
+    name = "the reference data"
+    held = intake.as_truth(dataset, name)
+    for label, array in truth.data_vars.items():
+        if label not in held:
+            raise ValueError(
+                f"{label}: not in {name}, which has {_list(held)}; give data that have "
+                "it, or choose the variables to evaluate"
+            )
+        if ("level" in array.dims) != ("level" in held[label].dims):
+            has = "levels" if "level" in held[label].dims else "no levels"
+            raise ValueError(f"{label}: {name} has {has}, the truth differs in that")
+        intake.common_units(held[label], array, str(label), name)
+    held = held[list(truth.data_vars)]
+    if "level" in truth.dims:
+        own = held["level"].values
+        for level in truth["level"].values:
+            if level not in own:
+                listed = ", ".join(f"{x:g}" for x in own)
+                raise ValueError(f"no level {level:g} hPa: {name} has {listed}")
+        held = held.sel(level=truth["level"].values)
+    return reading.TruthReader(intake.match_grid(held, grid, name, "the truth"), name)
+
+
 def _common_times(
     known: Mapping[str, xarray.Dataset], truth: reading.TruthReader, notes: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -292,8 +342,8 @@ def _common_times(
         valid = np.unique(inits[:, None] + leads[None, :])
         raise ValueError(
             "no valid time of the forecasts is in the truth: forecasts are valid "
-            f"{intake.describe_times(valid)}, the truth has "
-            f"{intake.describe_times(truth.times)}"
+            f"{periods.describe_times(valid)}, the truth has "
+            f"{periods.describe_times(truth.times)}"
         )
     starts, steps = held.any(1), held.any(0)
     notes.append(
@@ -317,6 +367,6 @@ def _list(dataset: xarray.Dataset) -> str:
 
 def _span(array: np.ndarray) -> str:
     if array.dtype.kind == "M":
-        return intake.describe_times(array)
+        return periods.describe_times(array)
     hours = array.astype("timedelta64[ns]") / np.timedelta64(1, "h")
     return f"{hours.min():g} to {hours.max():g} h"

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray
 
-from weatherlib.evaluation import intake, reading, regions
+from weatherlib.evaluation import intake, periods, reading, regions
 
 __all__ = [
     "Climatology",
@@ -196,7 +196,7 @@ def open_climatology(
 def fit_climatology(
     truth: reading.TruthReader,
     names: Sequence[str],
-    period: tuple[np.datetime64, np.datetime64] | None = None,
+    period: periods.Period | None = None,
     *,
     harmonics: int | None = None,
     by_hour: bool = False,
@@ -216,7 +216,7 @@ def fit_climatology(
     Raises:
       ValueError: No time lies in the period, or too few for the harmonics.
     """
-    moments = period_times(truth.times, period)
+    moments = periods.period_times(truth, period)
     days = (moments[-1] - moments[0]) / np.timedelta64(1, "D")
     if harmonics is None:
         harmonics = 3 if days >= _ENOUGH_DAYS else 0
@@ -233,7 +233,7 @@ def fit_climatology(
     }
     kind = f"{harmonics} annual harmonics" if harmonics else "mean"
     kind += " by hour of day" if by_hour else ""
-    described = f"{kind} of the truth, {intake.describe_times(moments)}"
+    described = f"{kind} of {truth.name}, {periods.describe_times(moments)}"
     return HarmonicClimatology(found, levels_of(truth.dataset), hours, described)
 
 
@@ -242,7 +242,7 @@ def fit_quantiles(
     variable: str,
     quantiles: Sequence[float],
     levels: np.ndarray | None,
-    period: tuple[np.datetime64, np.datetime64] | None = None,
+    period: periods.Period | None = None,
 ) -> np.ndarray:
     """Returns quantiles of the truth at each point, [quantile, level, row, column].
 
@@ -256,7 +256,7 @@ def fit_quantiles(
       levels: Levels wanted, None for a variable without.
       period: First and last time to use. Default: all.
     """
-    moments = period_times(truth.times, period)
+    moments = periods.period_times(truth, period)
     rows, columns = truth.dataset.sizes["lat"], truth.dataset.sizes["lon"]
     count = len(levels) if levels is not None else 1
     band = max(1, _BLOCK_BYTES // (8 * len(moments) * columns * count))
@@ -267,29 +267,6 @@ def fit_quantiles(
         function = np.nanquantile if np.isnan(values).any() else np.quantile
         bands.append(function(values, list(quantiles), axis=0))
     return np.concatenate(bands, axis=-2)
-
-
-def period_times(
-    moments: np.ndarray, period: tuple[np.datetime64, np.datetime64] | None
-) -> np.ndarray:
-    """Returns the moments of a period, both ends included.
-
-    Args:
-      moments: Ascending, datetime64[ns], shape [time].
-      period: First and last date; None for all moments.
-
-    Raises:
-      ValueError: There is none.
-    """
-    if period is None:
-        return moments
-    chosen = moments[(moments >= period[0]) & (moments <= period[1])]
-    if not chosen.size:
-        raise ValueError(
-            f"the truth has no time in {intake.describe_period(period)}; it has "
-            f"{intake.describe_times(moments)}"
-        )
-    return chosen
 
 
 def levels_of(dataset: xarray.Dataset) -> np.ndarray | None:

@@ -9,21 +9,17 @@ without degrees, such as that of a radar, keeps its order.
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import xarray
 
 from weatherlib import variables
 from weatherlib.data_utils import lexicon, times, units
-from weatherlib.evaluation import regions
+from weatherlib.evaluation import periods, regions
 
 __all__ = [
-    "OPEN_PERIOD",
     "as_forecasts",
     "as_truth",
     "canonical",
     "common_units",
-    "describe_period",
-    "describe_times",
     "grid_of",
     "guesses",
     "match_grid",
@@ -34,8 +30,6 @@ _LEADS = ("prediction_timedelta", "lead_time", "step", "forecast_period")
 _SLACK = 1e-3
 # More hours than this are no lead time; they count something else, such as seconds.
 _MOST_HOURS = 100_000
-# The ends of a period that has none, within what datetime64[ns] holds.
-OPEN_PERIOD = (np.datetime64("1678-01-01", "ns"), np.datetime64("2262-01-01", "ns"))
 
 
 def as_forecasts(dataset: xarray.Dataset, name: str = "forecast") -> xarray.Dataset:
@@ -109,7 +103,8 @@ def as_truth(dataset: xarray.Dataset, name: str = "truth") -> xarray.Dataset:
     moments = dataset["time"].values[order].astype("datetime64[ns]")
     twice = np.flatnonzero(np.diff(moments) == np.timedelta64(0, "ns"))
     if twice.size:
-        raise ValueError(f"{name}: the time {moments[twice[0]]} occurs more than once")
+        stamp = periods.describe_time(moments[twice].min())
+        raise ValueError(f"{name}: the time {stamp} occurs more than once")
     if (np.diff(order) != 1).any():
         dataset = dataset.isel(time=order)
     members = [dim for dim in lexicon.MEMBERS if dim in dataset.dims]
@@ -440,21 +435,3 @@ def _described(grid: regions.Grid) -> str:
         f"{rows} x {columns} points, latitude {grid.lat[0]:g} to {grid.lat[-1]:g} and "
         f"longitude {grid.lon[0]:g} to {grid.lon[-1]:g}"
     )
-
-
-def describe_period(period: tuple[np.datetime64, np.datetime64]) -> str:
-    """Returns a period for a message, an end that is open in words."""
-    words = ("the beginning", "the end")
-    named = [
-        word if end == limit else str(end)
-        for word, end, limit in zip(words, period, OPEN_PERIOD, strict=True)
-    ]
-    return " to ".join(named)
-
-
-def describe_times(moments: np.ndarray) -> str:
-    """Returns the first and last of some dates for a message."""
-    if not moments.size:
-        return "none"
-    first, last = pd.Timestamp(moments.min()), pd.Timestamp(moments.max())
-    return f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"

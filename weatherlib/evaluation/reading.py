@@ -39,9 +39,11 @@ class TruthReader:
 
     Attributes:
       dataset: In the form of `intake.as_truth`, on the common grid.
+      name: For messages.
     """
 
     dataset: xarray.Dataset
+    name: str = "the truth"
 
     @property
     def times(self) -> np.ndarray:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from weatherlib.evaluation import climatology as climatologies
-from weatherlib.evaluation import intake, reading
+from weatherlib.evaluation import periods, reading
 
 __all__ = [
     "REFERENCES",
@@ -22,9 +22,11 @@ __all__ = [
 
 REFERENCES = ("persistence", "climatology", "damped-persistence", "ridge")
 
-Period = tuple[np.datetime64, np.datetime64]
-
 _MOST_BYTES = 4 * 2**30
+_LONGER = (
+    "give a longer --period, and an archive that holds it as --reference-data (in "
+    "Python period and reference_data)"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +114,7 @@ def fit_damping(
     climatology: climatologies.Climatology,
     names: Sequence[str],
     leads: np.ndarray,
-    period: Period,
+    period: periods.Period,
 ) -> DampedPersistence:
     """Returns persistence whose anomaly is damped by its regression on a later one.
 
@@ -129,14 +131,16 @@ def fit_damping(
     Raises:
       ValueError: The period has no pair of times for a lead.
     """
-    moments = climatologies.period_times(truth.times, period)
+    moments = periods.period_times(truth, period)
     found = {}
     for name in names:
         levels = _levels_of(truth, name)
         each = 8 * truth.dataset[name].isel(time=0).size * 4
         factors = []
         for lead in leads:
-            starts = _starts(moments, [np.timedelta64(0, "ns"), lead], name)
+            starts = moments[np.isin(moments + lead, moments)]
+            if not starts.size:
+                raise _too_few("damped-persistence", truth, moments, lead, lead)
             product, square = 0.0, 0.0
             for block in climatologies.blocks_of(starts, each):
                 now, later = (
@@ -213,7 +217,7 @@ def fit_ridge(
     climatology: climatologies.Climatology,
     names: Sequence[str],
     leads: np.ndarray,
-    period: Period,
+    period: periods.Period,
     *,
     penalty: float = 100.0,
 ) -> Ridge:
@@ -234,17 +238,17 @@ def fit_ridge(
     Raises:
       ValueError: The period is too short, or the states do not fit into memory.
     """
-    moments = climatologies.period_times(truth.times, period)
-    _require_learnable(truth, names, moments, period)
+    moments = periods.period_times(truth, period)
+    _require_learnable(truth, names, moments)
     step = np.diff(moments).min()
     scale = {name: _spread(truth, climatology, name, moments) for name in names}
     states = _states(truth, climatology, names, moments, scale)
     if not np.isfinite(states).all():
         raise ValueError(
-            "ridge: the truth has missing values in the period; leave out the variable "
-            "or this reference"
+            f"ridge: {truth.name} has missing values in the period; leave out the "
+            "variable or this reference"
         )
-    starts = _starts(moments, [-step, np.timedelta64(0, "ns")], "ridge")
+    starts = moments[np.isin(moments - step, moments)]
     place = np.searchsorted(moments, starts)
     before = np.searchsorted(moments, starts - step)
     pairs = np.concatenate([states[place], states[before]], axis=1)
@@ -254,10 +258,7 @@ def fit_ridge(
         later = starts + lead
         held = np.isin(later, moments)
         if not held.any():
-            raise ValueError(
-                f"ridge: the period {intake.describe_period(period)} has no times "
-                f"{lead.astype('timedelta64[h]')} apart"
-            )
+            raise _too_few("ridge", truth, moments, lead, lead + step)
         targets = states[np.searchsorted(moments, later[held])]
         weights.append(_solved(gram, held, targets, penalty))
     return Ridge(
@@ -277,7 +278,6 @@ def _require_learnable(
     truth: reading.TruthReader,
     names: Sequence[str],
     moments: np.ndarray,
-    period: Period,
 ) -> None:
     """Checks that a regression has enough times, and memory for their states.
 
@@ -285,10 +285,8 @@ def _require_learnable(
       ValueError: It has not.
     """
     if len(moments) < 3:
-        raise ValueError(
-            f"ridge: the period {intake.describe_period(period)} has {len(moments)} "
-            "times; too few to learn from"
-        )
+        held = periods.describe_held(truth, moments)
+        raise ValueError(f"ridge: {held}: too few to learn from; {_LONGER}")
     size = sum(truth.dataset[name].isel(time=0).size for name in names)
     needed = 8 * len(moments) * (3 * size + len(moments))
     if needed > _MOST_BYTES:
@@ -373,14 +371,29 @@ def _states(
     return np.concatenate(parts, axis=1)
 
 
-def _starts(
-    moments: np.ndarray, offsets: Sequence[np.timedelta64], name: str
-) -> np.ndarray:
-    """Returns the moments for which all offsets are moments too."""
-    held = np.all([np.isin(moments + offset, moments) for offset in offsets], axis=0)
-    if not held.any():
-        raise ValueError(
-            f"{name}: no two times of the period are {offsets[-1]} apart; give a "
-            "longer one"
+def _too_few(
+    name: str,
+    truth: reading.TruthReader,
+    moments: np.ndarray,
+    lead: np.timedelta64,
+    needed: np.timedelta64,
+) -> ValueError:
+    """Returns the error for a lead time that no times of the period can teach.
+
+    Args:
+      name: Of the reference.
+      truth: What it is fitted to.
+      moments: Times of the period, ascending, shape [time].
+      lead: The lead time.
+      needed: What the period has to last for it.
+    """
+    far = periods.describe_length(lead)
+    held = periods.describe_held(truth, moments)
+    if moments[-1] - moments[0] < needed:
+        return ValueError(
+            f"{name}: {held}: too few for a lead time of {far}; {_LONGER}"
         )
-    return moments[held]
+    return ValueError(
+        f"{name}: {held}: no two of them are {far} apart; give data that have the lead "
+        "times of the forecasts"
+    )

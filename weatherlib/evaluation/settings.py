@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from weatherlib.evaluation import events, intake, metrics, references, regions
+from weatherlib.evaluation import events, metrics, periods, references, regions
 
 __all__ = ["Execution", "Settings"]
 
@@ -28,8 +28,9 @@ class Settings:
       thresholds: Events by variable, for scores of events.
       neighbourhoods: Sides of squares for the fractions skill score, in points.
       references: Of `references.REFERENCES`.
-      period: First and last time of the truth that climatology and references are
-        fitted to, where no climatology is given. An empty one is that of the truth.
+      period: First and last time of the truth, or of the reference data, that
+        climatology and references are fitted to, where no climatology is given. An
+        empty one is that of the data.
       harmonics: Waves of the year of a fitted climatology. Default: 3 where the period
         has two years, else 0.
       by_hour: Whether a fitted climatology is by hour of the day.
@@ -94,7 +95,7 @@ class Settings:
                 )
         self.dates()
 
-    def dates(self) -> tuple[np.datetime64, np.datetime64] | None:
+    def dates(self) -> periods.Period | None:
         """Returns the period as datetime64[ns], a last day of it to its end.
 
         Raises:
@@ -103,7 +104,7 @@ class Settings:
         if self.period is None:
             return None
         try:
-            given = zip(self.period, intake.OPEN_PERIOD, strict=True)
+            given = zip(self.period, periods.OPEN_PERIOD, strict=True)
             first, last = (np.datetime64(x or end) for x, end in given)
         except (ValueError, TypeError) as error:
             raise ValueError(

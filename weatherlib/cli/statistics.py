@@ -298,14 +298,16 @@ def _require_stated(
     differs = statistics.other_grid(loaded.mean_by_level.attrs, frames.dataset)
     if differs is not None:
         name, found, expected = differs
-        told = [f"{int(n)} points, {a:g} to {b:g}" for n, a, b in (found, expected)]
-        grids = [{"grid": f"{name.removeprefix('grid_')} {text}"} for text in told]
-        raise _other(folder, "grid", *grids, remedy)
+        theirs, ours = (
+            {"grid": f"{name.removeprefix('grid_')} {int(n)} points, {a:g} to {b:g}"}
+            for n, a, b in (found, expected)
+        )
+        raise _other(folder, "grid", theirs, ours, remedy)
     hours = loaded.diffs_stddev_by_level.attrs.get("timestep_hours")
     step = float(frames.step / np.timedelta64(1, "h"))
     if hours is not None and abs(float(hours) - step) > 1e-6:
-        steps = [{"time_step": f"{float(value):g} h"} for value in (hours, step)]
-        raise _other(folder, "time_step", *steps, remedy)
+        theirs, ours = ({"time_step": f"{float(n):g} h"} for n in (hours, step))
+        raise _other(folder, "time_step", theirs, ours, remedy)
 
 
 def _warn_of_later_dates(

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "Options", "print_contents", "run"]
 
-_CHECKPOINT_SUFFIXES = (".npz", ".ckpt")
 _TITLES = {
     "checkpoint": "a checkpoint",
     "weights": "published weights",
@@ -94,7 +93,7 @@ def _kind_of(path: pathlib.Path) -> str:
         return "weights"
     if vision_conversion.is_folder(path):
         return "model"
-    if path.suffix in _CHECKPOINT_SUFFIXES:
+    if path.suffix in run_folders.CHECKPOINT_SUFFIXES:
         return "checkpoint"
     return run_folders.kind_of(path) or "weather"
 

@@ -27,7 +27,7 @@ from weatherlib import (
     predictor_base,
     task,
 )
-from weatherlib.cli import families, files
+from weatherlib.cli import families, files, run_folders
 from weatherlib.data_utils import harmonics
 
 __all__ = [
@@ -54,7 +54,6 @@ STATISTICS_FILES = ("diffs_stddev_by_level", "mean_by_level", "stddev_by_level")
 # Attribute of means that belong to data without the climatology in the named file.
 CLIMATOLOGY_MARK = "climatology_removed"
 
-_CHECKPOINT_SUFFIXES = (".npz", ".ckpt")
 # The demonstration model of the published walk-through of the inference script.
 _DEMONSTRATION = graphcast.ModelConfig(
     resolution=0,
@@ -150,12 +149,14 @@ def find_checkpoint(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
     path = files.existing(path, "the checkpoint")
     if not path.is_dir():
         return path
-    found = sorted(p for p in path.iterdir() if p.suffix in _CHECKPOINT_SUFFIXES)
+    found = sorted(
+        p for p in path.iterdir() if p.suffix in run_folders.CHECKPOINT_SUFFIXES
+    )
     if len(found) != 1:
         names = ", ".join(p.name for p in found) or "none"
         raise ValueError(
             f"{path}: a folder given as checkpoint must hold exactly one file ending "
-            f"in {' or '.join(_CHECKPOINT_SUFFIXES)}, found {names}; name the file"
+            f"in {' or '.join(endings)}, found {names}; name the file"
         )
     return found[0]
 

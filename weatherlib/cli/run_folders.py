@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from weatherlib import training
     from weatherlib.cli import console
 
-__all__ = ["checkpoint_of", "describe", "kind_of"]
+__all__ = ["CHECKPOINT_SUFFIXES", "checkpoint_of", "describe", "kind_of"]
+
+CHECKPOINT_SUFFIXES = (".npz", ".ckpt")
+"""Of the files that hold a model."""
 
 _CONFIG, _CHECKPOINT = "config.yaml", "checkpoint.npz"
 # Beside its configuration, a run has one of these.
@@ -21,7 +24,6 @@ _OF_RUNS = (_CHECKPOINT, "last", "metrics.jsonl")
 # A complete state that training has saved.
 _STATE_MARK = "_CHECKPOINT_METADATA"
 _STATES = ("last", "best")
-_CHECKPOINT_SUFFIXES = (".npz", ".ckpt")
 _STATISTICS = {
     "mean": "mean_by_level",
     "stddev": "stddev_by_level",
@@ -211,7 +213,7 @@ def _holds_checkpoints(folder: pathlib.Path) -> bool:
     from weatherlib.data import shards, sniff
 
     files = [path for path in folder.iterdir() if path.is_file()]
-    if not any(path.suffix in _CHECKPOINT_SUFFIXES for path in files):
+    if not any(path.suffix in CHECKPOINT_SUFFIXES for path in files):
         return False
     if sniff.kind_of(folder) == "zarr" or shards.find_shards(folder):
         return False

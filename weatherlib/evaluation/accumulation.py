@@ -182,17 +182,7 @@ def accumulate(
         for name, model in plan.models.items()
     }
     missing = running.run(plan, empty, execution)
-    notes = list(aligned.notes)
-    if normal is not None:
-        notes.append(f"climatology: {normal.description}")
-    notes += [
-        f"{name}: {count} values are missing or infinite where the truth is known; "
-        "they are left out"
-        for name, count in missing.items()
-        if count
-    ]
-    valid = aligned.inits[:, None] + aligned.leads[None, :]
-    notes += totals.incomplete_fields(empty, int(aligned.truth.holds(valid).sum()))
+    notes = [*aligned.notes, *_notes(aligned, normal, missing, empty)]
     return Accumulated(
         totals=empty,
         settings=chosen,
@@ -207,6 +197,25 @@ def accumulate(
             **_shorter_side(aligned.grid, wanted),
         },
     )
+
+
+def _notes(
+    aligned: alignment.Aligned,
+    normal: climatology.Climatology | None,
+    missing: Mapping[str, int],
+    summed: Mapping[str, totals.Totals],
+) -> list[str]:
+    """Returns what the reader of scores has to know of climatology and gaps."""
+    notes = [] if normal is None else [f"climatology: {normal.description}"]
+    notes += [
+        f"{name}: {count} values are missing or infinite where the truth is known; "
+        "they are left out"
+        for name, count in missing.items()
+        if count
+    ]
+    valid = aligned.inits[:, None] + aligned.leads[None, :]
+    pairs = int(aligned.truth.holds(valid).sum())
+    return notes + totals.incomplete_fields(summed, pairs)
 
 
 def _shorter_side(

@@ -75,11 +75,10 @@ def assemble(
       attrs: Of the dataset.
     """
     counts, note = _samples(found, chosen)
-    names = list(units)
     lost: dict[str, int] = {}
+    plain = [m for m in wanted if not m.dims]
     out: dict[str, xarray.DataArray] = {}
-    for variable in names:
-        plain = [m for m in wanted if not m.dims]
+    for variable in units:
         stacked = _stack(found, plain, variable, counts, chosen, baseline, lost)
         for kind, array in stacked.items():
             label = variable if kind == "value" else f"{kind}.{variable}"
@@ -89,30 +88,9 @@ def assemble(
                 parts = _stack(
                     found, [metric], variable, counts, chosen, baseline, lost
                 )
-                for kind, array in parts.items():
-                    label = f"{metric.name}.{variable}"
-                    label = label if kind == "value" else f"{kind}.{label}"
-                    out[label] = array.isel(metric=0, drop=True).assign_attrs(
-                        {
-                            "long_name": metric.long_name,
-                            "better": metric.better,
-                            "units": metrics.units_of(metric.name, units[variable]),
-                        }
-                    )
-    dataset = xarray.merge(
-        [array.rename(name) for name, array in out.items()],
-        join="outer",
-        compat="no_conflicts",
-        combine_attrs="drop",
-    )
-    for name, array in out.items():
-        dataset[name].attrs = array.attrs
-    dataset = dataset.transpose(*_ORDER, ..., missing_dims="ignore")
-    order = {"model": list(found)}
-    plain_names = [m.name for m in wanted if not m.dims]
-    if "metric" in dataset.dims:
-        order["metric"] = plain_names
-    dataset = dataset.reindex(order)
+                out |= _labelled(parts, metric, variable, units[variable])
+    order = {"model": list(found), "metric": [m.name for m in plain]}
+    dataset = _merged(out, order)
     starts = 0 if counts is None else counts.shape[1]
     unlike = [
         f"{name}: differences from {baseline} leave out {count} of {starts} starts, at "
@@ -127,6 +105,43 @@ def assemble(
         lengths = float(attrs["shorter_side_km"]) / dataset["radial_wavenumber"]
         dataset = dataset.assign_coords(wavelength_km=lengths)
     return _with_counts(dataset, found[baseline])
+
+
+def _labelled(
+    parts: Mapping[str, xarray.DataArray],
+    metric: metrics.Metric,
+    variable: str,
+    units: str,
+) -> dict[str, xarray.DataArray]:
+    """Returns the parts of a metric of further dimensions under their names."""
+    attrs = {
+        "long_name": metric.long_name,
+        "better": metric.better,
+        "units": metrics.units_of(metric.name, units),
+    }
+    name = f"{metric.name}.{variable}"
+    return {
+        name if kind == "value" else f"{kind}.{name}": array.isel(
+            metric=0, drop=True
+        ).assign_attrs(attrs)
+        for kind, array in parts.items()
+    }
+
+
+def _merged(
+    arrays: Mapping[str, xarray.DataArray], order: Mapping[str, list[str]]
+) -> xarray.Dataset:
+    """Returns arrays in one dataset, along some dimensions in this order."""
+    dataset = xarray.merge(
+        [array.rename(name) for name, array in arrays.items()],
+        join="outer",
+        compat="no_conflicts",
+        combine_attrs="drop",
+    )
+    for name, array in arrays.items():
+        dataset[name].attrs = array.attrs
+    dataset = dataset.transpose(*_ORDER, ..., missing_dims="ignore")
+    return dataset.reindex({d: v for d, v in order.items() if d in dataset.dims})
 
 
 def _samples(

@@ -119,3 +119,12 @@ def test_a_forecaster_is_loaded_in_one_call(tmp_path):
     }
     with pytest.raises(FileNotFoundError, match="the checkpoint does not exist"):
         forecasting.load_forecaster(tmp_path / "absent.npz")
+
+
+def test_a_folder_with_no_checkpoint_or_several_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"ending in \.npz or \.ckpt, found none"):
+        models.find_checkpoint(tmp_path)
+    for name in ("a.npz", "b.ckpt"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"found a\.npz, b\.ckpt; name the file"):
+        models.find_checkpoint(tmp_path)

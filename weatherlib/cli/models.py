@@ -149,9 +149,8 @@ def find_checkpoint(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
     path = files.existing(path, "the checkpoint")
     if not path.is_dir():
         return path
-    found = sorted(
-        p for p in path.iterdir() if p.suffix in run_folders.CHECKPOINT_SUFFIXES
-    )
+    endings = run_folders.CHECKPOINT_SUFFIXES
+    found = sorted(p for p in path.iterdir() if p.suffix in endings)
     if len(found) != 1:
         names = ", ".join(p.name for p in found) or "none"
         raise ValueError(

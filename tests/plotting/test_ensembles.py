@@ -55,6 +55,13 @@ def test_spaghetti_has_a_line_for_each_member_and_their_mean(dim):
     assert "5 members" in figure.axes[0].get_title()
 
 
+def test_spaghetti_of_values_that_no_member_has_is_refused():
+    ensemble = _ensemble().isel(time=0)
+    with pytest.raises(ValueError, match="no member has 700, 900 °C; on this map they"):
+        plotting.draw_spaghetti(ensemble, (700.0, 900.0))
+    plotting.draw_spaghetti(ensemble, (7.0, 900.0))
+
+
 def test_negative_lines_of_spaghetti_are_as_solid_as_in_the_legend():
     ensemble = _ensemble().isel(time=0) - 20.0
     figure = plotting.draw_spaghetti(ensemble, (-13.0,))

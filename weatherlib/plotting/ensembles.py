@@ -57,7 +57,7 @@ def draw_spaghetti(
       title: Default: name, level and valid time.
 
     Raises:
-      ValueError: There are no members or no grid.
+      ValueError: There are no members or no grid, or no member has any of the values.
     """
     field = grid.named(field)
     dim = member_dim(field)
@@ -68,6 +68,7 @@ def draw_spaghetti(
     values = values or _round_values(views.visible(mean, view))
     figure, (axes,) = sheets.panel_figure(1, 1, mean, width=8.0, view=view)
     border = views.prepare(axes, view, ground="white")
+    drawn = False
     for member in range(shown.sizes[dim] + 1):
         last = member == shown.sizes[dim]
         one = mean if last else shown.isel({dim: member})
@@ -76,6 +77,7 @@ def draw_spaghetti(
             with_line = np.nanmin(sampled) <= value <= np.nanmax(sampled)
             if not with_line:
                 continue
+            drawn = True
             lines = axes.contour(
                 x,
                 y,
@@ -88,6 +90,8 @@ def draw_spaghetti(
                 zorder=5 if last else 4,
             )
             lines.set_clip_path(border)
+    if not drawn:
+        raise _without_lines(values, views.visible(shown, view))
     left, right, low, high = view.extent
     axes.set(xlim=(left, right), ylim=(low, high))
     units = str(shown.attrs.get("units", ""))
@@ -105,6 +109,17 @@ def draw_spaghetti(
     heading.append(f"{field.sizes[dim]} members")
     axes.set_title(title or ", ".join(filter(None, heading)), fontsize=11)
     return figure
+
+
+def _without_lines(values: tuple[float, ...], field: xarray.DataArray) -> ValueError:
+    """Returns the error for lines at values that no member reaches."""
+    low, high = float(field.min()), float(field.max())
+    units = str(field.attrs.get("units", ""))
+    asked = ", ".join(f"{value:g}" for value in values)
+    return ValueError(
+        f"values: no member has {asked} {units}; on this map they have {low:.4g} to "
+        f"{high:.4g} {units}"
+    )
 
 
 def draw_plume(
